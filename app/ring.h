@@ -62,25 +62,25 @@ struct ring_udp_error {
 
 /* Counters since ring_new; all only grow. */
 struct ring_stats {
-    uint64_t enters;          /* waits in the kernel (io_uring_enter, epoll_wait) */
-    uint64_t batches;         /* on_flush calls */
+    uint64_t enters;  /* waits in the kernel (io_uring_enter, epoll_wait) */
+    uint64_t batches; /* on_flush calls */
     uint64_t tun_rx_packets;
     uint64_t tun_rx_bytes;
-    uint64_t tun_rx_errors;   /* failed reads (device down, ...) */
+    uint64_t tun_rx_errors; /* failed reads (device down, ...) */
     uint64_t tun_tx_packets;
     uint64_t tun_tx_bytes;
-    uint64_t tun_tx_drops;    /* packets the device refused or that found no room */
-    uint64_t udp_rx_reads;    /* receives; datagrams / reads is what GRO gives */
+    uint64_t tun_tx_drops; /* packets the device refused or that found no room */
+    uint64_t udp_rx_reads; /* receives; datagrams / reads is what GRO gives */
     uint64_t udp_rx_datagrams;
     uint64_t udp_rx_bytes;
-    uint64_t udp_rx_drops;    /* cut by the kernel, or without an address */
-    uint64_t udp_tx_sends;    /* sendmsg calls that succeeded */
+    uint64_t udp_rx_drops; /* cut by the kernel, or without an address */
+    uint64_t udp_tx_sends; /* sendmsg calls that succeeded */
     uint64_t udp_tx_datagrams;
     uint64_t udp_tx_bytes;
-    uint64_t udp_tx_drops;    /* datagrams lost to errors */
-    uint64_t udp_tx_blocked;  /* sends put off because the socket was full */
-    uint64_t rearms;          /* multishot requests started again */
-    uint64_t no_buffers;      /* ... because all buffers were taken */
+    uint64_t udp_tx_drops;   /* datagrams lost to errors */
+    uint64_t udp_tx_blocked; /* sends put off because the socket was full */
+    uint64_t rearms;         /* multishot requests started again */
+    uint64_t no_buffers;     /* ... because all buffers were taken */
 };
 
 /* What the loop calls. NULL entries are skipped. `now` is CLOCK_MONOTONIC of the batch. */
@@ -101,13 +101,14 @@ struct ring_ops {
 struct ring_cfg {
     enum ring_kind kind;
     struct ring_ops ops;
-    void *ctx;              /* first argument of each callback in ops */
-    const struct log *log;  /* may be NULL; must outlive the ring */
-    unsigned udp_bufs;      /* receive buffers of 64 KB, all sockets together; 0: 32 */
-    unsigned tun_bufs;      /* read buffers of each TUN; 0: 64 */
-    unsigned sock_trains;   /* trains that one socket may have taken; 0: 32 */
-    unsigned tun_writes;    /* TUN writes under way at most; 0: 4096 */
-    bool no_multishot;      /* plain read and receive requests even where multishot works */
+    void *ctx;             /* first argument of each callback in ops */
+    const struct log *log; /* may be NULL; must outlive the ring */
+    unsigned udp_bufs;     /* receive buffers of 64 KB, all sockets together; 0: 32 */
+    unsigned tun_bufs;     /* read buffers of each TUN; 0: 64 */
+    unsigned sock_trains;  /* trains that one socket may have taken; 0: 32 */
+    unsigned tun_writes;   /* TUN writes under way at most; 0: 4096 */
+    bool no_gso;           /* one datagram per send from the start */
+    bool no_multishot;     /* plain read and receive requests even where multishot works */
 };
 
 /*

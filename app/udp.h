@@ -22,13 +22,13 @@
 #include "quic/log.h"
 #include "quic/types.h"
 
-#define UDP_TRAIN_BYTES   65507              /* the most that one send may carry */
-#define UDP_SEGMENTS_MAX  128                /* datagrams per send; kernels before 6.9 take 64 */
+#define UDP_TRAIN_BYTES   65507 /* the most that one send may carry */
+#define UDP_SEGMENTS_MAX  128   /* datagrams per send; kernels before 6.9 take 64 */
 #define UDP_SEGMENTS_OLD  64
-#define UDP_SOCKBUF_BYTES (7 * 1024 * 1024)  /* send and receive buffer aimed at */
-#define UDP_ADDR_TEXT     80                 /* room for udp_addr_text, scope included */
-#define UDP_RX_CONTROL    192                /* control bytes of one receive */
-#define UDP_TX_CONTROL    128                /* control bytes of one send */
+#define UDP_SOCKBUF_BYTES (7 * 1024 * 1024) /* send and receive buffer aimed at */
+#define UDP_ADDR_TEXT     80                /* room for udp_addr_text, scope included */
+#define UDP_RX_CONTROL    192               /* control bytes of one receive */
+#define UDP_TX_CONTROL    128               /* control bytes of one send */
 
 /* An IPv4 or IPv6 address with its port; sa.sa_family 0 means "none". */
 union udp_addr {
@@ -57,10 +57,10 @@ int udp_addr_parse(const char *text, uint16_t default_port, union udp_addr *out)
 /* "192.0.2.1:443" or "[2001:db8::1]:443" into `out` (UDP_ADDR_TEXT is enough); returns out. */
 const char *udp_addr_text(const union udp_addr *a, char *out, size_t size);
 
-socklen_t udp_addr_len(const union udp_addr *a);  /* of the sockaddr; 0 for "none" */
-uint16_t udp_addr_port(const union udp_addr *a);  /* host order; 0 for "none" */
+socklen_t udp_addr_len(const union udp_addr *a); /* of the sockaddr; 0 for "none" */
+uint16_t udp_addr_port(const union udp_addr *a); /* host order; 0 for "none" */
 void udp_addr_set_port(union udp_addr *a, uint16_t port);
-bool udp_addr_is_any(const union udp_addr *a);    /* unspecified address, or "none" */
+bool udp_addr_is_any(const union udp_addr *a); /* unspecified address, or "none" */
 
 /* Same family, address, port (and scope of a link-local address). */
 bool udp_addr_equal(const union udp_addr *a, const union udp_addr *b);
@@ -77,6 +77,7 @@ struct udp_cfg {
     union udp_addr bind;   /* address and port to bind; udp_addr_any(family, 0) for "any" */
     const char *device;    /* interface to bind to (SO_BINDTODEVICE), or NULL */
     bool dual;             /* AF_INET6 unspecified only: serve IPv4 too */
+    bool no_gro;           /* one datagram per receive */
     bool reuse_port;       /* SO_REUSEPORT, for several workers on one port */
     int sockbuf_bytes;     /* 0: UDP_SOCKBUF_BYTES */
     const struct log *log; /* may be NULL */
@@ -157,7 +158,7 @@ struct udp_train {
     void *sock;             /* its struct ring_udp */
     struct msghdr msg;
     struct iovec iov;
-    union udp_addr name;    /* `remote` in the socket's own family */
+    union udp_addr name; /* `remote` in the socket's own family */
     _Alignas(8) uint8_t control[UDP_TX_CONTROL];
 };
 
@@ -173,11 +174,11 @@ int udp_train_msg(struct udp_train *t, int family, unsigned segments_max);
 
 /* What to do about a failed send. */
 enum udp_verdict {
-    UDP_RETRY,       /* EAGAIN, EINTR: again when writable */
-    UDP_SPLIT,       /* the kernel takes fewer segments: retry with UDP_SEGMENTS_OLD */
-    UDP_SINGLES,     /* no GSO for this: retry this train one datagram at a time */
-    UDP_NO_GSO,      /* no GSO on this socket's device: likewise, and remember it */
-    UDP_SOFT,        /* this part is lost, the socket is fine: count, report, go on */
+    UDP_RETRY,   /* EAGAIN, EINTR: again when writable */
+    UDP_SPLIT,   /* the kernel takes fewer segments: retry with UDP_SEGMENTS_OLD */
+    UDP_SINGLES, /* no GSO for this: retry this train one datagram at a time */
+    UDP_NO_GSO,  /* no GSO on this socket's device: likewise, and remember it */
+    UDP_SOFT,    /* this part is lost, the socket is fine: count, report, go on */
 };
 
 /*
