@@ -1,0 +1,97 @@
+/*
+ * endpoint - datagrams to connections, by connection ID.
+ *
+ * The endpoint of one set of sockets: a table from every connection ID in use to its
+ * connection, the acceptance of new ones (server), the stateless answers of RFC 9000
+ * (Version Negotiation 6, stateless reset 10.3), and a heap of deadlines. It does no I/O:
+ * an answer is written into a train of the caller's.
+ *
+ * The caller owns the connections. It tells the endpoint when it has touched one:
+ *
+ *     route(ep, rx) -> conn, quic_recv(conn, rx), events, quic_send ...,
+ *     quic_endpoint_update(ep, conn)      after each batch per connection touched
+ *     quic_endpoint_remove(ep, conn) and quic_del(conn)      once quic_is_drained
+ *
+ * Limits: connections, half-open connections (made, address not validated, handshake not
+ * done), stateless answers per second. What exceeds them is dropped and counted.
+ *
+ * Invariant: a connection ID is in the table exactly while its connection lists it as
+ * current, as of that connection's last update.
+ */
+#ifndef QUIC_ENDPOINT_H
+#define QUIC_ENDPOINT_H
+
+#include "quic/quic.h"
+
+struct quic_endpoint;
+
+struct quic_endpoint_config {
+    struct quic_config conn; /* for connections it accepts; cid_len and reset_key for all */
+    bool accept;             /* make connections of valid Initials (a server) */
+    size_t max_conns;        /* 0: 4096 */
+    size_t max_half_open;    /* 0: 256 */
+    unsigned answers_per_s;  /* stateless answers; 0: 200 */
+};
+
+/* Returns null if an allocation fails or the configuration is absurd. */
+struct quic_endpoint *quic_endpoint_new(const struct quic_endpoint_config *cfg);
+
+/* Free the endpoint. Connections still attached are detached, not freed. */
+void quic_endpoint_del(struct quic_endpoint *ep);
+
+enum quic_route_result {
+    QUIC_ROUTE_CONN,   /* `*conn` is the one: give it the datagram by quic_recv */
+    QUIC_ROUTE_NEW,    /* `*conn` was just made: the caller owns it, then as above */
+    QUIC_ROUTE_ANSWER, /* `answer` holds one datagram to send; nothing else to do */
+    QUIC_ROUTE_DROP    /* nothing to do */
+};
+
+/*
+ * Find or make the connection of a datagram. `answer` must be empty, with `cap` of 1200
+ * or more.
+ */
+enum quic_route_result quic_endpoint_route(struct quic_endpoint *ep, const struct quic_rx *rx,
+                                           ns_t now, struct quic_conn **conn,
+                                           struct quic_train *answer);
+
+/*
+ * Attach a connection that the endpoint did not make (a client's).
+ * Returns 0, QUIC_NOMEM, or QUIC_BLOCKED at max_conns.
+ */
+int quic_endpoint_add(struct quic_endpoint *ep, struct quic_conn *conn);
+
+/*
+ * Bring the table and the heap up to date with a connection.
+ * Returns 0, or QUIC_NOMEM (the connection keeps working with the IDs known so far).
+ */
+int quic_endpoint_update(struct quic_endpoint *ep, struct quic_conn *conn);
+
+/* Detach: its connection IDs are forgotten. Call before quic_del. */
+void quic_endpoint_remove(struct quic_endpoint *ep, struct quic_conn *conn);
+
+/* The earliest deadline of all connections; NS_NEVER if none. */
+ns_t quic_endpoint_deadline(const struct quic_endpoint *ep);
+
+/*
+ * A connection whose deadline is not later than `now`, or null. Call quic_tick and
+ * quic_send on it, then quic_endpoint_update, then ask again.
+ */
+struct quic_conn *quic_endpoint_next_due(struct quic_endpoint *ep, ns_t now);
+
+/* Connections by index, 0 <= i < count, in no particular order; removing reorders. */
+size_t quic_endpoint_count(const struct quic_endpoint *ep);
+struct quic_conn *quic_endpoint_conn(const struct quic_endpoint *ep, size_t i);
+
+struct quic_endpoint_stats {
+    uint64_t accepted;
+    uint64_t drop_parse;     /* not QUIC, or too short to answer */
+    uint64_t drop_full;      /* max_conns or max_half_open reached */
+    uint64_t drop_rate;      /* stateless answers beyond the rate */
+    uint64_t drop_unknown;   /* long header of no connection */
+    uint64_t version_negotiations, resets;
+    size_t half_open;
+};
+
+void quic_endpoint_stats(const struct quic_endpoint *ep, struct quic_endpoint_stats *out);
+
+#endif
