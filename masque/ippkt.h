@@ -1,0 +1,100 @@
+/*
+ * ippkt - one IP packet inside the tunnel: checks, a view, and the few changes made to it.
+ *
+ * The view points into the packet and is good as long as its bytes are. Nothing here
+ * reads past the length it was given, and the walk over IPv6 extension headers is
+ * bounded in bytes and in headers, so that no packet costs more than a short walk.
+ */
+#ifndef MASQUE_IPPKT_H
+#define MASQUE_IPPKT_H
+
+#include "masque/prefix.h"
+#include "quic/types.h"
+
+enum ip_proto {
+    IP_PROTO_HOPOPT = 0,
+    IP_PROTO_ICMP = 1,
+    IP_PROTO_TCP = 6,
+    IP_PROTO_UDP = 17,
+    IP_PROTO_ROUTING = 43,
+    IP_PROTO_FRAGMENT = 44,
+    IP_PROTO_ESP = 50,
+    IP_PROTO_AH = 51,
+    IP_PROTO_ICMPV6 = 58,
+    IP_PROTO_NONE = 59,
+    IP_PROTO_DSTOPTS = 60,
+    IP_PROTO_SCTP = 132,
+    IP_PROTO_MOBILITY = 135,
+    IP_PROTO_HIP = 139,
+    IP_PROTO_SHIM6 = 140
+};
+
+#define IPPKT_V4_HEAD 20
+#define IPPKT_V6_HEAD 40
+#define IPPKT_EXT_MAX 16 /* extension headers walked before a packet counts as malformed */
+
+struct ippkt {
+    uint8_t version;          /* 4 or 6 */
+    uint8_t proto;            /* outermost protocol that is no extension header */
+    uint8_t hop_limit;        /* TTL or hop limit */
+    bool fragment;            /* part of a fragmented packet */
+    bool later_fragment;      /* a fragment other than the first: no upper header in it */
+    bool dont_fragment;       /* DF; always true for version 6 */
+    bool source_routed;       /* LSRR or SSRR option, or a type 0 routing header in use */
+    uint16_t upper;           /* offset of the upper-layer header; == len if none */
+    uint32_t len;             /* whole packet in bytes */
+    const uint8_t *src, *dst; /* 4 or 16 bytes each, in the packet */
+};
+
+/*
+ * Check one packet and describe it.
+ *
+ * IPv4: header length, total length equal to `pkt.n`, header checksum. IPv6: payload
+ * length that fits `pkt.n` exactly (no jumbograms), each extension header within the
+ * packet (RFC 8200 4, RFC 7112). `proto` of a later IPv6 fragment is the next-header
+ * value of its fragment header, which may itself name an extension header.
+ *
+ * Returns 0, or QUIC_INVAL if any of it does not hold.
+ */
+int ippkt_parse(struct span pkt, struct ippkt *out);
+
+/* Whether `proto` is an IPv6 extension header that the walk steps over. */
+bool ippkt_is_extension(uint8_t proto);
+
+/*
+ * Take one from the TTL (checksum updated, RFC 1624) or hop limit of a packet that was
+ * parsed.
+ *
+ * Returns true, or false with the packet unchanged if it is 1 or 0 and would expire.
+ */
+bool ippkt_hop_decrement(uint8_t *pkt);
+
+/*
+ * A hash of addresses, protocol and ports (ICMP echo: its identifier), the same for all
+ * packets of a flow, different with each `seed`. All fragments of one packet hash
+ * alike, by addresses and protocol.
+ */
+uint32_t ippkt_flow_hash(const struct ippkt *v, struct span pkt, uint64_t seed);
+
+/* ICMP of the packet's own version: 1 for IPv4, 58 for IPv6. */
+static inline bool ippkt_is_icmp(const struct ippkt *v)
+{
+    return v->proto == (v->version == 4 ? IP_PROTO_ICMP : IP_PROTO_ICMPV6);
+}
+
+/*
+ * Whether it is an ICMP message that is an error, a redirect, of an unknown kind, or
+ * too short to tell: never to be answered by an error (RFC 1122 3.2.2, RFC 4443 2.4).
+ */
+bool ippkt_icmp_error(const struct ippkt *v, struct span pkt);
+
+/*
+ * Lower the maximum segment size that a TCP SYN announces to what fits a link of `mtu`
+ * bytes, and correct the TCP checksum. `pkt` is the packet that `v` describes.
+ *
+ * Returns whether it was changed. Packets other than a whole SYN with an MSS option
+ * above that stay as they are.
+ */
+bool ippkt_mss_clamp(const struct ippkt *v, uint8_t *pkt, size_t mtu);
+
+#endif
