@@ -22,9 +22,9 @@ struct log {
 void log_line(const struct log *log, enum log_level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-#define LOG_AT(log, lvl, ...)                                                                  \
+#define LOG_AT(to, lvl, ...)                                                                   \
     do {                                                                                       \
-        const struct log *log_to_ = (log);                                                     \
+        const struct log *log_to_ = (to);                                                      \
         if (log_to_ && log_to_->line && (lvl) <= log_to_->level)                               \
             log_line(log_to_, (lvl), __VA_ARGS__);                                             \
     } while (0)
