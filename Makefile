@@ -1,0 +1,170 @@
+# mqvpn. `make` builds ./mqvpn, `make check` tests it; what the machine lacks is got by deps/get.sh.
+#
+#   make [all]       ./mqvpn and the archive of every layer
+#   make check       all tests; T=name for those whose name contains it; SAN=1 with sanitizers
+#   make check-long  the same over large seed ranges (SEEDS=count)
+#   make fuzz        libFuzzer on each target, or on F=name, for TIME=seconds (needs clang)
+#   make bench       the benchmarks
+#   make cov         line coverage by the tests, per file
+#   make fmt | deps | install (PREFIX=, DESTDIR=) | clean (keeps the dependencies) | distclean
+#
+# Also: CC, CFLAGS, WERROR=1, V=1 (show commands), O=folder (output), DEPS=folder (dependencies),
+# DEPS_PREFIX=/path (ready-made ones), ONLY="a.c b.c" (no other files in the archives).
+
+# Each compiler and mode has its own output folder; the dependencies are shared by all.
+empty   :=
+comma   := ,
+variant := $(filter-out cc gcc,$(notdir $(firstword $(CC)))) $(if $(SAN),san)
+O       ?= build$(addprefix /,$(subst $(empty) $(empty),-,$(strip $(variant))))
+DEPS    ?= build/deps
+TIME    ?= 60
+PREFIX  ?= /usr/local
+CFLAGS  ?= -O2 -g
+
+WARN  := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+         -Wwrite-strings -Wvla $(if $(WERROR),-Werror)
+MODE  := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all \
+         -fno-omit-frame-pointer) $(if $(COV),--coverage -O0) \
+         $(if $(LIBFUZZER),-fsanitize=fuzzer-no-link)
+FLAGS  = -std=gnu11 -D_GNU_SOURCE= -I. -I$(DEPS)/include @$(DEPS)/flags/build.cflags \
+         -fstack-protector-strong $(WARN) $(CPPFLAGS) $(CFLAGS) $(MODE)
+LINK   = $(CC) $(CFLAGS) $(MODE) $(LDFLAGS) -Wl,-z,relro,-z,now -Wl,--as-needed -L$(DEPS)/lib
+
+ifeq ($(V),)
+Q   := @
+say  = @printf '  %-5s %s\n' $1 $2
+endif
+ifeq ($(filter -j%,$(MAKEFLAGS))$(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+
+### What is built of which files
+
+LAYERS     := leaf quic mp h3 masque sched tun app
+EXTERNAL   := openssl liburing libmnl inih cmocka
+pick        = $(if $(ONLY),$(filter $(ONLY),$1),$1)
+SRC_leaf   := $(call pick,$(wildcard quic/wire.c quic/log.c))
+SRC_quic   := $(call pick,$(filter-out $(SRC_leaf),$(wildcard quic/*.c)))
+SRC_app    := $(call pick,$(filter-out app/main.c,$(wildcard app/*.c)))
+SRC_sim    := $(wildcard test/sim/*.c)
+$(foreach l,mp h3 masque sched tun,$(eval SRC_$l := $(call pick,$(wildcard $l/*.c))))
+
+# What the tests of a layer may link, in link order: itself and what it depends on. Anything else
+# is an undefined symbol, which keeps the direction of dependencies.
+USE_leaf   := leaf
+USE_sched  := sched leaf
+USE_h3     := h3 leaf
+USE_masque := masque leaf
+USE_quic   := quic leaf openssl
+USE_mp     := mp quic leaf openssl
+USE_tun    := tun leaf libmnl
+USE_app    := app mp quic h3 masque sched tun leaf openssl liburing libmnl inih
+USE_sim    := sim mp quic h3 masque sched leaf openssl
+USE_fuzz   := mp quic h3 masque sched tun leaf openssl libmnl
+
+PROGRAM    := $(if $(wildcard app/main.c),$(O)/mqvpn)
+UNITS      := $(patsubst test/%.c,%,$(wildcard test/*.c))
+PLATFORM   := $(patsubst test/%.c,%,$(wildcard test/platform/*.c))
+HELPERS    := $(patsubst test/%.c,%,$(wildcard test/e2e/*.c test/interop/*.c))
+SCRIPTS    := $(patsubst test/%.sh,%,$(filter-out %/lib.sh,$(wildcard test/e2e/*.sh test/interop/*.sh)))
+FUZZERS    := $(filter-out fuzz/replay,$(patsubst %.c,%,$(wildcard fuzz/*.c)))
+BENCHES    := $(patsubst %.c,%,$(wildcard bench/*.c))
+
+# Tests by name, and the programs that those chosen need.
+TESTS      := $(UNITS) $(PLATFORM) $(FUZZERS) $(SCRIPTS)
+CHOSEN     := $(if $(T),$(foreach t,$(TESTS),$(if $(findstring $(T),$t),$t)),$(TESTS))
+NEEDED     := $(addprefix $(O)/test/,$(filter $(UNITS) $(PLATFORM),$(CHOSEN))) \
+              $(addprefix $(O)/,$(filter $(FUZZERS),$(CHOSEN))) \
+              $(if $(filter $(SCRIPTS),$(CHOSEN)),$(PROGRAM) $(HELPERS:%=$(O)/test/%)) \
+              $(if $(T),,all $(BENCHES:%=$(O)/%))
+
+### Targets
+
+.PHONY: all deps check check-long fuzz fuzz-run bench fmt cov install clean distclean
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+
+all: $(foreach l,$(LAYERS),$(if $(SRC_$l),$(O)/lib$l.a)) $(PROGRAM)
+ifneq ($(PROGRAM),)
+ifeq ($(origin O)$(SAN)$(COV),file)
+	@cmp -s $(PROGRAM) mqvpn || install -m 755 $(PROGRAM) mqvpn
+endif
+endif
+
+$(DEPS)/build.ok: deps/list deps/get.sh $(wildcard deps/recipe/*)
+	@DEPS=$(DEPS) DEPS_PREFIX=$(DEPS_PREFIX) deps/get.sh build
+	@touch $@
+$(DEPS)/check.ok: $(DEPS)/build.ok
+	@DEPS=$(DEPS) DEPS_PREFIX=$(DEPS_PREFIX) deps/get.sh check
+	@touch $@
+deps: $(DEPS)/check.ok
+
+check: $(NEEDED) | $(DEPS)/check.ok
+	@O=$(O) DEPS=$(DEPS) SAN=$(SAN) SEEDS=$(SEEDS) LONG=$(LONG) test/run.sh $(CHOSEN)
+check-long:
+	@$(MAKE) --no-print-directory check LONG=1 SEEDS=$(or $(SEEDS),2000)
+
+fuzz:
+	@$(MAKE) --no-print-directory fuzz-run CC=clang O=build/fuzz SAN=1 LIBFUZZER=1
+fuzz-run: $(addprefix $(O)/,$(if $(F),fuzz/$(F),$(FUZZERS)))
+	@for f in $(^F); do \
+	    mkdir -p $(O)/corpus/$$f $(O)/found/$$f; echo "fuzz $$f, $(TIME) s"; \
+	    $(O)/fuzz/$$f -max_total_time=$(TIME) -timeout=10 -print_final_stats=1 \
+	        -artifact_prefix=$(O)/found/$$f/ $(O)/corpus/$$f fuzz/corpus/$$f || exit 1; done
+
+bench: $(BENCHES:%=$(O)/%)
+	@for b in $^; do echo "== $$b"; $$b || exit 1; done
+
+cov:
+	@$(MAKE) --no-print-directory check O=build/cov COV=1
+	@find build/cov -name '*.gcda' -exec gcov -n -s . {} + 2>/dev/null | awk -F"[':% ]+" ' \
+	    /^File/ { f = $$2 } /^Lines/ && f ~ "^($(subst $(empty) $(empty),|,$(filter-out leaf,$(LAYERS))))/.*c$$" { \
+	    if (!(f in n)) n[f] = 0; if ($$3 * $$5 > n[f] * p[f]) { n[f] = $$5; p[f] = $$3 } } \
+	    END { for (f in n) printf "%6.1f %% of %5d  %s\n", p[f], n[f], f | "sort -k5"; }'
+
+fmt:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/mqvpn
+
+clean:
+	rm -rf mqvpn $(if $(filter build,$(O)),$(filter-out build/deps,$(wildcard build/*)),$(O))
+distclean:
+	rm -rf mqvpn build
+
+### Rules
+
+$(O)/%.o: %.c | $(DEPS)/build.ok
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$Q$(CC) $(FLAGS) -MMD -MP -c $< -o $@
+
+$(addprefix $(O)/test/,$(addsuffix .o,$(UNITS)) $(SRC_sim:test/%.c=%.o)): | $(DEPS)/check.ok
+
+define archive
+$(O)/lib$1.a: $(SRC_$1:%.c=$(O)/%.o)
+	$$(call say,AR,$$@)
+	$$Qrm -f $$@ && $(AR) rcs $$@ $$^
+endef
+$(foreach l,$(LAYERS) sim,$(if $(SRC_$l),$(eval $(call archive,$l))))
+
+# program TARGET, OBJECTS, LAYERS AND LIBRARIES, MORE FLAGS
+archives = $(foreach l,$1,$(if $(SRC_$l),$(O)/lib$l.a))
+define program
+$1: $2 $(call archives,$3) $(if $(filter cmocka,$3),$(DEPS)/check.ok,$(DEPS)/build.ok)
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@)
+	$$Q$$(LINK) $2 $(call archives,$3) $4 $(patsubst %,@$(DEPS)/flags/%.libs,$(filter $3,$(EXTERNAL))) -lm -o $$@
+endef
+layer = $(firstword $(subst _, ,$1))
+$(eval $(call program,$(O)/mqvpn,$(O)/app/main.o,$(USE_app)))
+$(foreach t,$(UNITS),$(eval $(call program,$(O)/test/$t,$(O)/test/$t.o,$(USE_$(call layer,$t)) cmocka)))
+$(foreach t,$(PLATFORM),$(eval $(call program,$(O)/test/$t,$(O)/test/$t.o,liburing libmnl)))
+$(foreach t,$(HELPERS),$(eval $(call program,$(O)/test/$t,$(O)/test/$t.o,$(USE_app))))
+$(foreach t,$(FUZZERS),$(eval $(call program,$(O)/$t,$(O)/$t.o $(if $(LIBFUZZER),,$(O)/fuzz/replay.o),$(USE_fuzz),$(if $(LIBFUZZER),-fsanitize=fuzzer))))
+$(foreach t,$(BENCHES),$(eval $(call program,$(O)/$t,$(O)/$t.o,$(USE_app))))
+
+-include $(shell find $(O) -path $(O)/deps -prune -o -name '*.d' -print 2>/dev/null)

@@ -1,0 +1,459 @@
+#!/bin/sh
+# deps/get.sh STAGE - make what deps/list names ready below $DEPS (default build/deps).
+#
+# STAGE is `build` (what the program needs) or `check` (that, and what its tests need).
+#
+# A library is looked for in this order: below $DEPS_PREFIX if that is set; built here earlier;
+# the system's static archive; a Debian source package, of this release if that is new enough,
+# else of a following one, built static; the system's shared object. Everything happens below
+# $DEPS and nothing needs root. apt is used with a configuration of its own made from the
+# machine's sources, so that mirrors, proxies and credentials set up there keep working.
+#
+# Leaves behind
+#   include/ lib/              what was built here
+#   flags/NAME.{cflags,libs}   compiler arguments for each library, used as @FILE
+#   flags/build.cflags         those of all libraries of the build stage together
+#   tools/bin/                 programs for the tests, where the system has none
+#   env.sh                     PATH and LD_LIBRARY_PATH for the tests; sourced from the root
+#   log/                       what each step printed
+#   stamp/NAME                 says what was done for NAME, and from which recipe
+
+set -eu
+export LC_ALL=C
+umask 022
+stage=${1:?usage: deps/get.sh build|check}
+
+# Nothing of the caller's own build may leak into those below.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL MAKEFILES O V CC CXX AR CFLAGS CXXFLAGS CPPFLAGS \
+    LDFLAGS LDLIBS CROSS_COMPILE PREFIX DESTDIR PERL5LIB APT_CONFIG
+
+here=$(cd "$(dirname "$0")" && pwd)
+: "${DEPS:=$here/../build/deps}" "${DEPS_PREFIX:=}"
+mkdir -p "$DEPS"
+DEPS=$(cd "$DEPS" && pwd)
+cd "$DEPS"
+mkdir -p include lib flags stamp log src tools/bin
+list=$here/list
+
+# The release that follows each one, for what is too old in it.
+next_release() {
+    case $1 in
+    bullseye) echo bookworm ;;
+    bookworm) echo trixie ;;
+    trixie) echo forky ;;
+    jammy) echo noble ;;
+    noble) echo resolute ;;
+    esac
+}
+
+### Messages
+
+now() { date +%s; }
+say() { echo "deps: $*"; }
+warn() { echo "deps: $*" >&2; }
+
+# What to install by hand, from the list itself.
+give_up() {
+    warn "$*"
+    need=$(awk '$1 == "lib" && ($3 == "build" || stage == "check") { printf " %s", $7 }' \
+        stage="$stage" "$list")
+    cat >&2 <<END
+
+The logs are in $DEPS/log. To provide the libraries yourself, either
+  - on Debian 13 or newer: apt-get install$need
+  - or set DEPS_PREFIX=/path, where include/ and lib/ hold OpenSSL >= 3.5, liburing >= 2.9,
+    libmnl, inih and, for the tests, cmocka.
+To let this script build them it needs apt with working sources, and
+  apt-get install gcc make perl dpkg-dev patch xz-utils
+END
+    exit 1
+}
+
+ticker=
+stop_ticker() {
+    [ -z "$ticker" ] || kill "$ticker" 2>/dev/null || :
+    ticker=
+}
+trap stop_ticker EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# step TEXT LOG COMMAND...: run COMMAND with its output in log/LOG, showing that time passes.
+step() {
+    text=$1 log=$DEPS/log/$2 began=$(now)
+    shift 2
+    (
+        while sleep 10 >/dev/null 2>&1; do
+            say "$text ... $(($(now) - began)) s"
+        done
+    ) 9>&- &
+    ticker=$!
+    rc=0
+    echo "+ $*" >>"$log"
+    "$@" </dev/null >>"$log" 2>&1 || rc=$?
+    stop_ticker
+    if [ $rc = 0 ]; then
+        say "$text: $(($(now) - began)) s"
+    else
+        say "$text: failed after $(($(now) - began)) s, see $log"
+    fi
+    return $rc
+}
+
+### apt, private
+
+codename=$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-}") || codename=
+
+# The machine's own archives, one "URI SUITE" a line. Read from what apt would fetch rather than
+# from its lists, since a fresh machine has none.
+archives() {
+    mkdir -p apt/none/partial
+    apt-get update --print-uris -o "Dir::State::Lists=$DEPS/apt/none" -o Debug::NoLocking=1 |
+        sed -n "s,^'\(.*\)/dists/\([^/]*\)/\(main\|universe\)/binary-.*,\1 \2 \3,p" | sort -u
+}
+
+# The keyrings that those archives are signed by: those trusted for all, and those that the
+# sources name.
+link_keys() { # FOLDER
+    eval "$(apt-config shell etc Dir::Etc/d parts Dir::Etc::trustedparts/d \
+        file Dir::Etc::trusted/f)"
+    mkdir -p "$1"
+    {
+        ls "$parts"/* "$file"
+        sed -n 's/^[^#]*[Ss]igned-[Bb]y[:=] *\(\/[^] ]*\).*/\1/p' \
+            "$etc/sources.list" "$etc"/sources.list.d/*.list "$etc"/sources.list.d/*.sources |
+            tr , '\n'
+    } 2>/dev/null | sort -u | while read -r key; do
+        [ ! -r "$key" ] || ln -sf "$key" "$1/$(echo "$key" | cksum | cut -d' ' -f1)-${key##*/}"
+    done
+}
+
+# apt_ready KIND RELEASE: an apt folder apt/KIND-RELEASE with a fresh index. KIND is src (source
+# packages of RELEASE) or bin (binary packages of this release).
+apt_ready() {
+    dir=$DEPS/apt/$1-$2
+    conf=$dir/apt.conf
+    [ -z "$(find "$dir/ready" -mmin -720 2>/dev/null)" ] || return 0
+    rm -rf "$dir"
+    mkdir -p "$dir/state/lists/partial" "$dir/cache/archives/partial" "$dir/parts"
+    link_keys "$dir/keys"
+    archives | while read -r uri suite component; do
+        case $suite in
+        "$codename" | stable | oldstable | oldoldstable | testing | unstable | sid) new=$2 ;;
+        "$codename-security" | *stable-security | testing-security) new=$2-security ;;
+        "$codename-updates" | *stable-updates) new= ;;
+        *) continue ;;
+        esac
+        [ "$2" != "$codename" ] || new=$suite
+        case $1:$new in
+        *:) ;;
+        src:*) echo "deb-src $uri $new $component" ;;
+        bin:*) echo "deb $uri $new $component" ;;
+        esac
+    done | sort -u >"$dir/sources.list"
+    [ -s "$dir/sources.list" ] || return 1
+    eval "$(apt-config shell status Dir::State::status/f)"
+    cat >"$conf" <<END
+Dir::Etc::sourcelist "$dir/sources.list";
+Dir::Etc::sourceparts "$dir/parts";
+Dir::Etc::preferences "$dir/none";
+Dir::Etc::preferencesparts "$dir/parts";
+Dir::Etc::trusted "$dir/none";
+Dir::Etc::trustedparts "$dir/keys";
+Dir::State "$dir/state";
+Dir::State::lists "$dir/state/lists";
+Dir::State::status "$status";
+Dir::Cache "$dir/cache";
+Dir::Cache::archives "$dir/cache/archives";
+Acquire::Languages "none";
+Acquire::Retries "2";
+APT::Sandbox::User "root";
+APT::Get::Assume-Yes "true";
+APT::Install-Recommends "false";
+Debug::NoLocking "true";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear APT::Architectures;
+APT::Architectures { "$(dpkg --print-architecture)"; };
+END
+    # One archive of several may fail; what matters is whether the package is then there.
+    step "index of $2 $1 packages" apt.log apt-get -c "$conf" update || :
+    [ -n "$(ls "$dir/state/lists" | grep -E 'Sources|Packages')" ] || return 1
+    : >"$dir/ready"
+}
+
+# unpack_binaries FOLDER PACKAGE...: unpack packages and what they depend on, as far as the
+# system does not have it, below FOLDER.
+unpack_binaries() {
+    tree=$1
+    shift
+    apt_ready bin "$codename" || return 1
+    rm -rf "$tree" "$tree.debs"
+    mkdir -p "$tree" "$tree.debs/partial"
+    step "$*: download" tools.log apt-get -c "$conf" -q -o "Dir::Cache::archives=$tree.debs" \
+        --download-only install "$@" || return 1
+    for deb in "$tree.debs"/*.deb; do
+        [ -f "$deb" ] || continue
+        pkg=$(dpkg-deb -f "$deb" Package)
+        case $(dpkg-query -W -f '${db:Status-Status}' "$pkg" 2>/dev/null) in
+        installed) continue ;;
+        esac
+        dpkg-deb -x "$deb" "$tree" >>log/tools.log 2>&1 || return 1
+    done
+    rm -rf "$tree.debs"
+}
+
+### Libraries
+
+for CC in cc gcc clang; do
+    ! command -v $CC >/dev/null || break
+done
+export CC
+jobs=$(nproc 2>/dev/null || echo 2)
+
+# try_library NAME CFLAGS LIBS: does the probe compile, link and run? Then these are the flags.
+try_library() {
+    {
+        echo "+ $1: '$2' '$3'"
+        # shellcheck disable=SC2086
+        $CC -Werror=implicit-function-declaration $2 "$here/recipe/$1.c" -o "src/probe-$1" $3 && "src/probe-$1" </dev/null
+    } >>"log/$1.log" 2>&1 || return 1
+    rm -f "src/probe-$1"
+    # Relative to $DEPS where possible: the Makefile names $DEPS/include and $DEPS/lib itself.
+    echo "$2" | sed "s,-I$DEPS/include,," >"flags/$1.cflags"
+    echo "$3" | sed "s,-L$DEPS/lib,," >"flags/$1.libs"
+}
+
+as_static() { for a in $(echo "$1" | tr , ' '); do printf ' %s' "-l:$a"; done; }
+as_shared() { echo "$1" | sed 's/lib\([^,]*\)\.a/-l\1/g; s/,/ /g'; }
+system_cflags() { pkg-config --cflags "$1" 2>/dev/null || :; }
+
+# try_static NAME ARCHIVES CFLAGS PATHS: link with archives; some distributions' OpenSSL was
+# built to use zlib and zstd too.
+try_static() {
+    try_library "$1" "$3" "$4 $(as_static "$2") -ldl -pthread" ||
+        { [ "$1" = openssl ] &&
+            try_library "$1" "$3" "$4 $(as_static "$2,libz.a,libzstd.a") -ldl -pthread"; }
+}
+
+try_prefix() { # NAME ARCHIVES
+    for p in lib lib64 "lib/$(uname -m)-linux-gnu"; do
+        [ -d "$DEPS_PREFIX/$p" ] || continue
+        ! try_static "$1" "$2" "-I$DEPS_PREFIX/include" "-L$DEPS_PREFIX/$p" || return 0
+        ! try_library "$1" "-I$DEPS_PREFIX/include" \
+            "-L$DEPS_PREFIX/$p -Wl,-rpath,$DEPS_PREFIX/$p $(as_shared "$2")" || return 0
+    done
+    return 1
+}
+
+# dpkg-source, patch and xz: the system's, or unpacked like the other tools.
+dpkg_source() {
+    tree=$DEPS/tools/dpkg-dev
+    env PATH="$PATH:$tree/usr/bin" PERL5LIB="$tree/usr/share/perl5" dpkg-source "$@"
+}
+have_dpkg_source() {
+    tree=$DEPS/tools/dpkg-dev
+    for c in dpkg-source patch xz; do
+        [ -n "$(PATH=$PATH:$tree/usr/bin command -v $c)" ] || return 1
+    done
+}
+
+# get_source NAME SOURCE MINIMUM FOLDER: unpack the newest version that can be had of SOURCE, of
+# the first release that has MINIMUM, in FOLDER/source.
+get_source() {
+    name=$1 source=$2 minimum=$3 folder=$4 release=$codename
+    if [ -f "$folder/unpacked" ]; then
+        version=$(cat "$folder/unpacked")
+        return 0
+    fi
+    while [ -n "$release" ]; do
+        apt_ready src "$release" || :
+        for version in $(apt-cache -c "$conf" showsrc --only-source "$source" 2>/dev/null |
+            sed -n 's/^Version: //p' | sort -ruV); do
+            dpkg --compare-versions "$version" ge "$minimum" || continue
+            rm -rf "$folder"
+            mkdir -p "$folder"
+            # A version that the index names may be gone already: then the next older one.
+            (cd "$folder" && step "$name $version ($release): download" "$name.log" \
+                apt-get -c "$conf" -q --only-source --download-only source "$source=$version") ||
+                continue
+            have_dpkg_source || unpack_binaries "$DEPS/tools/dpkg-dev" dpkg-dev patch xz-utils || :
+            # apt has checked the files against the signed index.
+            step "$name $version: unpack" "$name.log" \
+                dpkg_source --no-check -x "$folder"/*.dsc "$folder/source" || continue
+            echo "$version" >"$folder/unpacked"
+            return 0
+        done
+        release=$(next_release "$release")
+    done
+    return 1
+}
+
+build_library() { # NAME SOURCE MINIMUM ARCHIVES SIGNATURE
+    command -v apt-get >/dev/null || return 1
+    [ -n "$CC" ] && command -v make >/dev/null || return 1
+    work=$DEPS/src/$1-$5
+    get_source "$1" "$2" "$3" "$work" || return 1
+    built=$version
+    cd "$work/source"
+    step "$1 $version: build" "$1.log" sh -eu "$here/recipe/$1.sh" "$DEPS" "$jobs" || {
+        cd "$DEPS"
+        return 1
+    }
+    cd "$DEPS"
+    rm -rf src/"$1"-*
+    try_static "$1" "$4" "-I$DEPS/include" "-L$DEPS/lib"
+}
+
+# For when no source can be had: the static archive in the development package, of this release
+# or a following one, if it links with this machine's libc.
+unpack_library() { # NAME PACKAGE MINIMUM ARCHIVES
+    command -v apt-get >/dev/null || return 1
+    release=$codename work=$DEPS/src/$1-binary
+    while [ -n "$release" ]; do
+        if apt_ready bin "$release"; then
+            built=$(apt-cache -c "$conf" show --no-all-versions "$2" 2>/dev/null |
+                sed -n 's/^Version: //p' | head -n 1)
+            rm -rf "$work"
+            mkdir -p "$work"
+            cd "$work"
+            if [ -n "$built" ] && dpkg --compare-versions "$built" ge "$3" &&
+                step "$2 $built ($release): download" "$1.log" \
+                    apt-get -c "$conf" -q download "$2=$built" &&
+                dpkg-deb -x "$2"_*.deb . && copy_library usr "$4"; then
+                cd "$DEPS"
+                rm -rf "$work"
+                ! try_static "$1" "$4" "-I$DEPS/include" "-L$DEPS/lib" || return 0
+            fi
+            cd "$DEPS"
+        fi
+        release=$(next_release "$release")
+    done
+    return 1
+}
+
+# copy_library USR ARCHIVES: headers and archives of an unpacked package.
+copy_library() {
+    triplet=$(ls "$1/include" | grep -E -- '-linux-gnu') || triplet=.
+    for archive in $(echo "$2" | tr , ' '); do
+        found=$(find "$1/lib" -name "$archive" | head -n 1)
+        [ -n "$found" ] || return 1
+        cp "$found" "$DEPS/lib/"
+    done
+    cp -R "$1/include/." "$DEPS/include/"
+    [ "$triplet" = . ] || cp -R "$1/include/$triplet/." "$DEPS/include/"
+}
+
+library() { # NAME MINIMUM SOURCE ARCHIVES PACKAGE
+    signature=$({
+        echo "$DEPS_PREFIX $*"
+        cat "$here/recipe/$1.c" "$here/recipe/$1.sh"
+    } | cksum | cut -d' ' -f1)
+    ! grep -qs "^$signature " "stamp/$1" || return 0
+    rm -f "stamp/$1" "log/$1.log"
+    if [ -n "$DEPS_PREFIX" ] && try_prefix "$1" "$4"; then
+        how="from $DEPS_PREFIX"
+    elif try_static "$1" "$4" "$(system_cflags "$1")" ""; then
+        how="the system's"
+    elif build_library "$1" "$3" "$2" "$4" "$signature"; then
+        how="built here, $built"
+    elif unpack_library "$1" "$5" "$2" "$4"; then
+        how="from the binary package, $built"
+    elif try_library "$1" "$(system_cflags "$1")" "$(as_shared "$4")"; then
+        how="the system's, shared"
+    else
+        give_up "no $1 >= $2: the system has none, and none could be built"
+    fi
+    say "$1: $how"
+    echo "$signature $how" >"stamp/$1"
+}
+
+libraries() { # STAGE
+    while read -r kind name of minimum source archives package; do
+        [ "$kind" = lib ] && [ "$of" = "$1" ] || continue
+        # Not on standard input: that is the list.
+        library "$name" "$minimum" "$source" "$archives" "$package" \
+            </dev/null
+    done <"$list"
+}
+
+### Tools
+
+find_program() { PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin command -v "$1" >/dev/null; }
+
+# The system's loader finds it, or it is where ld.so would look.
+find_shared() {
+    { PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -q "[[:space:]]$1 "; }
+}
+
+# Library folders of an unpacked tree, as a colon-separated list.
+library_path() {
+    find "$1" \( -name '*.so' -o -name '*.so.*' \) -exec dirname {} \; 2>/dev/null | sort -u |
+        tr '\n' : | sed 's/:$//'
+}
+
+tool() { # COMMAND PACKAGE
+    ! find_program "$1" || return 0
+    tree=$DEPS/tools/$2
+    [ -d "$tree" ] || unpack_binaries "$tree" "$2" || return 1
+    for d in usr/bin usr/sbin bin sbin; do
+        [ ! -x "$tree/$d/$1" ] || program=$d/$1
+    done
+    path=$(library_path "$tree")
+    ! LD_LIBRARY_PATH=$path ldd "$tree/$program" | grep 'not found' || return 1
+    cat >"tools/bin/$1" <<END
+#!/bin/sh
+t=\$(dirname "\$0")/../$2
+LD_LIBRARY_PATH=$(echo "$path" | sed "s,$tree,\$t,g") exec "\$t/$program" "\$@"
+END
+    chmod +x "tools/bin/$1"
+}
+
+tools() {
+    command -v apt-get >/dev/null || tools_from=none
+    env_path=
+    while read -r kind name package _; do
+        case $kind in
+        tool)
+            tool "$name" "$package" </dev/null ||
+                warn "no $name ($package): the tests that use it will be skipped"
+            ;;
+        dlib)
+            find_shared "$name" && continue
+            tree=$DEPS/tools/$package
+            [ -d "$tree" ] || unpack_binaries "$tree" "$package" </dev/null || {
+                warn "no $name ($package): the tests that use it will be skipped"
+                continue
+            }
+            env_path=$env_path:$(library_path "$tree" | sed "s,$DEPS,\$DEPS,g")
+            ;;
+        esac
+    done <"$list"
+    cat >env.sh <<END
+# Sourced from the root of the tree, or with DEPS set.
+: "\${DEPS:=\$PWD/build/deps}"
+PATH=\$DEPS/tools/bin:\$PATH:/usr/local/sbin:/usr/sbin:/sbin
+LD_LIBRARY_PATH=${env_path#:}\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
+export PATH LD_LIBRARY_PATH
+END
+}
+
+### Main
+
+# One at a time; a second caller waits and then finds the work done.
+if command -v flock >/dev/null; then
+    exec 9>lock
+    flock -n 9 || {
+        say "waiting for another deps/get.sh to finish"
+        flock 9
+    }
+fi
+
+libraries build
+cat flags/openssl.cflags flags/liburing.cflags flags/libmnl.cflags flags/inih.cflags |
+    tr -s ' \n' '\n' | awk 'NF && !seen[$0]++' >flags/build.cflags
+if [ "$stage" = check ]; then
+    libraries check
+    tools
+fi
