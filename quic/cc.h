@@ -1,0 +1,160 @@
+/*
+ * cc - congestion control of one path: how many bytes may be in flight (RFC 9002 7).
+ *
+ * A table of verbs and their state in one embedded struct. Loss recovery reports what
+ * happened, once per acknowledgement and once per batch of losses, and reads `cwnd`.
+ * A controller knows nothing of packets: only bytes and instants.
+ *
+ * Common to all controllers: a congestion event is answered once per round trip. It
+ * starts a recovery period at its instant; packets sent before then neither grow the
+ * window nor shrink it again (7.3.2). Slow start is with HyStart++ (hystart below).
+ *
+ * Invariant: cwnd >= 2 * mss; ssthresh >= 2 * mss.
+ */
+#ifndef QUIC_CC_H
+#define QUIC_CC_H
+
+#include "quic/types.h"
+
+/* One acknowledgement. */
+struct cc_ack {
+    ns_t now;
+    uint64_t bytes;    /* newly acknowledged bytes that were in flight */
+    uint64_t growing;  /* of those: sent after the recovery period began */
+    ns_t sent_time;    /* of the newest newly acknowledged packet */
+    ns_t rtt;          /* the sample of this acknowledgement; 0 for none */
+    ns_t smoothed;     /* smoothed round-trip time */
+    bool cwnd_limited; /* the window was in use; else it must not grow (RFC 9002 7.8) */
+};
+
+/* One congestion event: packets lost, or the CE count rose. */
+struct cc_loss {
+    ns_t now;
+    ns_t sent_time;   /* of the newest lost packet, or of the one that reported CE */
+    uint64_t bytes;   /* lost */
+    uint32_t packets; /* lost; 0 for ECN */
+};
+
+/*
+ * HyStart++ (RFC 9406): leave slow start when the round's smallest RTT rises, by way of
+ * Conservative Slow Start, which turns back if the rise was none. A round ends when a
+ * packet sent after its beginning is acknowledged.
+ */
+struct hystart {
+    ns_t round_start;             /* packets sent from here on end the round */
+    ns_t last_min, this_min;      /* smallest RTT of the last and the current round */
+    ns_t css_baseline;            /* NS_NEVER outside of CSS */
+    uint32_t samples, css_rounds; /* in this round; rounds of CSS begun */
+    bool on;                      /* only in the first slow start */
+};
+
+struct cc_cubic {
+    uint64_t w_max, cwnd_prior, cwnd_epoch; /* bytes */
+    double w_est;                           /* bytes */
+    double k;                               /* seconds */
+    ns_t epoch;                             /* start of the stage, 0 outside of one */
+    ns_t limited_since;                     /* application-limited since; 0 if not */
+    double fraction;                        /* of a byte, carried over */
+    struct {                                /* RFC 9438 4.9.2 */
+        uint64_t cwnd, cwnd_prior, ssthresh, w_max, cwnd_epoch;
+        double w_est, k;
+        ns_t epoch;
+        bool valid;
+    } undo;
+};
+
+struct cc_newreno {
+    uint64_t acked; /* bytes towards the next increase */
+};
+
+struct cc;
+
+struct cc_ops {
+    const char *name;
+    void (*init)(struct cc *cc);
+    void (*on_ack)(struct cc *cc, const struct cc_ack *ack);
+    void (*on_congestion)(struct cc *cc, const struct cc_loss *loss, bool ecn);
+    void (*on_persistent)(struct cc *cc);
+    void (*on_undo)(struct cc *cc); /* every loss of the last event was spurious */
+};
+
+struct cc {
+    const struct cc_ops *ops;
+    uint64_t mss;           /* max_datagram_size, bytes */
+    uint64_t cwnd;          /* congestion window, bytes */
+    uint64_t ssthresh;      /* UINT64_MAX until the first event */
+    ns_t recovery_start;    /* of the latest recovery period */
+    bool recovered_once;    /* whether there was one at all */
+    uint32_t event_packets; /* lost in the latest event and not known to be spurious */
+    struct hystart hystart;
+    union {
+        struct cc_cubic cubic;
+        struct cc_newreno newreno;
+    } u;
+};
+
+extern const struct cc_ops cc_cubic_ops, cc_newreno_ops;
+
+/*
+ * Start in slow start with the window of RFC 9002 7.2 for datagrams of `mss` bytes.
+ * `name` is "cubic" or "newreno"; null is "cubic".
+ * Returns 0, or QUIC_INVAL for an unknown name or mss below 1200 (then nothing is set).
+ */
+int cc_init(struct cc *cc, const char *name, size_t mss);
+
+/* The path MTU changed. A window that is still the initial one follows. */
+void cc_set_mss(struct cc *cc, size_t mss);
+
+/* Packets were acknowledged. */
+void cc_on_ack(struct cc *cc, const struct cc_ack *ack);
+
+/* Packets were lost: a congestion event unless the newest was sent before recovery. */
+void cc_on_loss(struct cc *cc, const struct cc_loss *loss);
+
+/* The peer's CE count rose. */
+void cc_on_ecn(struct cc *cc, const struct cc_loss *ce);
+
+/* Persistent congestion: down to the minimum window, slow start (RFC 9002 7.6.2). */
+void cc_on_persistent(struct cc *cc);
+
+/*
+ * A packet sent at `sent_time` that had been declared lost was acknowledged after all.
+ * When that holds for all losses of the latest event, its reduction is taken back.
+ */
+void cc_on_spurious(struct cc *cc, ns_t sent_time);
+
+/* Whether a packet sent at `sent_time` belongs to the recovery period (or before). */
+static inline bool cc_in_recovery(const struct cc *cc, ns_t sent_time)
+{
+    return cc->recovered_once && sent_time <= cc->recovery_start;
+}
+
+static inline bool cc_in_slow_start(const struct cc *cc)
+{
+    return cc->cwnd < cc->ssthresh;
+}
+
+/* The congestion window in bytes. */
+static inline uint64_t cc_cwnd(const struct cc *cc)
+{
+    return cc->cwnd;
+}
+
+/*
+ * The rate to pace at, in bits per second: twice the window per `smoothed` in slow start,
+ * else 5/4 of it (RFC 9002 7.7). 0 if `smoothed` is 0: not paced.
+ */
+uint64_t cc_pacing_bps(const struct cc *cc, ns_t smoothed);
+
+/* Smallest and initial window for the datagram size, in bytes (RFC 9002 7.2). */
+uint64_t cc_min_window(const struct cc *cc);
+uint64_t cc_initial_window(size_t mss);
+
+/* HyStart++, for the controllers: what an acknowledgement does to slow start. */
+void hystart_init(struct hystart *h);
+void hystart_on_ack(struct cc *cc, const struct cc_ack *ack);
+
+/* Whether the invariant holds: for tests. */
+bool cc_check(const struct cc *cc);
+
+#endif

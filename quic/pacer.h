@@ -1,0 +1,61 @@
+/*
+ * pacer - spreads packets over time: a token bucket of bytes (RFC 9002 7.7).
+ *
+ * The bucket holds at most `burst` bytes and fills at the rate. With a caller who sends
+ * only while pacer_ready says > 0, and packets of at most P bytes, over every period of
+ * length t between two instants
+ *
+ *     bytes sent  <=  burst + P + rate * t
+ *
+ * and if it sends whenever it may, bytes sent >= rate * t - burst - P. Nothing is rounded
+ * away: tokens are counted in bits * 1e9.
+ *
+ * The burst is the larger of 16 packets and what the rate carries in 1 ms, at most
+ * PACER_BURST_MAX: one segmentation-offload send. Packets that may not wait (probes,
+ * acknowledgements) are charged all the same where they are reported; the debt is bounded
+ * by one burst.
+ *
+ * Invariant: -burst <= tokens <= burst. A rate of 0 means unpaced.
+ */
+#ifndef QUIC_PACER_H
+#define QUIC_PACER_H
+
+#include "quic/types.h"
+
+#define PACER_PACKETS   16
+#define PACER_BURST_MAX 65536 /* bytes */
+
+struct pacer {
+    uint64_t rate_bps; /* bits per second; 0: not paced */
+    uint64_t burst;    /* bytes */
+    uint64_t mss;      /* bytes */
+    int64_t tokens;    /* bits * 1e9 */
+    ns_t last;         /* instant up to which the bucket is filled */
+};
+
+/* A full bucket, not paced yet. `mss` is the datagram size in bytes. */
+void pacer_init(struct pacer *p, size_t mss);
+
+/* The datagram size changed. */
+void pacer_set_mss(struct pacer *p, size_t mss);
+
+/* Set the rate from `now` on; 0 turns pacing off. Cheap when it is the same. */
+void pacer_rate(struct pacer *p, uint64_t bps, ns_t now);
+
+/* Bytes that may leave now; SIZE_MAX where not paced. Leaving more by less than one
+ * packet is allowed. */
+size_t pacer_ready(const struct pacer *p, ns_t now);
+
+/*
+ * The instant from which pacer_ready is at least `bytes` (cut to the burst); may be in
+ * the past. Ask for a few packets: waking up for each costs more than it gives.
+ */
+ns_t pacer_next(const struct pacer *p, size_t bytes);
+
+/* `bytes` left at `now`. */
+void pacer_sent(struct pacer *p, size_t bytes, ns_t now);
+
+/* Whether the invariant holds: for tests. */
+bool pacer_check(const struct pacer *p);
+
+#endif

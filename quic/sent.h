@@ -1,0 +1,157 @@
+/*
+ * sent - the packets of one packet number space that we sent, by packet number.
+ *
+ * A ring of fixed-size packets, addressed by packet number: finding one is O(1). What
+ * frames a packet carried stands as records in a second ring; a packet with only ACK and
+ * DATAGRAM frames has none. Both rings are powers of two, grow by doubling up to a bound
+ * and shrink by sent_trim when they are mostly empty.
+ *
+ * Sending is a transaction:
+ *
+ *     sent_begin(s, pn);                 reserves; the only step that may fail for memory
+ *     sent_record_add(s, &rec); ...      for each frame to be told about later
+ *     sent_commit(s, &proto);            or sent_abort(s)
+ *
+ * Numbers that are passed over, by sent_skip or by a begin beyond the next, are marked
+ * SENT_SKIPPED: an acknowledgement of one is an attack.
+ *
+ * Packets leave at the low end only (sent_retire), whoever decides when.
+ *
+ * Invariant: base <= next <= base + cap; each packet with n_rec > 0 has its records
+ * contiguous in the record ring, in the order of packet numbers; a transaction is open
+ * exactly when `open`.
+ */
+#ifndef QUIC_SENT_H
+#define QUIC_SENT_H
+
+#include "quic/types.h"
+
+#define SENT_MAX_PACKETS (1u << 17)
+#define SENT_MAX_RECORDS (1u << 17)
+#define SENT_MIN         64u /* smallest ring that is not empty */
+#define SENT_NO_ACK      UINT64_MAX
+
+enum {
+    SENT_ELICITING = 0x01,
+    SENT_IN_FLIGHT = 0x02, /* counts in bytes_in_flight until it is acked or lost */
+    SENT_LOST = 0x04,      /* declared lost; kept to notice a late acknowledgement */
+    SENT_ACKED = 0x08,
+    SENT_PROBE = 0x10,      /* path MTU probe: its loss is no congestion */
+    SENT_SKIPPED = 0x20,    /* this number was never used */
+    SENT_DGRAM = 0x40,      /* `tag` is that of its DATAGRAM */
+    SENT_APP_LIMITED = 0x80 /* there was nothing more to send at the time */
+};
+
+/*
+ * One sent packet. The sender fills time, bytes, flags (ELICITING, IN_FLIGHT, PROBE,
+ * DGRAM), ecn, tag and ack_largest; recovery fills the delivery state.
+ */
+struct sent_packet {
+    ns_t time;            /* when it was sent; never decreases with the packet number */
+    uint32_t bytes;       /* UDP payload it took (the packet, not the datagram) */
+    uint16_t n_rec;       /* records */
+    uint8_t flags;        /* SENT_* */
+    uint8_t ecn;          /* ECN bits it was sent with */
+    uint64_t rec_first;   /* index of its first record */
+    uint64_t tag;         /* of its DATAGRAM if SENT_DGRAM */
+    uint64_t ack_largest; /* Largest Acknowledged of the ACK it carried, SENT_NO_ACK none */
+    uint64_t delivered;   /* bytes delivered on the path when it was sent */
+    ns_t delivered_time;  /* instant of the latest delivery at that time */
+    ns_t first_sent_time; /* send time of the packet that this delivery was about */
+};
+
+/*
+ * One frame to be told about: `kind` is the frame type (or any number that its owner
+ * agreed with itself on). For STREAM: a stream ID, b offset, len, fin; CRYPTO: a level,
+ * b offset, len; STATE and ITEM frames: a stream ID or sequence number, b the value sent.
+ */
+struct sent_record {
+    uint16_t kind;
+    bool fin;
+    uint32_t path; /* path ID the frame is about, where it matters */
+    uint64_t a, b;
+    uint32_t len;
+};
+
+struct sent {
+    struct sent_packet *ring;
+    struct sent_record *recs;
+    uint64_t base, next; /* packet numbers in the ring: [base, next) */
+    uint64_t rec_base, rec_next;
+    uint32_t cap, rec_cap; /* powers of two, or 0 */
+    uint64_t open_first;   /* of the open transaction: first record, */
+    uint32_t open_n;       /* count of records */
+    bool open;
+    uint32_t peak, rec_peak; /* most in use since the last sent_trim */
+};
+
+void sent_init(struct sent *s);
+void sent_free(struct sent *s);
+
+/* The lowest packet number that may be used next. */
+static inline uint64_t sent_next(const struct sent *s)
+{
+    return s->next;
+}
+
+/* How many numbers are in the ring. */
+static inline uint64_t sent_count(const struct sent *s)
+{
+    return s->next - s->base;
+}
+
+/*
+ * Open the transaction for packet number `pn`.
+ * Returns 0, QUIC_INVAL if one is open, or pn was used already or is more than 16 ahead;
+ * QUIC_BLOCKED if the ring has reached SENT_MAX_PACKETS; QUIC_NOMEM.
+ */
+int sent_begin(struct sent *s, uint64_t pn);
+
+/*
+ * Add a record to the open packet.
+ * Returns 0, QUIC_INVAL outside of a transaction, QUIC_TOOBIG past 65535 records in one
+ * packet, QUIC_BLOCKED at SENT_MAX_RECORDS, QUIC_NOMEM; the transaction stays open.
+ */
+int sent_record_add(struct sent *s, const struct sent_record *rec);
+
+/* The packet is sent. rec_first and n_rec of `proto` are not read. Never fails. */
+void sent_commit(struct sent *s, const struct sent_packet *proto);
+
+/* It is not: forget its records. The number may be used again. */
+void sent_abort(struct sent *s);
+
+/* Pass over `pn`, as sent_begin would. The same errors. */
+int sent_skip(struct sent *s, uint64_t pn);
+
+/* The packet `pn`, SENT_SKIPPED ones included; null if it is not in the ring. */
+static inline struct sent_packet *sent_get(const struct sent *s, uint64_t pn)
+{
+    return pn - s->base < s->next - s->base ? &s->ring[pn & (s->cap - 1)] : NULL;
+}
+
+/* The first of the packet's n_rec records; valid until the next change. */
+static inline const struct sent_record *sent_recs(const struct sent *s,
+                                                  const struct sent_packet *p)
+{
+    return p->n_rec ? &s->recs[p->rec_first & (s->rec_cap - 1)] : NULL;
+}
+
+/* Drop the lowest packet and its records. There must be one. */
+void sent_retire(struct sent *s);
+
+/*
+ * Halve rings, as often as they stay at least four times as large as the most in use
+ * since the last call. To be called every few seconds. Never fails.
+ */
+void sent_trim(struct sent *s);
+
+/* Drop everything; numbering goes on. Gives back the memory. */
+void sent_clear(struct sent *s);
+
+/* Bytes on the heap. */
+size_t sent_memory(const struct sent *s);
+
+/* Whether the invariant holds: for tests. */
+bool sent_check(const struct sent *s);
+
+#endif
