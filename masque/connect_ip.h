@@ -47,7 +47,7 @@
 #define CIP_PREFIXES_MAX 64    /* addresses per ADDRESS_ASSIGN, either way */
 #define CIP_RANGES_MAX   1024  /* ranges per ROUTE_ADVERTISEMENT, either way */
 #define CIP_REQUESTS_MAX 16    /* address requests waiting for an answer, either way */
-#define CIP_PACKET_MAX   65575 /* longest inner packet: 40 + 65535 */
+#define CIP_PACKET_MAX   65535 /* longest inner packet */
 #define CIP_MTU_MIN      1280  /* no tunnel may carry less (RFC 9484 7.1) */
 
 /* What became of a packet. Each has its counter, out and in. */

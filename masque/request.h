@@ -118,7 +118,4 @@ void masque_response_parse(const struct h3_field *f, size_t n, struct masque_res
 /* What a reply means, for a person: "authentication failed", ... */
 const char *masque_reply_text(enum masque_reply reply);
 
-/* The first field of that lower-case name, or null. */
-const struct h3_field *masque_field_find(const struct h3_field *f, size_t n, const char *name);
-
 #endif
