@@ -40,7 +40,9 @@
  * Errors. A positive result of h3_recv, h3_stream_reset or h3_stream_stopped is a
  * connection error: close with it; the object stays failed, the same code comes
  * again. An error of one stream is an ABORT event: reset what is still open in the
- * sending direction and stop what is open in the receiving one, with that code.
+ * sending direction and stop what is open in the receiving one, with that code. A
+ * request that is given up before its first byte was taken may not be open in the
+ * transport: then open streams up to its number first, so that numbers stay in step.
  *
  * Limits. Bytes waiting to be sent are bounded by `max_out_bytes`, a field section
  * by `max_field_section_size` (counted while decoding), requests by `max_requests`,
@@ -81,6 +83,7 @@ struct h3_config {
 struct h3_conn;
 
 enum h3_event_type {
+    H3_EV_NONE,     /* never given */
     H3_EV_SETTINGS, /* the peer's SETTINGS are known: `settings` */
     H3_EV_HEADERS,  /* a header or trailer section: `stream_id`, `fields`, `count`, ... */
     H3_EV_DATA,     /* content: `stream_id`, `data` */
@@ -142,19 +145,22 @@ int h3_recv(struct h3_conn *h, uint64_t stream_id, struct span data, bool fin, s
 
 /*
  * The peer sent RESET_STREAM with this application code. Gives a RESET event for
- * a request that had not ended. Bytes that were sent before and not handed over
- * are lost.
+ * a request that had not ended. On a server, a request that no HEADERS event told
+ * of gives ABORT with H3_REQUEST_REJECTED instead (RFC 9114 4.1.1). Bytes that were
+ * sent before and not handed over are lost.
  *
  * Returns 0, H3_CLOSED_CRITICAL_STREAM for a control or QPACK stream (RFC 9114
  * 6.2.1, RFC 9204 4.2), H3_STREAM_CREATION_ERROR for a bidirectional stream of a
- * server, H3_EXCESSIVE_LOAD for too many of them, H3_INTERNAL_ERROR without memory.
+ * server, H3_EXCESSIVE_LOAD for too many of them, H3_INTERNAL_ERROR without memory;
+ * QUIC_INVAL for a stream on which this can't happen.
  */
 int h3_stream_reset(struct h3_conn *h, uint64_t stream_id, uint64_t code);
 
 /*
  * The peer sent STOP_SENDING with this application code. What was queued for the
  * stream is dropped, and a STOPPED event is given for a request whose sending side
- * was open. Returns as h3_stream_reset.
+ * was open; ABORT as above on a server. Returns as h3_stream_reset, and
+ * H3_CLOSED_CRITICAL_STREAM where it concerns our own control or QPACK stream.
  */
 int h3_stream_stopped(struct h3_conn *h, uint64_t stream_id, uint64_t code);
 
