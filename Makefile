@@ -80,7 +80,7 @@ NEEDED     := $(addprefix $(O)/test/,$(filter $(UNITS) $(PLATFORM),$(CHOSEN))) \
 
 ### Targets
 
-.PHONY: all deps check check-long fuzz fuzz-run bench fmt cov install clean distclean
+.PHONY: FORCE all deps check check-long fuzz fuzz-run bench fmt cov install clean distclean
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
@@ -92,7 +92,9 @@ ifeq ($(origin O)$(SAN)$(COV),file)
 endif
 endif
 
-$(DEPS)/build.ok: deps/list deps/get.sh $(wildcard deps/recipe/*)
+# Another DEPS_PREFIX than last time is looked at anew.
+$(DEPS)/build.ok: deps/list deps/get.sh $(wildcard deps/recipe/*) \
+        $(if $(filter-out $(file <$(DEPS)/prefix),$(DEPS_PREFIX)),FORCE)
 	@DEPS=$(DEPS) DEPS_PREFIX=$(DEPS_PREFIX) deps/get.sh build
 	@touch $@
 $(DEPS)/check.ok: $(DEPS)/build.ok
@@ -142,7 +144,9 @@ $(O)/%.o: %.c | $(DEPS)/build.ok
 	$(call say,CC,$<)
 	$Q$(CC) $(FLAGS) -MMD -MP -c $< -o $@
 
-$(addprefix $(O)/test/,$(addsuffix .o,$(UNITS)) $(SRC_sim:test/%.c=%.o)): | $(DEPS)/check.ok
+TEST_OBJECTS := $(addprefix $(O)/test/,$(addsuffix .o,$(UNITS)) $(SRC_sim:test/%.c=%.o))
+$(TEST_OBJECTS): FLAGS += @$(DEPS)/flags/cmocka.cflags
+$(TEST_OBJECTS): | $(DEPS)/check.ok
 
 define archive
 $(O)/lib$1.a: $(SRC_$1:%.c=$(O)/%.o)

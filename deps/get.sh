@@ -3,17 +3,19 @@
 #
 # STAGE is `build` (what the program needs) or `check` (that, and what its tests need).
 #
-# A library is looked for in this order: below $DEPS_PREFIX if that is set; built here earlier;
-# the system's static archive; a Debian source package, of this release if that is new enough,
-# else of a following one, built static; the system's shared object. Everything happens below
-# $DEPS and nothing needs root. apt is used with a configuration of its own made from the
-# machine's sources, so that mirrors, proxies and credentials set up there keep working.
+# A library is looked for in this order: below $DEPS_PREFIX if that was ever given; built here
+# earlier; the system's static archive; a Debian source package, of this release if that is new
+# enough, else of a following one, built static; the static archive of a binary package; and
+# last a shared object, the system's or unpacked. Everything happens below $DEPS and nothing
+# needs root. apt is used with a configuration of its own made from the machine's sources, so
+# that mirrors, proxies and credentials set up there keep working.
 #
 # Leaves behind
 #   include/ lib/              what was built here
 #   flags/NAME.{cflags,libs}   compiler arguments for each library, used as @FILE
 #   flags/build.cflags         those of all libraries of the build stage together
 #   tools/bin/                 programs for the tests, where the system has none
+#   prefix                     the last $DEPS_PREFIX
 #   env.sh                     PATH and LD_LIBRARY_PATH for the tests; sourced from the root
 #   log/                       what each step printed
 #   stamp/NAME                 says what was done for NAME, and from which recipe
@@ -34,13 +36,13 @@ DEPS=$(cd "$DEPS" && pwd)
 cd "$DEPS"
 mkdir -p include lib flags stamp log src tools/bin
 list=$here/list
+[ -n "$DEPS_PREFIX" ] || DEPS_PREFIX=$(cat prefix 2>/dev/null) || :
 
 # The release that follows each one, for what is too old in it.
 next_release() {
     case $1 in
     bullseye) echo bookworm ;;
     bookworm) echo trixie ;;
-    trixie) echo forky ;;
     jammy) echo noble ;;
     noble) echo resolute ;;
     esac
@@ -92,11 +94,11 @@ step() {
     echo "+ $*" >>"$log"
     "$@" </dev/null >>"$log" 2>&1 || rc=$?
     stop_ticker
-    if [ $rc = 0 ]; then
-        say "$text: $(($(now) - began)) s"
-    else
-        say "$text: failed after $(($(now) - began)) s, see $log"
-    fi
+    case $rc:$text in
+    0:*) say "$text: $(($(now) - began)) s" ;;
+    *:*download) say "$text: not to be had, trying another way" ;;
+    *) say "$text: failed after $(($(now) - began)) s, see $log" ;;
+    esac
     return $rc
 }
 
@@ -115,25 +117,40 @@ archives() {
 # The keyrings that those archives are signed by: those trusted for all, and those that the
 # sources name.
 link_keys() { # FOLDER
+    etc=/etc/apt parts='' file=''
     eval "$(apt-config shell etc Dir::Etc/d parts Dir::Etc::trustedparts/d \
         file Dir::Etc::trusted/f)"
     mkdir -p "$1"
     {
-        ls "$parts"/* "$file"
+        ls "$parts"/* "$file" || :
         sed -n 's/^[^#]*[Ss]igned-[Bb]y[:=] *\(\/[^] ]*\).*/\1/p' \
             "$etc/sources.list" "$etc"/sources.list.d/*.list "$etc"/sources.list.d/*.sources |
             tr , '\n'
     } 2>/dev/null | sort -u | while read -r key; do
-        [ ! -r "$key" ] || ln -sf "$key" "$1/$(echo "$key" | cksum | cut -d' ' -f1)-${key##*/}"
+        [ -r "$key" ] || continue
+        # apt goes by the suffix.
+        suffix=gpg
+        ! head -n 1 "$key" | grep -q BEGIN || suffix=asc
+        ln -sf "$key" "$1/$(echo "$key" | cksum | cut -d' ' -f1).$suffix"
     done
 }
 
 # apt_ready KIND RELEASE: an apt folder apt/KIND-RELEASE with a fresh index. KIND is src (source
 # packages of RELEASE) or bin (binary packages of this release).
+# Sets $conf to its configuration.
 apt_ready() {
     dir=$DEPS/apt/$1-$2
     conf=$dir/apt.conf
     [ -z "$(find "$dir/ready" -mmin -720 2>/dev/null)" ] || return 0
+    # Not twice in one run.
+    case " $no_index " in *" $1-$2 "*) return 1 ;; esac
+    command -v apt-get >/dev/null && [ -n "$2" ] && make_index "$1" "$2" && return 0
+    no_index="$no_index $1-$2"
+    return 1
+}
+no_index=
+
+make_index() { # KIND RELEASE
     rm -rf "$dir"
     mkdir -p "$dir/state/lists/partial" "$dir/cache/archives/partial" "$dir/parts"
     link_keys "$dir/keys"
@@ -152,13 +169,14 @@ apt_ready() {
         esac
     done | sort -u >"$dir/sources.list"
     [ -s "$dir/sources.list" ] || return 1
+    status=/var/lib/dpkg/status
     eval "$(apt-config shell status Dir::State::status/f)"
     cat >"$conf" <<END
 Dir::Etc::sourcelist "$dir/sources.list";
 Dir::Etc::sourceparts "$dir/parts";
 Dir::Etc::preferences "$dir/none";
 Dir::Etc::preferencesparts "$dir/parts";
-Dir::Etc::trusted "$dir/none";
+Dir::Etc::trusted "/dev/null";
 Dir::Etc::trustedparts "$dir/keys";
 Dir::State "$dir/state";
 Dir::State::lists "$dir/state/lists";
@@ -179,36 +197,39 @@ APT::Architectures { "$(dpkg --print-architecture)"; };
 END
     # One archive of several may fail; what matters is whether the package is then there.
     step "index of $2 $1 packages" apt.log apt-get -c "$conf" update || :
-    [ -n "$(ls "$dir/state/lists" | grep -E 'Sources|Packages')" ] || return 1
+    [ -n "$(find "$dir/state/lists" -name '*Sources*' -o -name '*Packages*')" ] || return 1
     : >"$dir/ready"
 }
 
 # unpack_binaries FOLDER PACKAGE...: unpack packages and what they depend on, as far as the
 # system does not have it, below FOLDER.
 unpack_binaries() {
-    tree=$1
+    into=$1
     shift
     apt_ready bin "$codename" || return 1
-    rm -rf "$tree" "$tree.debs"
-    mkdir -p "$tree" "$tree.debs/partial"
-    step "$*: download" tools.log apt-get -c "$conf" -q -o "Dir::Cache::archives=$tree.debs" \
+    rm -rf "$into" "$into.new" "$into.debs"
+    mkdir -p "$into.new" "$into.debs/partial"
+    step "$*: download" tools.log apt-get -c "$conf" -q -o "Dir::Cache::archives=$into.debs" \
         --download-only install "$@" || return 1
-    for deb in "$tree.debs"/*.deb; do
+    for deb in "$into.debs"/*.deb; do
         [ -f "$deb" ] || continue
         pkg=$(dpkg-deb -f "$deb" Package)
         case $(dpkg-query -W -f '${db:Status-Status}' "$pkg" 2>/dev/null) in
         installed) continue ;;
         esac
-        dpkg-deb -x "$deb" "$tree" >>log/tools.log 2>&1 || return 1
+        dpkg-deb -x "$deb" "$into.new" >>log/tools.log 2>&1 || return 1
     done
-    rm -rf "$tree.debs"
+    rm -rf "$into.debs"
+    mv "$into.new" "$into"
 }
 
 ### Libraries
 
-for CC in cc gcc clang; do
-    ! command -v $CC >/dev/null || break
+CC=
+for c in clang gcc cc; do
+    ! command -v $c >/dev/null || CC=$c
 done
+[ -n "$CC" ] || give_up "no C compiler"
 export CC
 jobs=$(nproc 2>/dev/null || echo 2)
 
@@ -260,39 +281,53 @@ have_dpkg_source() {
 }
 
 # get_source NAME SOURCE MINIMUM FOLDER: unpack the newest version that can be had of SOURCE, of
-# the first release that has MINIMUM, in FOLDER/source.
+# the first release that has MINIMUM, in FOLDER/source. Sets $version.
 get_source() {
-    name=$1 source=$2 minimum=$3 folder=$4 release=$codename
-    if [ -f "$folder/unpacked" ]; then
-        version=$(cat "$folder/unpacked")
+    release=$codename
+    if [ -f "$4/unpacked" ]; then
+        version=$(cat "$4/unpacked")
         return 0
     fi
     while [ -n "$release" ]; do
-        apt_ready src "$release" || :
-        for version in $(apt-cache -c "$conf" showsrc --only-source "$source" 2>/dev/null |
-            sed -n 's/^Version: //p' | sort -ruV); do
-            dpkg --compare-versions "$version" ge "$minimum" || continue
-            rm -rf "$folder"
-            mkdir -p "$folder"
-            # A version that the index names may be gone already: then the next older one.
-            (cd "$folder" && step "$name $version ($release): download" "$name.log" \
-                apt-get -c "$conf" -q --only-source --download-only source "$source=$version") ||
-                continue
-            have_dpkg_source || unpack_binaries "$DEPS/tools/dpkg-dev" dpkg-dev patch xz-utils || :
-            # apt has checked the files against the signed index.
-            step "$name $version: unpack" "$name.log" \
-                dpkg_source --no-check -x "$folder"/*.dsc "$folder/source" || continue
-            echo "$version" >"$folder/unpacked"
-            return 0
-        done
+        ! get_source_of "$release" "$@" || return 0
+        # An index from earlier may name what has been replaced since.
+        if [ -n "$(find "apt/src-$release/ready" -mmin +10 2>/dev/null)" ]; then
+            rm -f "apt/src-$release/ready"
+            ! get_source_of "$release" "$@" || return 0
+        fi
         release=$(next_release "$release")
     done
     return 1
 }
 
+get_source_of() { # RELEASE, and as above
+    apt_ready src "$1" || return 1
+    sources=$conf
+    # A version that the index names may be gone already: then the next older one.
+    for version in $(apt-cache -c "$sources" showsrc --only-source "$3" 2>/dev/null |
+        sed -n 's/^Version: //p' | sort -ruV); do
+        dpkg --compare-versions "$version" ge "$4" || continue
+        rm -rf "$5"
+        mkdir -p "$5"
+        cd "$5"
+        step "$2 $version ($1): download" "$2.log" \
+            apt-get -c "$sources" -q --only-source --download-only source "$3=$version" || {
+            cd "$DEPS"
+            continue
+        }
+        cd "$DEPS"
+        have_dpkg_source || unpack_binaries tools/dpkg-dev dpkg-dev patch xz-utils || :
+        # apt has checked the files against the signed index.
+        step "$2 $version: unpack" "$2.log" \
+            dpkg_source --no-check -x "$5"/*.dsc "$5/source" || continue
+        echo "$version" >"$5/unpacked"
+        return 0
+    done
+    return 1
+}
+
 build_library() { # NAME SOURCE MINIMUM ARCHIVES SIGNATURE
-    command -v apt-get >/dev/null || return 1
-    [ -n "$CC" ] && command -v make >/dev/null || return 1
+    command -v make >/dev/null || return 1
     work=$DEPS/src/$1-$5
     get_source "$1" "$2" "$3" "$work" || return 1
     built=$version
@@ -309,7 +344,6 @@ build_library() { # NAME SOURCE MINIMUM ARCHIVES SIGNATURE
 # For when no source can be had: the static archive in the development package, of this release
 # or a following one, if it links with this machine's libc.
 unpack_library() { # NAME PACKAGE MINIMUM ARCHIVES
-    command -v apt-get >/dev/null || return 1
     release=$codename work=$DEPS/src/$1-binary
     while [ -n "$release" ]; do
         if apt_ready bin "$release"; then
@@ -345,6 +379,22 @@ copy_library() {
     [ "$triplet" = . ] || cp -R "$1/include/$triplet/." "$DEPS/include/"
 }
 
+# The shared object of the binary package, for want of anything better: the program then needs
+# this folder where it runs.
+unpack_shared() { # NAME PACKAGE ARCHIVES
+    work=$DEPS/src/$1-shared
+    unpack_binaries "$work" "$2" || return 1
+    copy_library "$work/usr" "" || return 1
+    find "$work/usr/lib" -name 'lib*.so*' -exec cp -P {} lib/ \;
+    # What is installed already was not unpacked.
+    for link in lib/*.so; do
+        target=$(readlink "$link") || continue
+        [ -e "$link" ] || cp "$($CC -print-file-name="${target##*/}")" "lib/${target##*/}" || return 1
+    done
+    rm -rf "$work"
+    try_library "$1" "-I$DEPS/include" "-L$DEPS/lib -Wl,-rpath,$DEPS/lib $(as_shared "$3")"
+}
+
 library() { # NAME MINIMUM SOURCE ARCHIVES PACKAGE
     signature=$({
         echo "$DEPS_PREFIX $*"
@@ -362,6 +412,8 @@ library() { # NAME MINIMUM SOURCE ARCHIVES PACKAGE
         how="from the binary package, $built"
     elif try_library "$1" "$(system_cflags "$1")" "$(as_shared "$4")"; then
         how="the system's, shared"
+    elif unpack_shared "$1" "$5" "$4"; then
+        how="from the binary package, shared"
     else
         give_up "no $1 >= $2: the system has none, and none could be built"
     fi
@@ -411,7 +463,6 @@ END
 }
 
 tools() {
-    command -v apt-get >/dev/null || tools_from=none
     env_path=
     while read -r kind name package _; do
         case $kind in
@@ -450,6 +501,7 @@ if command -v flock >/dev/null; then
     }
 fi
 
+echo "$DEPS_PREFIX" >prefix
 libraries build
 cat flags/openssl.cflags flags/liburing.cflags flags/libmnl.cflags flags/inih.cflags |
     tr -s ' \n' '\n' | awk 'NF && !seen[$0]++' >flags/build.cflags
