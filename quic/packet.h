@@ -161,7 +161,8 @@ int packet_version_negotiation(struct wire_w *w, struct span dcid, struct span s
  * Retry Integrity Tag (RFC 9001 5.8) of the `n` bytes of a Retry packet without its tag,
  * which answers a client Initial whose Destination Connection ID was `odcid`.
  *
- * Returns 0, QUIC_TOOBIG over 2048 bytes, QUIC_NOMEM if libcrypto could not do it.
+ * Returns 0, QUIC_TOOBIG for more bytes than a datagram has, QUIC_NOMEM if libcrypto could
+ * not do it.
  */
 int retry_tag(const struct quic_cid *odcid, const uint8_t *packet, size_t n,
               uint8_t tag[QUIC_RETRY_TAG]);
