@@ -86,7 +86,7 @@ struct cip_config {
 enum cip_event_type {
     CIP_ADDRESSES, /* what the peer assigned to us has changed: cip_assigned */
     CIP_ROUTES,    /* what the peer advertises has changed: cip_routes */
-    CIP_REQUESTED, /* the peer asks for `request`: answer by cip_assign or cip_refuse */
+    CIP_REQUESTED, /* the peer asks for `request`: to be answered by cip_assign or cip_refuse */
     CIP_REFUSED    /* the peer refused our request `request.request_id` */
 };
 
@@ -105,7 +105,7 @@ struct cip_head {
 struct cip {
     struct cip_config cfg;
     struct cip_head head;
-    struct ip_addr self[2]; /* IPv4, IPv6: where our ICMP messages come from */
+    struct ip_addr self[2]; /* IPv4, IPv6; version 0: unknown */
     struct icmp_limit limit;
     struct cip_stats stats;
     struct capsule_reader reader;
@@ -138,10 +138,13 @@ int cip_init(struct cip *c, const struct cip_config *cfg);
 void cip_free(struct cip *c);
 
 /*
- * Where ICMP messages made here come from: a host address of its version, or version 0
- * for none, when no message of that family is made. Towards the local TUN device it
- * should be an address of the peer (a client's gateway): Linux refuses IPv4 packets
- * from outside that carry an address of its own as source.
+ * The address of the proxy itself inside the tunnel, which no capsule tells: a server's
+ * own, and what its client believes it to be. Version 0 or null for none.
+ *
+ * ICMP messages made here need a source that Linux takes from outside, so not an
+ * address of the host that gets them. Towards the local TUN device that is the first
+ * address assigned to the peer, else this one, else the packet's own destination;
+ * towards the peer, the first address assigned to us, else this one, else none is made.
  */
 void cip_set_self(struct cip *c, const struct ip_addr *v4, const struct ip_addr *v6);
 
@@ -177,14 +180,15 @@ bool cip_next_event(struct cip *c, struct cip_event *ev);
  * The full list of addresses that the peer has from us; sent as one ADDRESS_ASSIGN,
  * IPv4 first. `request_id` is that of the request an entry answers, or 0.
  *
- * Returns 0; QUIC_INVAL for a prefix with host bits or a bad length; QUIC_TOOBIG above
- * CIP_PREFIXES_MAX; QUIC_NOMEM. On error nothing has changed.
+ * Returns 0; QUIC_INVAL for a prefix with host bits or a bad length, or an entry that
+ * means a refusal; QUIC_TOOBIG above CIP_PREFIXES_MAX; QUIC_NOMEM. On error nothing has
+ * changed.
  */
 int cip_assign(struct cip *c, const struct ip_assign *list, size_t n);
 
 /*
- * Refuse the request `request_id` of family `version`; goes out once, with the next
- * ADDRESS_ASSIGN (RFC 9484 4.7.2).
+ * Refuse the peer's request `request_id`; goes out once, with the next ADDRESS_ASSIGN
+ * (RFC 9484 4.7.2).
  *
  * Returns 0; QUIC_INVAL if no such request is open; QUIC_NOMEM.
  */

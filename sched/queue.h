@@ -13,8 +13,8 @@
  * the end of the ring is too near, it starts again at the front. The bound counts
  * records, so that small packets can't take more memory than large ones.
  *
- * Invariant: `used` is the sum of the records; head and tail are multiples of 8; the
- * ring is a power of two; used <= max_bytes.
+ * Invariant: `used` is the sum of the records, at most max_bytes and at most `peak`; head,
+ * tail and wrap are multiples of 8 within the ring, whose size is a power of two.
  */
 #ifndef SCHED_QUEUE_H
 #define SCHED_QUEUE_H
@@ -22,7 +22,7 @@
 #include "quic/types.h"
 
 #define QUEUE_RING_MIN   16384u
-#define QUEUE_PACKET_MAX 65575u
+#define QUEUE_PACKET_MAX 65600u /* a largest IP packet and what goes before it */
 
 struct queue_stats {
     uint64_t pushed, popped;
@@ -42,7 +42,8 @@ struct queue {
     uint8_t *ring;
     size_t cap;        /* size of the ring, 0 or a power of two */
     size_t head, tail; /* offsets of the oldest record and of the next free byte */
-    size_t wrap;       /* end of the records before the turn; cap if there is none */
+    bool turned;       /* records lie in head..wrap and 0..tail, else in head..tail */
+    size_t wrap;
     size_t count, used;
     size_t packet_bytes; /* sum of packet lengths */
     size_t max_bytes;
@@ -63,12 +64,16 @@ void queue_free(struct queue *q);
  * Copy one packet in at the end; drops the oldest while it does not fit.
  *
  * Returns 0; QUIC_INVAL for an empty packet, QUIC_TOOBIG for one above
- * QUEUE_PACKET_MAX; QUIC_NOMEM: nothing changed.
+ * QUEUE_PACKET_MAX, QUIC_NOMEM without memory for a first or larger ring: the packet
+ * is not queued.
  */
 int queue_push(struct queue *q, struct span pkt, uint32_t flow, ns_t now);
 
 /* Look at the oldest packet that is not too old; those before it go. False if none. */
 bool queue_head(struct queue *q, ns_t now, struct queue_item *out);
+
+/* The same for the `max` oldest, oldest first. Returns their number. */
+size_t queue_peek(struct queue *q, ns_t now, struct queue_item *out, size_t max);
 
 /*
  * Take the oldest packet out. Its bytes stay as they are until the next queue_push,
@@ -76,7 +81,7 @@ bool queue_head(struct queue *q, ns_t now, struct queue_item *out);
  */
 void queue_pop(struct queue *q);
 
-/* Change the bounds; what is above them goes as it would have before. */
+/* Change the bounds; what is above the new byte bound goes at once. */
 void queue_limit(struct queue *q, size_t max_bytes, ns_t max_age);
 
 /* Drop everything. */
