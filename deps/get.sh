@@ -307,7 +307,8 @@ get_source_of() { # RELEASE, and as above
     for version in $(apt-cache -c "$sources" showsrc --only-source "$3" 2>/dev/null |
         sed -n 's/^Version: //p' | sort -ruV); do
         dpkg --compare-versions "$version" ge "$4" || continue
-        rm -rf "$5"
+        # The upstream archive of another revision is kept: it often is the same.
+        rm -rf "$5/source" "$5"/*.dsc
         mkdir -p "$5"
         cd "$5"
         step "$2 $version ($1): download" "$2.log" \
@@ -316,7 +317,7 @@ get_source_of() { # RELEASE, and as above
             continue
         }
         cd "$DEPS"
-        have_dpkg_source || unpack_binaries tools/dpkg-dev dpkg-dev patch xz-utils || :
+        have_dpkg_source || unpack_binaries "$DEPS/tools/dpkg-dev" dpkg-dev patch xz-utils || :
         # apt has checked the files against the signed index.
         step "$2 $version: unpack" "$2.log" \
             dpkg_source --no-check -x "$5"/*.dsc "$5/source" || continue
@@ -341,42 +342,65 @@ build_library() { # NAME SOURCE MINIMUM ARCHIVES SIGNATURE
     try_static "$1" "$4" "-I$DEPS/include" "-L$DEPS/lib"
 }
 
+# unpack_package PACKAGE MINIMUM RELEASE FOLDER LOG: unpack one binary package, without what it
+# depends on. Sets $built to its version.
+unpack_package() {
+    apt_ready bin "$3" || return 1
+    built=$(apt-cache -c "$conf" show --no-all-versions "$1" 2>/dev/null |
+        sed -n 's/^Version: //p' | head -n 1)
+    [ -n "$built" ] && dpkg --compare-versions "$built" ge "$2" || return 1
+    rm -rf "$4"
+    mkdir -p "$4"
+    cd "$4"
+    rc=0
+    step "$1 $built ($3): download" "$5" apt-get -c "$conf" -q download "$1=$built" &&
+        dpkg-deb -x "$1"_*.deb . || rc=1
+    cd "$DEPS"
+    return $rc
+}
+
 # For when no source can be had: the static archive in the development package, of this release
 # or a following one, if it links with this machine's libc.
 unpack_library() { # NAME PACKAGE MINIMUM ARCHIVES
     release=$codename work=$DEPS/src/$1-binary
     while [ -n "$release" ]; do
-        if apt_ready bin "$release"; then
-            built=$(apt-cache -c "$conf" show --no-all-versions "$2" 2>/dev/null |
-                sed -n 's/^Version: //p' | head -n 1)
-            rm -rf "$work"
-            mkdir -p "$work"
-            cd "$work"
-            if [ -n "$built" ] && dpkg --compare-versions "$built" ge "$3" &&
-                step "$2 $built ($release): download" "$1.log" \
-                    apt-get -c "$conf" -q download "$2=$built" &&
-                dpkg-deb -x "$2"_*.deb . && copy_library usr "$4"; then
-                cd "$DEPS"
+        if unpack_package "$2" "$3" "$release" "$work" "$1.log"; then
+            usr=$work/usr
+            found=$(find "$usr/lib" -name "${4%%,*}" | head -n 1)
+            libdir=${found%/*}
+            if [ -n "$found" ] && try_static "$1" "$4" \
+                "-I$usr/include -I$usr/include/${libdir##*/}" "-L$libdir"; then
+                copy_headers "$usr"
+                find "$usr/lib" -name '*.a' -exec cp {} lib/ \;
                 rm -rf "$work"
-                ! try_static "$1" "$4" "-I$DEPS/include" "-L$DEPS/lib" || return 0
+                try_static "$1" "$4" "-I$DEPS/include" "-L$DEPS/lib"
+                return
             fi
-            cd "$DEPS"
+            rm -rf "$work"
         fi
         release=$(next_release "$release")
     done
     return 1
 }
 
-# copy_library USR ARCHIVES: headers and archives of an unpacked package.
-copy_library() {
-    triplet=$(ls "$1/include" | grep -E -- '-linux-gnu') || triplet=.
-    for archive in $(echo "$2" | tr , ' '); do
-        found=$(find "$1/lib" -name "$archive" | head -n 1)
-        [ -n "$found" ] || return 1
-        cp "$found" "$DEPS/lib/"
+copy_headers() { # USR
+    cp -R "$1/include/." include/
+    for d in include/*-linux-gnu*; do
+        [ ! -d "$d" ] || { cp -R "$d/." include/ && rm -rf "$d"; }
     done
-    cp -R "$1/include/." "$DEPS/include/"
-    [ "$triplet" = . ] || cp -R "$1/include/$triplet/." "$DEPS/include/"
+}
+
+# Some distributions build OpenSSL to use zlib and zstd, and do not demand them beside its
+# static archive.
+system_openssl() { # NAME ARCHIVES
+    [ "$1" = openssl ] && try_library "$1" "$(system_cflags "$1")" "$(as_shared "$2")" || return 1
+    for pair in libz.a:zlib1g-dev libzstd.a:libzstd-dev; do
+        case $($CC -print-file-name="${pair%:*}") in */*) continue ;; esac
+        unpack_package "${pair#*:}" 0 "$codename" "$DEPS/src/${pair#*:}" "$1.log" || return 1
+        find "src/${pair#*:}" -name "${pair%:*}" -exec cp {} lib/ \;
+        rm -rf "src/${pair#*:}"
+    done
+    try_static "$1" "$2" "$(system_cflags "$1")" "-L$DEPS/lib"
 }
 
 # The shared object of the binary package, for want of anything better: the program then needs
@@ -384,12 +408,12 @@ copy_library() {
 unpack_shared() { # NAME PACKAGE ARCHIVES
     work=$DEPS/src/$1-shared
     unpack_binaries "$work" "$2" || return 1
-    copy_library "$work/usr" "" || return 1
+    copy_headers "$work/usr"
     find "$work/usr/lib" -name 'lib*.so*' -exec cp -P {} lib/ \;
     # What is installed already was not unpacked.
     for link in lib/*.so; do
         target=$(readlink "$link") || continue
-        [ -e "$link" ] || cp "$($CC -print-file-name="${target##*/}")" "lib/${target##*/}" || return 1
+        [ -e "$link" ] || cp "$($CC -print-file-name="${target##*/}")" lib/ || return 1
     done
     rm -rf "$work"
     try_library "$1" "-I$DEPS/include" "-L$DEPS/lib -Wl,-rpath,$DEPS/lib $(as_shared "$3")"
@@ -406,6 +430,8 @@ library() { # NAME MINIMUM SOURCE ARCHIVES PACKAGE
         how="from $DEPS_PREFIX"
     elif try_static "$1" "$4" "$(system_cflags "$1")" ""; then
         how="the system's"
+    elif system_openssl "$1" "$4"; then
+        how="the system's, static"
     elif build_library "$1" "$3" "$2" "$4" "$signature"; then
         how="built here, $built"
     elif unpack_library "$1" "$5" "$2" "$4"; then
