@@ -8,9 +8,11 @@
  *
  * Children are forked by this process itself (so that it can wait for them), enter the
  * namespace, and die with it: PR_SET_PDEATHSIG, and a lifeline, the read end of a pipe
- * whose other end only this process holds. Closing it asks the child to finish.
+ * whose other end only this process holds. Closing it (ns_child_ask) asks the child to
+ * finish.
  *
- * Invariant: no child of ns_run holds the lifeline of another.
+ * Invariant: no child of ns_run holds the lifeline of another; to keep it, this module
+ * remembers the lifelines that are open, which makes it one for a single thread.
  */
 #ifndef APP_NS_H
 #define APP_NS_H
@@ -46,7 +48,7 @@ int ns_enter(const struct ns *ns);
 
 struct ns_child {
     pid_t pid;    /* 0: none */
-    int lifeline; /* close it to ask the child to finish */
+    int lifeline; /* our end; -1 once the child was asked to finish */
 };
 
 /*
@@ -65,6 +67,9 @@ typedef int ns_main_fn(void *arg, int lifeline);
  */
 int ns_run(const struct ns *ns, ns_main_fn *fn, void *arg, struct ns_child *child, char *why,
            size_t why_size);
+
+/* Ask the child to finish, by closing its lifeline. Once is enough; more does nothing. */
+void ns_child_ask(struct ns_child *child);
 
 /*
  * End a child: the lifeline is closed, after `grace` it is killed; it is reaped.

@@ -11,7 +11,8 @@
  *   2. on_udp   all datagrams of the batch, grouped by socket, in arrival order
  *   3. on_tun   all packets of the batch, grouped by TUN, in arrival order
  *   4. on_deadline  if the deadline passed
- *   5. on_flush     once, after every batch (also one of send completions only)
+ *   5. on_flush     once, at the end of each batch; also when nothing else happened but a
+ *      socket that was refused a train (ring_train_get) has one again
  *
  * then what was queued by ring_tun_write and ring_udp_send goes to the kernel at once, and
  * the buffers of the batch go back. Callbacks run on the thread of ring_run, never

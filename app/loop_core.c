@@ -1,0 +1,421 @@
+#include "app/loop_core.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+ns_t ring_clock(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (ns_t)ts.tv_sec * NS_PER_S + (ns_t)ts.tv_nsec;
+}
+
+/* ---- what the backends report ---- */
+
+void loop_udp_received(struct ring_udp *s, unsigned slot, const struct msghdr *msg, size_t n)
+{
+    struct ring *r = s->r;
+    struct udp_rx *rx = &r->rx[slot];
+
+    loop_slot_took(&r->udp, slot);
+    if (s->dead)
+        return;
+    s->errors = 0;
+    r->stats.udp_rx_reads++;
+    r->stats.udp_rx_bytes += n;
+    rx->p = loop_slot(&r->udp, slot) + LOOP_RX_SKIP;
+    rx->n = n;
+    udp_rx_read(rx, msg, s->port);
+    if (rx->cut || !udp_addr_len(&rx->remote)) {
+        r->stats.udp_rx_drops++;
+        return;
+    }
+    r->rx_next[slot] = -1;
+    if (s->first < 0)
+        s->first = (int)slot;
+    else
+        r->rx_next[s->last] = (int)slot;
+    s->last = (int)slot;
+    r->got = true;
+}
+
+void loop_tun_received(struct ring_tun *t, unsigned slot, size_t n)
+{
+    struct ring *r = t->r;
+
+    loop_slot_took(&t->arena, slot);
+    if (t->dead || n == 0)
+        return;
+    /* One byte more than the largest packet was asked for, so a cut one shows. */
+    if (n > t->packet_bytes) {
+        r->stats.tun_rx_errors++;
+        return;
+    }
+    r->stats.tun_rx_packets++;
+    r->stats.tun_rx_bytes += n;
+    t->pkts[t->pkts_n++] = (struct ring_pkt){loop_slot(&t->arena, slot) + t->arena.skip, n};
+    r->got = true;
+}
+
+void loop_tun_failed(struct ring_tun *t, int err)
+{
+    t->r->stats.tun_rx_errors++;
+    t->failed = err;
+    t->r->got = true;
+}
+
+void loop_watch_ready(struct loop_watch *w, short events)
+{
+    struct ring *r = w->r;
+
+    w->ready |= events;
+    r->got = true;
+    if (w->queued)
+        return;
+    w->queued = true;
+    w->next_ready = NULL;
+    *r->ready_tail = w;
+    r->ready_tail = &w->next_ready;
+}
+
+/* ---- delivery ---- */
+
+static void deliver_watches(struct ring *r, ns_t now)
+{
+    struct loop_watch *w = r->ready;
+
+    r->ready = NULL;
+    r->ready_tail = &r->ready;
+    while (w) {
+        struct loop_watch *next = w->next_ready;
+        short ready = w->ready;
+
+        w->queued = false;
+        w->ready = 0;
+        if (!w->dead)
+            w->fn(w->ctx, w->fd, ready, now);
+        if (!w->dead)
+            r->be->watch_next(w);
+        w = next;
+    }
+}
+
+static void deliver_errors(struct ring *r, ns_t now)
+{
+    for (unsigned i = 0; i < r->errors_n; i++) {
+        struct loop_error *e = &r->errors[i];
+
+        if (e->sock && !e->sock->dead && r->cfg.ops.on_udp_error)
+            r->cfg.ops.on_udp_error(r->cfg.ctx, e->sock, &e->e, now);
+    }
+    r->errors_n = 0;
+}
+
+/* The datagrams of one socket, LOOP_VIEWS at a time. */
+static void deliver_sock(struct ring *r, struct ring_udp *s, ns_t now)
+{
+    int slot = s->first;
+    size_t n = 0, off = 0;
+
+    s->first = s->last = -1;
+    while (slot >= 0 && !s->dead) {
+        size_t got = udp_split(&r->rx[slot], &off, r->views + n, LOOP_VIEWS - n);
+
+        n += got;
+        r->stats.udp_rx_datagrams += got;
+        if (off >= r->rx[slot].n) {
+            slot = r->rx_next[slot];
+            off = 0;
+        }
+        if (n == LOOP_VIEWS || slot < 0) {
+            if (n && r->cfg.ops.on_udp)
+                r->cfg.ops.on_udp(r->cfg.ctx, s, r->views, n, now);
+            n = 0;
+        }
+    }
+}
+
+static void deliver_tun(struct ring *r, struct ring_tun *t, ns_t now)
+{
+    unsigned n = t->pkts_n;
+
+    t->pkts_n = 0;
+    if (n && !t->dead && r->cfg.ops.on_tun)
+        r->cfg.ops.on_tun(r->cfg.ctx, t, t->pkts, n, now);
+    if (t->failed && !t->failed_told && !t->dead) {
+        t->failed_told = true;
+        if (r->cfg.ops.on_tun_error)
+            r->cfg.ops.on_tun_error(r->cfg.ctx, t, t->failed, now);
+    }
+}
+
+static void deliver(struct ring *r, ns_t now)
+{
+    deliver_watches(r, now);
+    deliver_errors(r, now);
+    for (struct ring_udp *s = r->socks; s; s = s->next)
+        deliver_sock(r, s, now);
+    for (struct ring_tun *t = r->tuns; t; t = t->next)
+        deliver_tun(r, t, now);
+    if (r->deadline <= now) {
+        r->deadline = NS_NEVER;
+        if (r->cfg.ops.on_deadline)
+            r->cfg.ops.on_deadline(r->cfg.ctx, now);
+    }
+    r->flush_due = false;
+    r->stats.batches++;
+    if (r->cfg.ops.on_flush)
+        r->cfg.ops.on_flush(r->cfg.ctx, now);
+}
+
+/* ---- the end of objects ---- */
+
+static void tun_free(struct ring_tun *t)
+{
+    loop_arena_close(&t->arena);
+    free(t->pkts);
+    free(t);
+}
+
+static void sock_free(struct ring_udp *s)
+{
+    close(s->fd);
+    free(s);
+}
+
+/* Free what is dead and of no use to anybody any more. */
+static void sweep(struct ring *r)
+{
+    for (struct ring_tun **p = &r->tuns; *p;) {
+        struct ring_tun *t = *p;
+
+        if (t->dead && !t->pending && !t->arena.held) {
+            *p = t->next;
+            tun_free(t);
+            r->dead_n--;
+        } else {
+            p = &t->next;
+        }
+    }
+    for (struct ring_udp **p = &r->socks; *p;) {
+        struct ring_udp *s = *p;
+
+        if (s->dead && !s->pending && !s->taken) {
+            *p = s->next;
+            sock_free(s);
+            r->dead_n--;
+        } else {
+            p = &s->next;
+        }
+    }
+    for (struct loop_watch **p = &r->watches; *p;) {
+        struct loop_watch *w = *p;
+
+        if (w->dead && !w->pending && !w->queued) {
+            *p = w->next;
+            free(w);
+            r->dead_n--;
+        } else {
+            p = &w->next;
+        }
+    }
+}
+
+/* ---- the loop ---- */
+
+int ring_run(struct ring *r)
+{
+    r->stop = false;
+    while (!r->stop) {
+        bool hurry = r->flush_due || r->errors_n || r->got;
+        int rc = r->be->gather(r, hurry ? 0 : r->deadline);
+        ns_t now = ring_clock();
+
+        if (rc)
+            return rc;
+        if (r->got || r->flush_due || r->errors_n || r->deadline <= now) {
+            r->got = false;
+            deliver(r, now);
+        }
+        r->be->flush(r);
+        loop_batch_end(r);
+        if (r->dead_n)
+            sweep(r);
+    }
+    return r->code;
+}
+
+void ring_stop(struct ring *r, int code)
+{
+    r->stop = true;
+    r->code = code;
+}
+
+void ring_deadline_set(struct ring *r, ns_t at)
+{
+    r->deadline = at;
+}
+
+ns_t ring_deadline(const struct ring *r)
+{
+    return r->deadline;
+}
+
+/* ---- making and freeing ---- */
+
+static int cfg_fill(struct ring *r, const struct ring_cfg *cfg)
+{
+    struct ring_cfg *c = &r->cfg;
+
+    *c = *cfg;
+    c->udp_bufs = c->udp_bufs ? c->udp_bufs : 32;
+    c->tun_bufs = c->tun_bufs ? c->tun_bufs : 64;
+    c->sock_trains = c->sock_trains ? c->sock_trains : 32;
+    c->tun_writes = c->tun_writes ? c->tun_writes : 4096;
+    if (c->udp_bufs > 4096 || c->tun_bufs > 32768 || c->sock_trains > 4096 ||
+        c->tun_writes > 65536 || c->kind > RING_EPOLL)
+        return QUIC_INVAL;
+    return 0;
+}
+
+/* Start the backend asked for, or for RING_AUTO the first that works. */
+static int backend_open(struct ring *r, char *why, size_t why_size)
+{
+    int rc = QUIC_CLOSED;
+
+    if (r->cfg.kind != RING_EPOLL) {
+        r->be = &loop_uring;
+        rc = r->be->open(r, why, why_size);
+    }
+    if (rc == QUIC_CLOSED && r->cfg.kind == RING_AUTO)
+        LOG_AT(r->cfg.log, LOG_INFO, "using epoll: %s", why);
+    if (r->cfg.kind == RING_EPOLL || (rc == QUIC_CLOSED && r->cfg.kind == RING_AUTO)) {
+        r->be = &loop_epoll;
+        rc = r->be->open(r, why, why_size);
+    }
+    return rc;
+}
+
+static void ring_release(struct ring *r)
+{
+    free(r->rx);
+    free(r->rx_next);
+    for (size_t i = 0; i < r->all_n; i++) {
+        free(r->all[i]->buf);
+        free(r->all[i]);
+    }
+    free(r->all);
+    free(r);
+}
+
+int ring_new(const struct ring_cfg *cfg, struct ring **out, char *why, size_t why_size)
+{
+    struct ring *r = calloc(1, sizeof(*r));
+    int rc;
+
+    *out = NULL;
+    snprintf(why, why_size, "out of memory");
+    if (!r)
+        return QUIC_NOMEM;
+    r->deadline = NS_NEVER;
+    r->sigfd = -1;
+    r->ready_tail = &r->ready;
+    rc = cfg_fill(r, cfg);
+    if (rc) {
+        snprintf(why, why_size, "a buffer count of the event loop is out of range");
+        ring_release(r);
+        return rc;
+    }
+    rc = backend_open(r, why, why_size);
+    if (rc) {
+        ring_release(r);
+        return rc;
+    }
+    /* Deadlines pace packets: the usual 50 us of slack would smear them. */
+    prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
+    r->rx = calloc(r->cfg.udp_bufs, sizeof(*r->rx));
+    r->rx_next = calloc(r->cfg.udp_bufs, sizeof(*r->rx_next));
+    rc = r->rx && r->rx_next
+             ? loop_arena_open(r, &r->udp, r->cfg.udp_bufs, 0, LOOP_RX_SKIP + LOOP_RX_ROOM)
+             : QUIC_NOMEM;
+    if (rc) {
+        snprintf(why, why_size, "out of memory for receive buffers");
+        r->be->close(r);
+        ring_release(r);
+        return rc;
+    }
+    *out = r;
+    return 0;
+}
+
+void ring_free(struct ring *r)
+{
+    if (!r)
+        return;
+    while (r->children)
+        ring_child_del(r, r->children->pid);
+    for (struct ring_udp *s = r->socks; s; s = s->next)
+        ring_udp_del(s);
+    for (struct ring_tun *t = r->tuns; t; t = t->next)
+        ring_tun_del(t);
+    if (r->sigfd >= 0) {
+        struct signalfd_siginfo late;
+
+        while (read(r->sigfd, &late, sizeof(late)) == (ssize_t)sizeof(late))
+            ;
+        close(r->sigfd);
+        pthread_sigmask(SIG_SETMASK, &r->mask_before, NULL);
+    }
+    for (struct loop_watch *w = r->watches; w; w = w->next)
+        w->dead = true;
+    r->be->flush(r);
+    if (!r->be->drain(r)) {
+        LOG_AT(r->cfg.log, LOG_ERROR,
+               "io_uring requests don't end: their memory is left alone");
+        return;
+    }
+    loop_batch_end(r);
+    while (r->socks) {
+        struct ring_udp *s = r->socks;
+
+        r->socks = s->next;
+        sock_free(s);
+    }
+    while (r->tuns) {
+        struct ring_tun *t = r->tuns;
+
+        r->tuns = t->next;
+        tun_free(t);
+    }
+    while (r->watches) {
+        struct loop_watch *w = r->watches;
+
+        r->watches = w->next;
+        free(w);
+    }
+    loop_arena_close(&r->udp);
+    r->be->close(r);
+    ring_release(r);
+}
+
+enum ring_kind ring_kind(const struct ring *r)
+{
+    return r->be->kind;
+}
+
+const char *ring_kind_name(const struct ring *r)
+{
+    return r->be->name;
+}
+
+const struct ring_stats *ring_stats(const struct ring *r)
+{
+    return &r->stats;
+}

@@ -1,0 +1,171 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app/loop_uring.h"
+
+#define GROUPS 64 /* buffer groups: one of all sockets, one of each TUN */
+
+/* ---- buffers ---- */
+
+void uring_slot_back(struct loop_arena *a, unsigned slot)
+{
+    io_uring_buf_ring_add(a->buf_ring, loop_slot(a, slot) + a->skip, (unsigned)a->room,
+                          (uint16_t)slot, (int)a->entries - 1, (int)a->unsent++);
+}
+
+int uring_arena_open(struct loop_arena *a)
+{
+    struct uring_state *u = a->r->priv;
+    unsigned group = 0;
+    int err;
+
+    while (group < GROUPS && u->groups & (uint64_t)1 << group)
+        group++;
+    if (group == GROUPS)
+        return QUIC_NOMEM;
+    for (a->entries = 1; a->entries < a->n;)
+        a->entries *= 2;
+    a->buf_ring = io_uring_setup_buf_ring(&u->ring, a->entries, (int)group, 0, &err);
+    if (!a->buf_ring)
+        return QUIC_NOMEM;
+    u->groups |= (uint64_t)1 << group;
+    a->group = group;
+    for (unsigned i = 0; i < a->n; i++)
+        uring_slot_back(a, i);
+    return 0;
+}
+
+void uring_arena_close(struct loop_arena *a)
+{
+    struct uring_state *u = a->r->priv;
+
+    if (!a->buf_ring)
+        return;
+    io_uring_free_buf_ring(&u->ring, a->buf_ring, a->entries, (int)a->group);
+    u->groups &= ~((uint64_t)1 << a->group);
+}
+
+void uring_slots_publish(struct loop_arena *a)
+{
+    io_uring_buf_ring_advance(a->buf_ring, (int)a->unsent);
+    a->unsent = 0;
+}
+
+/* ---- opening and closing ---- */
+
+/* Why io_uring_setup failed with `err`, and what to do about it. */
+static void explain(int err, char *why, size_t why_size)
+{
+    int fd = open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
+    char level = '0';
+
+    if (fd >= 0) {
+        if (read(fd, &level, 1) != 1)
+            level = '0';
+        close(fd);
+    }
+    if (err == EPERM && level == '2')
+        snprintf(why, why_size,
+                 "io_uring is forbidden by the sysctl kernel.io_uring_disabled = 2");
+    else if (err == EPERM && level == '1')
+        snprintf(why, why_size,
+                 "io_uring is forbidden to unprivileged processes by the sysctl "
+                 "kernel.io_uring_disabled = 1; membership in kernel.io_uring_group allows it");
+    else if (err == EPERM || err == EACCES)
+        snprintf(why, why_size,
+                 "io_uring is forbidden (%s), by a seccomp filter as containers have",
+                 strerror(err));
+    else if (err == ENOSYS)
+        snprintf(why, why_size,
+                 "there is no io_uring here: kernel without it, or forbidden "
+                 "by a seccomp filter");
+    else if (err == ENOMEM)
+        snprintf(why, why_size, "io_uring found no memory; `ulimit -l` may be too small");
+    else
+        snprintf(why, why_size, "io_uring doesn't start: %s", strerror(err));
+}
+
+static int queue_open(struct uring_state *u, unsigned writes)
+{
+    /* Best first: work is run only while we wait (6.1), or at system calls (5.19). */
+    static const unsigned flags[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+                                         IORING_SETUP_SUBMIT_ALL,
+                                     IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL};
+    int rc = -EINVAL;
+
+    for (size_t i = 0; i < ARRAY_LEN(flags) && rc == -EINVAL; i++) {
+        struct io_uring_params p = {.flags =
+                                        flags[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+                                    .cq_entries = 2 * (LOOP_SQ_ENTRIES + writes)};
+
+        rc = io_uring_queue_init_params(LOOP_SQ_ENTRIES, &u->ring, &p);
+    }
+    return rc;
+}
+
+/* What is needed and what is a matter of speed, by the requests that the kernel knows. */
+static bool probe(struct uring_state *u, const struct ring_cfg *cfg)
+{
+    struct io_uring_probe *p = io_uring_get_probe_ring(&u->ring);
+    bool enough;
+
+    if (!p)
+        return false;
+    /* SEND_ZC came with 6.0, as did multishot recvmsg, which has no number of its own. */
+    enough = io_uring_opcode_supported(p, IORING_OP_SEND_ZC);
+    u->read_multishot =
+        !cfg->no_multishot && io_uring_opcode_supported(p, IORING_OP_READ_MULTISHOT);
+    io_uring_free_probe(p);
+    return enough;
+}
+
+void uring_close(struct ring *r)
+{
+    struct uring_state *u = r->priv;
+
+    io_uring_queue_exit(&u->ring);
+    for (unsigned i = 0; i < u->ops_n; i++) {
+        if (u->ops[i]->iov != u->ops[i]->small)
+            free(u->ops[i]->iov);
+        free(u->ops[i]->copy);
+        free(u->ops[i]);
+    }
+    free(u->ops);
+    free(u);
+}
+
+int uring_open(struct ring *r, char *why, size_t why_size)
+{
+    struct uring_state *u = calloc(1, sizeof(*u));
+    int rc;
+
+    if (!u)
+        return QUIC_NOMEM;
+    u->recv_msg.msg_namelen = LOOP_RX_NAME;
+    u->recv_msg.msg_controllen = UDP_RX_CONTROL;
+    u->ops = calloc(r->cfg.tun_writes, sizeof(struct uring_write *));
+    if (!u->ops) {
+        free(u);
+        return QUIC_NOMEM;
+    }
+    rc = queue_open(u, r->cfg.tun_writes);
+    if (rc) {
+        explain(-rc, why, why_size);
+        free(u->ops);
+        free(u);
+        return QUIC_CLOSED;
+    }
+    r->priv = u;
+    if (!probe(u, &r->cfg)) {
+        snprintf(why, why_size,
+                 "io_uring of this kernel is too old: Linux 6.0 or newer is needed");
+        uring_close(r);
+        return QUIC_CLOSED;
+    }
+    io_uring_register_ring_fd(&u->ring);
+    return 0;
+}
