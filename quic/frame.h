@@ -125,12 +125,11 @@ enum loss_class {
 #define FRAME_AT(level) (1u << (level))
 
 enum {
-    FRAME_ELICITING = 0x01,   /* not marked N: demands an acknowledgement (13.2) */
-    FRAME_PROBING = 0x02,     /* P: may probe a path (9.1) */
-    FRAME_NON_FLIGHT = 0x04,  /* C: alone, doesn't count to bytes in flight */
-    FRAME_FLOW = 0x08,        /* F: flow controlled */
-    FRAME_FROM_SERVER = 0x10, /* a server that receives it answers PROTOCOL_VIOLATION */
-    FRAME_HAS_TAIL = 0x20     /* a form exists that runs to the end of the packet */
+    FRAME_ELICITING = 0x01,  /* not marked N: demands an acknowledgement (13.2) */
+    FRAME_PROBING = 0x02,    /* P: may probe a path (9.1) */
+    FRAME_NON_FLIGHT = 0x04, /* C: alone, doesn't count to bytes in flight */
+    FRAME_FLOW = 0x08,       /* F: flow controlled */
+    FRAME_FROM_SERVER = 0x10 /* a server that receives it answers PROTOCOL_VIOLATION */
 };
 
 struct frame_row {
