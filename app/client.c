@@ -1,0 +1,709 @@
+/*
+ * Theory of operation
+ *
+ * The client is in one of three states:
+ *
+ *   WAITING     no connection; the next attempt is due at `retry_at`
+ *   CONNECTING  a session exists, the tunnel is not open
+ *   UP          the server has accepted; addresses and routes are on the TUN
+ *
+ * The machine's side (host.h) is set up once and outlives sessions: while the client
+ * reconnects, routes and addresses stay, so that inner connections wait rather than
+ * break and nothing leaks around the tunnel. The lease token of the last answer gets
+ * the same addresses again.
+ *
+ * The server is reached by a socket bound to one interface, so that the routes into the
+ * TUN, which are more specific than the machine's default route, don't catch the
+ * tunnel's own packets; each attempt opens a new socket and picks the interface anew.
+ *
+ * A failure before the first success ends the program after TRIES_FIRST attempts, at
+ * once where trying again can't help (wrong key, wrong certificate, no such server).
+ * Later, everything is tried again: at once, then with back-off and jitter, and at once
+ * when the network changes.
+ */
+#include "app/client.h"
+
+#include "app/address.h"
+#include "app/exit.h"
+#include "app/host.h"
+#include "app/keep.h"
+#include "app/lease.h"
+#include "app/netcheck.h"
+#include "app/random.h"
+#include "app/session.h"
+#include "app/transport.h"
+#include "masque/request.h"
+#include "quic/tls.h"
+#include "tun/netmon.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ADDRS_MAX       16
+#define TRIES_FIRST     3 /* rounds over all addresses before giving up */
+#define RETRY_MIN       (500 * NS_PER_MS)
+#define RETRY_MAX       (30 * NS_PER_S)
+#define SILENT_AFTER    (3 * NS_PER_S) /* unanswered for so long, and SILENT_PTOS probes */
+#define SILENT_PTOS     3
+#define UP_STABLE       (20 * NS_PER_S) /* up for so long: the next retry is immediate */
+#define NETWORK_SETTLE  (300 * NS_PER_MS)
+#define TUN_MTU_DEFAULT 1400
+
+enum state { WAITING, CONNECTING, UP };
+
+struct client {
+    const struct config *cfg;
+    const struct log *log;
+    struct rng rng;
+    struct tls_ctx *tls;
+    struct ring *ring;
+    struct ring_tun *tun;
+    struct host host;
+    struct netmon *mon;
+
+    char host_name[256];
+    uint16_t port;
+    char authority[300];
+    char key[300];
+    union udp_addr addr[ADDRS_MAX];
+    size_t addrs, next_addr;
+
+    enum state state;
+    struct session session;
+    bool has_session;
+    struct ring_udp *sock;
+    char ifname[IFNAMSIZ];
+    unsigned tries; /* attempts since the last success */
+    ns_t retry_at, up_since;
+    bool ever_up, stopping;
+    char lease[LEASE_TEXT + 1];
+    int status; /* of the last failure */
+};
+
+static int interface_of(struct client *c, const union udp_addr *remote, char name[IFNAMSIZ],
+                        unsigned *mtu);
+
+/* ---- ending and trying again ----------------------------------------------------------- */
+
+static void session_drop(struct client *c, ns_t now)
+{
+    if (!c->has_session)
+        return;
+    session_flush(&c->session, now); /* CONNECTION_CLOSE, if one is due */
+    session_free(&c->session);
+    c->has_session = false;
+    ring_udp_del(c->sock);
+    c->sock = NULL;
+}
+
+static void stop(struct client *c, int status, ns_t now)
+{
+    c->stopping = true;
+    c->status = status;
+    session_drop(c, now);
+    ring_stop(c->ring, status);
+}
+
+/* 0 at first, then doubling from RETRY_MIN to RETRY_MAX, each drawn from its upper half. */
+static ns_t backoff(struct client *c)
+{
+    ns_t d = RETRY_MIN;
+    uint64_t r;
+
+    if (c->tries == 0)
+        return 0;
+    for (unsigned i = 1; i < c->tries && d < RETRY_MAX; i++)
+        d *= 2;
+    if (d > RETRY_MAX)
+        d = RETRY_MAX;
+    rng_fill(&c->rng, &r, sizeof(r));
+    return d / 2 + r % (d / 2);
+}
+
+/* The session is over for `status`; decide whether and when to try again. */
+static void lost(struct client *c, int status, bool hopeless, ns_t now)
+{
+    ns_t wait;
+
+    if (c->stopping)
+        return;
+    if (c->state == UP && now - c->up_since >= UP_STABLE)
+        c->tries = 0;
+    c->state = WAITING;
+    c->status = status;
+    session_drop(c, now);
+    if (!c->cfg->reconnect ||
+        (!c->ever_up && (hopeless || c->tries >= TRIES_FIRST * c->addrs))) {
+        stop(c, status, now);
+        return;
+    }
+    c->next_addr = (c->next_addr + 1) % c->addrs;
+    wait = backoff(c);
+    c->retry_at = now + wait;
+    LOG_AT(c->log, LOG_INFO, "trying again %s%.1f s", wait ? "in " : "now, after ",
+           (double)wait / 1e9);
+}
+
+/* ---- connecting ------------------------------------------------------------------------ */
+
+static void connect_now(struct client *c, ns_t now)
+{
+    const union udp_addr *remote = &c->addr[c->next_addr];
+    struct session_cfg cfg = {.tun = c->tun, .log = c->log, .sched = sched_find("minrtt")};
+    struct udp_cfg udp = {.bind = udp_addr_any(remote->sa.sa_family, 0), .log = c->log};
+    struct quic_config quic;
+    struct quic_route route = {.remote = address_quic(remote)};
+    char text[UDP_ADDR_TEXT], why[WHY_SIZE] = "";
+    struct quic_conn *conn;
+    unsigned mtu = 1500;
+    int fd, rc;
+
+    c->tries++;
+    udp_addr_text(remote, text, sizeof(text));
+    rc = interface_of(c, remote, c->ifname, &mtu);
+    if (rc) {
+        LOG_AT(c->log, LOG_WARN, "no interface leads to %s", text);
+        lost(c, EXIT_NO_ANSWER, false, now);
+        return;
+    }
+    udp.device = c->ifname;
+    rc = udp_open(&udp, &fd, why, sizeof(why));
+    if (rc) {
+        LOG_AT(c->log, LOG_ERROR, "%s", why);
+        lost(c, rc == -EPERM ? EXIT_PRIVILEGE : EXIT_BIND, true, now);
+        return;
+    }
+    if (ring_udp_add(c->ring, fd, NULL, &c->sock)) {
+        lost(c, EXIT_INTERNAL, true, now);
+        return;
+    }
+    transport_config(&quic, c->cfg, c->tls, &c->rng, c->log);
+    quic.max_udp_payload = transport_payload(mtu, remote->sa.sa_family == AF_INET6);
+    rng_fill(&c->rng, &cfg.hash_seed, sizeof(cfg.hash_seed));
+    rng_fill(&c->rng, &cfg.grease, sizeof(cfg.grease));
+    cfg.sock = c->sock;
+    conn = quic_connect(&quic, c->cfg->server_name ? c->cfg->server_name : c->host_name, &route,
+                        now);
+    if (!conn || session_init(&c->session, conn, &cfg)) {
+        LOG_AT(c->log, LOG_ERROR,
+               "can't make a connection: out of memory, or \"%s\" is no name",
+               c->cfg->server_name ? c->cfg->server_name : c->host_name);
+        ring_udp_del(c->sock);
+        c->sock = NULL;
+        lost(c, EXIT_INTERNAL, true, now);
+        return;
+    }
+    c->has_session = true;
+    c->state = CONNECTING;
+    c->retry_at = NS_NEVER;
+    LOG_AT(c->log, LOG_INFO, "connecting to %s via %s", text, c->ifname);
+}
+
+/*
+ * The interface towards the server: the one asked for; else the routing table's answer;
+ * else, once the routes into our TUN hide it, that of the former attempt, or of the
+ * machine's default route.
+ */
+static int interface_of(struct client *c, const union udp_addr *remote, char name[IFNAMSIZ],
+                        unsigned *mtu)
+{
+    struct tun_addr dst = address_tun_of_udp(remote);
+    struct netcfg_default def[8];
+    struct netcfg_link link[64];
+    struct netcfg_hop hop;
+    char why[WHY_SIZE];
+    int oif = 0, n, links = netcfg_links(c->host.nc, link, ARRAY_LEN(link), why, sizeof(why));
+    const char *want = c->cfg->paths.n ? c->cfg->paths.item[0] : c->ifname;
+
+    if (links > (int)ARRAY_LEN(link))
+        links = (int)ARRAY_LEN(link);
+    if (!c->cfg->paths.n && !c->host.routed &&
+        netcfg_route_get(c->host.nc, &dst, 0, NULL, &hop, why, sizeof(why)) == 0)
+        oif = hop.oif;
+    for (int i = 0; i < links && oif == 0 && want[0]; i++)
+        if (strcmp(link[i].name, want) == 0 && (link[i].flags & IFF_UP) &&
+            (c->cfg->paths.n || netcfg_route_get(c->host.nc, &dst, link[i].ifindex, NULL, &hop,
+                                                 why, sizeof(why)) == 0))
+            oif = link[i].ifindex;
+    if (oif == 0 && !c->cfg->paths.n) {
+        n = netcfg_defaults(c->host.nc, dst.family, def, ARRAY_LEN(def), why, sizeof(why));
+        for (int i = 0; i < n && i < (int)ARRAY_LEN(def) && oif == 0; i++)
+            if (def[i].oif != c->host.tun.ifindex)
+                oif = def[i].oif;
+    }
+    for (int i = 0; i < links; i++) {
+        if (link[i].ifindex != oif)
+            continue;
+        memcpy(name, link[i].name, IFNAMSIZ);
+        *mtu = link[i].mtu_bytes;
+        return 0;
+    }
+    return QUIC_INVAL;
+}
+
+/* ---- the tunnel ------------------------------------------------------------------------ */
+
+static void request(struct client *c, ns_t now)
+{
+    struct h3_field extra[1];
+    struct masque_ask ask = {.authority = span_of(c->authority, strlen(c->authority)),
+                             .bearer = span_of(c->key, strlen(c->key)),
+                             .extra = extra};
+    struct masque_head head;
+
+    if (c->lease[0])
+        extra[ask.nextra++] = h3_field_secret(h3_field_str(LEASE_FIELD, c->lease));
+    if (masque_request_build(&ask, &head) || session_request(&c->session, head.field, head.n))
+        lost(c, EXIT_PROTOCOL, true, now);
+}
+
+static void response(struct client *c, const struct session_event *ev, ns_t now)
+{
+    struct masque_response r;
+    struct span lease;
+    int status = EXIT_PROTOCOL;
+
+    masque_response_parse(ev->fields, ev->n, &r);
+    if (r.reply == MASQUE_REPLY_INTERIM)
+        return;
+    if (r.reply != MASQUE_REPLY_OK) {
+        if (r.reply == MASQUE_REPLY_AUTH)
+            status = EXIT_AUTH;
+        else if (r.reply == MASQUE_REPLY_FULL)
+            status = EXIT_FULL;
+        LOG_AT(c->log, LOG_ERROR, "the server refused (status %d): %s%s", r.status,
+               masque_reply_text(r.reply),
+               status == EXIT_AUTH   ? "; check --auth-key-file or --auth-key"
+               : status == EXIT_FULL ? "; no address is free, try later"
+                                     : "");
+        quic_close(c->session.quic, H3_NO_ERROR, "", now);
+        lost(c, status, status != EXIT_FULL, now);
+        return;
+    }
+    lease = h3_fields_value(ev->fields, ev->n, LEASE_FIELD);
+    if (lease.n == LEASE_TEXT) {
+        memcpy(c->lease, lease.p, lease.n);
+        c->lease[lease.n] = 0;
+    }
+    if (session_open(&c->session, c->session.request))
+        lost(c, EXIT_INTERNAL, true, now);
+}
+
+/*
+ * A stand-in for the server's own address, from which our ICMP messages into the TUN
+ * come: the first host of the /24 or /64 that the assigned address lies in.
+ */
+static struct ip_addr gateway_of(const struct ip_addr *a)
+{
+    struct ip_addr g = *a;
+
+    if (g.version == 4) {
+        g.b[3] = g.b[3] == 1 ? 2 : 1;
+    } else if (g.version == 6) {
+        memset(g.b + 8, 0, 7);
+        g.b[15] = ip_addr_equal(a, &g) || g.b[15] == 1 ? 2 : 1;
+    }
+    return g;
+}
+
+static int apply_addresses(struct client *c)
+{
+    static const uint8_t ula[16] = {0xfd, 0x6d, 0x71, 0x76, 0x70, 0x6e, [15] = 1};
+    struct ip_addr a[2] = {{0}, {0}}, self[2];
+    char text[2][IP_ADDR_TEXT];
+    int rc;
+
+    for (int i = 0; i < 2; i++) {
+        if (!cip_address(&c->session.cip, i ? 6 : 4, &a[i])) {
+            host_address_drop(&c->host, i ? 6 : 4);
+            continue;
+        }
+        struct ip_prefix p = ip_prefix_host(&a[i]);
+        if ((rc = host_address(&c->host, &p)))
+            return rc;
+    }
+    self[0] = gateway_of(&a[0]);
+    self[1] = a[1].version ? gateway_of(&a[1]) : ip_addr_of(6, ula);
+    cip_set_self(&c->session.cip, &self[0], &self[1]);
+    LOG_AT(c->log, LOG_INFO, "tunnel address %s, IPv6 %s",
+           ip_addr_format(&a[0], text[0], IP_ADDR_TEXT),
+           a[1].version ? ip_addr_format(&a[1], text[1], IP_ADDR_TEXT) : "none (blocked)");
+    return 0;
+}
+
+/* What stands in the way on this machine, told once. */
+static void check_machine(struct client *c)
+{
+    const char *links[] = {c->ifname};
+    struct netcheck_cfg cfg = {.tun_name = c->host.tun.name,
+                               .links = links,
+                               .n_links = 1,
+                               .ipv4 = true,
+                               .ipv6 = c->host.addr[1].addr.family != 0,
+                               .default_route = c->cfg->manage_routes && !c->cfg->routes.n};
+    struct netcheck_item item[8];
+    size_t n = netcheck_run(&cfg, item, ARRAY_LEN(item));
+
+    netcheck_log(item, n < ARRAY_LEN(item) ? n : ARRAY_LEN(item), c->log);
+}
+
+/* Addresses and MTU are known: the machine's side can stand. */
+static void bring_up(struct client *c, ns_t now)
+{
+    size_t mtu = session_mtu(&c->session), n;
+    bool first = !c->ever_up;
+    int rc;
+
+    cip_assigned(&c->session.cip, &n);
+    if (n == 0 || mtu < TUN_MTU_MIN)
+        return;
+    if (c->cfg->mtu && mtu > (size_t)c->cfg->mtu)
+        mtu = (size_t)c->cfg->mtu;
+    if ((rc = host_mtu(&c->host, mtu)) || (rc = apply_addresses(c)) ||
+        (rc = host_up(&c->host)) ||
+        (c->cfg->manage_routes &&
+         (rc = host_route(&c->host, c->cfg->routes.item, c->cfg->routes.n))) ||
+        (rc = host_dns(&c->host, c->cfg->dns.item, c->cfg->dns.n))) {
+        stop(c, rc, now);
+        return;
+    }
+    if (c->state != UP) {
+        c->up_since = now;
+        LOG_AT(c->log, LOG_INFO, "tunnel is up: %s, MTU %u, %s", c->host.tun.name,
+               c->host.tun.mtu_bytes, ring_kind_name(c->ring));
+    }
+    c->state = UP;
+    c->ever_up = true;
+    c->tries = 0;
+    if (first)
+        check_machine(c);
+}
+
+/* The connection is over: say why, in words that help. */
+static void closed(struct client *c, ns_t now)
+{
+    struct quic_close_info info;
+    char text[UDP_ADDR_TEXT];
+    int status = EXIT_PROTOCOL;
+    bool hopeless = false;
+
+    udp_addr_text(&c->addr[c->next_addr], text, sizeof(text));
+    quic_close_info(c->session.quic, &info);
+    switch (info.kind) {
+    case QUIC_CLOSE_HANDSHAKE:
+        LOG_AT(c->log, LOG_WARN,
+               "%s does not answer: is the server running, and UDP port %u open on the way?",
+               text, c->port);
+        status = EXIT_NO_ANSWER;
+        break;
+    case QUIC_CLOSE_IDLE:
+    case QUIC_CLOSE_RESET:
+        LOG_AT(c->log, LOG_WARN, "connection to %s lost: %s", text,
+               info.kind == QUIC_CLOSE_IDLE ? "the server fell silent"
+                                            : "the server restarted");
+        status = EXIT_NO_ANSWER;
+        break;
+    case QUIC_CLOSE_LOCAL:
+        hopeless = !info.app && info.code >= 0x100 && info.code < 0x200;
+        status = hopeless ? EXIT_CERT : EXIT_PROTOCOL;
+        LOG_AT(c->log, LOG_ERROR, "%s", info.text);
+        break;
+    default:
+        LOG_AT(c->log, LOG_WARN, "the server closed the connection%s%s", *info.text ? ": " : "",
+               info.text);
+        break;
+    }
+    lost(c, status, hopeless, now);
+}
+
+static void events(struct client *c, ns_t now)
+{
+    struct session_event ev;
+
+    while (c->has_session && session_next_event(&c->session, &ev, now)) {
+        switch (ev.type) {
+        case SESSION_READY:
+            request(c, now);
+            break;
+        case SESSION_UNFIT:
+            LOG_AT(c->log, LOG_ERROR,
+                   "this HTTP/3 server carries no IP (CONNECT-IP): wrong "
+                   "host or port?");
+            quic_close(c->session.quic, H3_NO_ERROR, "", now);
+            lost(c, EXIT_PROTOCOL, true, now);
+            break;
+        case SESSION_RESPONSE:
+            response(c, &ev, now);
+            break;
+        case SESSION_ADDRESSES:
+        case SESSION_MTU:
+            bring_up(c, now);
+            break;
+        case SESSION_ENDED:
+            LOG_AT(c->log, LOG_WARN, "the server ended the tunnel");
+            quic_close(c->session.quic, H3_NO_ERROR, "", now);
+            lost(c, EXIT_PROTOCOL, false, now);
+            break;
+        case SESSION_CLOSED:
+            closed(c, now);
+            break;
+        case SESSION_REQUEST:
+        case SESSION_ROUTES:
+        case SESSION_ASKED:
+            break;
+        }
+    }
+}
+
+/* ---- the loop's calls ------------------------------------------------------------------ */
+
+static void on_udp(void *ctx, struct ring_udp *sock, struct udp_dgram *d, size_t n, ns_t now)
+{
+    struct client *c = ctx;
+
+    if (!c->has_session || sock != c->sock)
+        return;
+    session_on_udp(&c->session, d, n, now);
+    events(c, now);
+}
+
+static void on_tun(void *ctx, struct ring_tun *tun, struct ring_pkt *pkts, size_t n, ns_t now)
+{
+    struct client *c = ctx;
+
+    (void)tun;
+    if (c->has_session)
+        session_on_tun(&c->session, pkts, n, now);
+}
+
+/* Probe after probe unanswered: a server that is gone without a word. */
+static bool silent(const struct client *c, ns_t now)
+{
+    struct quic_path_view v;
+
+    return c->state == UP && quic_path_view(c->session.quic, 0, now, &v) == 0 &&
+           v.pto_count >= SILENT_PTOS && now - v.last_received >= SILENT_AFTER;
+}
+
+static void on_deadline(void *ctx, ns_t now)
+{
+    struct client *c = ctx;
+
+    if (c->has_session && quic_deadline(c->session.quic) <= now) {
+        quic_tick(c->session.quic, now);
+        events(c, now);
+    }
+    if (c->has_session && silent(c, now)) {
+        LOG_AT(c->log, LOG_WARN, "the server has not answered for %d s",
+               (int)(SILENT_AFTER / NS_PER_S));
+        lost(c, EXIT_NO_ANSWER, false, now);
+    }
+    if (!c->has_session && !c->stopping && c->retry_at <= now)
+        connect_now(c, now);
+}
+
+static void on_flush(void *ctx, ns_t now)
+{
+    struct client *c = ctx;
+
+    if (c->stopping)
+        return;
+    if (c->has_session) {
+        session_flush(&c->session, now);
+        events(c, now);
+    }
+    ring_deadline_set(c->ring, c->has_session ? session_deadline(&c->session) : c->retry_at);
+}
+
+static void on_signal(void *ctx, int signo, ns_t now)
+{
+    struct client *c = ctx;
+
+    LOG_AT(c->log, LOG_INFO, "%s: leaving", strsignal(signo));
+    if (c->has_session)
+        quic_close(c->session.quic, H3_NO_ERROR, "client leaves", now);
+    stop(c, EXIT_OK, now);
+}
+
+static void on_udp_error(void *ctx, struct ring_udp *sock, const struct ring_udp_error *e,
+                         ns_t now)
+{
+    struct client *c = ctx;
+
+    (void)sock;
+    (void)now;
+    LOG_AT(c->log, LOG_DEBUG, "sending %zu x %zu bytes: %s", e->count, e->bytes,
+           strerror(e->err));
+}
+
+static void on_tun_error(void *ctx, struct ring_tun *tun, int err, ns_t now)
+{
+    struct client *c = ctx;
+
+    (void)tun;
+    LOG_AT(c->log, LOG_ERROR, "the TUN device is gone: %s", strerror(err));
+    stop(c, EXIT_TUN, now);
+}
+
+/* Something about the machine's network changed: what was hopeless may work now. */
+static void on_network(void *ctx, int fd, short ready, ns_t now)
+{
+    struct client *c = ctx;
+    struct netmon_event ev;
+    bool ours = false, any = false;
+
+    (void)fd;
+    (void)ready;
+    while (netmon_read(c->mon, &ev) > 0) {
+        if (ev.ifindex == c->host.tun.ifindex)
+            continue;
+        any = true;
+        if ((ev.type == NETMON_LINK_DOWN || ev.type == NETMON_LINK_GONE) &&
+            strcmp(ev.name, c->ifname) == 0)
+            ours = true;
+    }
+    if (ours && c->has_session && !c->cfg->paths.n) {
+        LOG_AT(c->log, LOG_WARN, "%s went down", c->ifname);
+        c->ifname[0] = 0;
+        lost(c, EXIT_NO_ANSWER, false, now);
+    }
+    if (any && c->state == WAITING && !c->stopping && c->retry_at > now + NETWORK_SETTLE)
+        c->retry_at = now + NETWORK_SETTLE;
+}
+
+/* ---- setting up ------------------------------------------------------------------------ */
+
+static int resolve(struct client *c)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_ADDRCONFIG},
+                    *list = NULL;
+    int rc;
+
+    if (udp_addr_parse(c->host_name, c->port, &c->addr[0]) == 0) {
+        udp_addr_set_port(&c->addr[0], c->port);
+        c->addrs = 1;
+        return 0;
+    }
+    rc = getaddrinfo(c->host_name, NULL, &hints, &list);
+    if (rc) {
+        LOG_AT(c->log, LOG_ERROR, "the server's name \"%s\" does not resolve: %s", c->host_name,
+               gai_strerror(rc));
+        return EXIT_RESOLVE;
+    }
+    for (struct addrinfo *a = list; a && c->addrs < ADDRS_MAX; a = a->ai_next) {
+        if (a->ai_family != AF_INET && a->ai_family != AF_INET6)
+            continue;
+        memcpy(&c->addr[c->addrs], a->ai_addr, a->ai_addrlen);
+        udp_addr_set_port(&c->addr[c->addrs++], c->port);
+    }
+    freeaddrinfo(list);
+    if (c->addrs == 0) {
+        LOG_AT(c->log, LOG_ERROR, "\"%s\" has no IP address", c->host_name);
+        return EXIT_RESOLVE;
+    }
+    return 0;
+}
+
+static int load_key(struct client *c)
+{
+    const struct config *cfg = c->cfg;
+    int rc;
+
+    if (cfg->auth_key)
+        snprintf(c->key, sizeof(c->key), "%s", cfg->auth_key);
+    if (!cfg->auth_key_file)
+        return 0;
+    rc = keep_read_line(cfg->auth_key_file, c->key, sizeof(c->key));
+    if (rc == 0)
+        return 0;
+    LOG_AT(c->log, LOG_ERROR, "--auth-key-file %s: %s", cfg->auth_key_file,
+           rc == -EINVAL ? "the first line is empty" : strerror(-rc));
+    return EXIT_FILE;
+}
+
+static int set_up(struct client *c)
+{
+    struct ring_cfg ring = {.kind = (enum ring_kind)c->cfg->io,
+                            .ops = {.on_udp = on_udp,
+                                    .on_tun = on_tun,
+                                    .on_deadline = on_deadline,
+                                    .on_flush = on_flush,
+                                    .on_signal = on_signal,
+                                    .on_udp_error = on_udp_error,
+                                    .on_tun_error = on_tun_error},
+                            .ctx = c,
+                            .log = c->log};
+    char why[WHY_SIZE] = "";
+    int rc;
+
+    config_host_port(c->cfg->server, 443, c->host_name, sizeof(c->host_name), &c->port);
+    snprintf(c->authority, sizeof(c->authority),
+             strchr(c->host_name, ':') ? "[%s]:%u" : "%s:%u", c->host_name, c->port);
+    if ((rc = load_key(c)) || (rc = transport_client_tls(c->cfg, c->log, &c->tls)) ||
+        (rc = resolve(c)))
+        return rc;
+    rc = host_open(&c->host, c->cfg->tun_name,
+                   c->cfg->mtu ? (unsigned)c->cfg->mtu : TUN_MTU_DEFAULT, c->cfg->state_dir,
+                   c->log);
+    if (rc)
+        return rc;
+    if (ring_new(&ring, &c->ring, why, sizeof(why))) {
+        LOG_AT(c->log, LOG_ERROR, "%s", why);
+        return EXIT_INTERNAL;
+    }
+    if (ring_tun_add(c->ring, c->host.tun.fd, 65535, NULL, &c->tun) ||
+        ring_signal_add(c->ring, SIGINT) || ring_signal_add(c->ring, SIGTERM))
+        return EXIT_INTERNAL;
+    if (netmon_new(&c->mon, why, sizeof(why)) == 0)
+        ring_fd_add(c->ring, netmon_fd(c->mon), POLLIN, on_network, c);
+    else
+        LOG_AT(c->log, LOG_WARN, "network changes will not be noticed: %s", why);
+    return 0;
+}
+
+static void tear_down(struct client *c)
+{
+    session_drop(c, ring_clock());
+    if (c->mon) {
+        ring_fd_del(c->ring, netmon_fd(c->mon));
+        netmon_del(c->mon);
+    }
+    ring_free(c->ring);
+    host_close(&c->host);
+    tls_ctx_del(c->tls);
+}
+
+int client_run(const struct config *config, const struct log *log)
+{
+    struct client *c = calloc(1, sizeof(*c));
+    int status;
+
+    if (!c)
+        return EXIT_INTERNAL;
+    c->cfg = config;
+    c->log = log;
+    c->rng = random_system();
+    status = set_up(c);
+    if (status == 0) {
+        connect_now(c, ring_clock());
+        if (!c->stopping) {
+            if (c->has_session)
+                session_flush(&c->session, ring_clock());
+            ring_deadline_set(c->ring,
+                              c->has_session ? session_deadline(&c->session) : c->retry_at);
+            status = ring_run(c->ring);
+            if (status < 0)
+                status = EXIT_INTERNAL;
+        } else {
+            status = c->status;
+        }
+    }
+    tear_down(c);
+    free(c);
+    return status;
+}

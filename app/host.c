@@ -1,0 +1,176 @@
+#include "app/host.h"
+
+#include "app/address.h"
+#include "app/leftovers.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* The status for a failure of the TUN or netlink code. */
+static int status_of(int rc)
+{
+    if (rc == -EPERM || rc == -EACCES || rc == -ENOENT || rc == -ENODEV)
+        return EXIT_PRIVILEGE;
+    return EXIT_TUN;
+}
+
+static int fail(struct host *h, int rc, const char *why)
+{
+    LOG_AT(h->log, LOG_ERROR, "%s", why);
+    return status_of(rc);
+}
+
+int host_open(struct host *h, const char *tun_name, unsigned mtu_bytes, const char *state_dir,
+              const struct log *log)
+{
+    struct tun_cfg cfg = {.name = tun_name, .mtu_bytes = mtu_bytes};
+    struct netcfg_journal journal;
+    char why[WHY_SIZE] = "";
+    int rc;
+
+    memset(h, 0, sizeof(*h));
+    h->log = log;
+    h->tun.fd = -1;
+    rc = undo_open(&h->undo, state_dir ? UNDO_DIR : NULL, state_dir, why, sizeof(why));
+    if (rc)
+        return fail(h, rc, why);
+    leftovers_recover(h->undo, state_dir ? NULL : "", log);
+    journal = leftovers_netcfg_journal(h->undo);
+    if ((rc = netcfg_new(&h->nc, &journal, why, sizeof(why))) ||
+        (rc = tun_open(&h->tun, &cfg, why, sizeof(why)))) {
+        rc = fail(h, rc, why);
+        host_close(h);
+        return rc;
+    }
+    netcfg_own_link(h->nc, h->tun.ifindex);
+    netcfg_link_plain(h->nc, h->tun.ifindex, why, sizeof(why));
+    return 0;
+}
+
+void host_close(struct host *h)
+{
+    char why[WHY_SIZE];
+
+    if (!h->undo)
+        return;
+    dns_stop(h->dns);
+    nat_stop(h->nat);
+    if (h->nc && netcfg_undo(h->nc, why, sizeof(why)))
+        LOG_AT(h->log, LOG_WARN, "%s", why);
+    netcfg_del(h->nc);
+    tun_close(&h->tun);
+    undo_close(h->undo);
+    memset(h, 0, sizeof(*h));
+    h->tun.fd = -1;
+}
+
+void host_address_drop(struct host *h, uint8_t version)
+{
+    struct tun_prefix *slot = &h->addr[version == 6];
+    char why[WHY_SIZE];
+
+    if (slot->addr.family && netcfg_addr_del(h->nc, h->tun.ifindex, slot, why, sizeof(why)))
+        LOG_AT(h->log, LOG_DEBUG, "%s", why);
+    memset(slot, 0, sizeof(*slot));
+}
+
+int host_address(struct host *h, const struct ip_prefix *address)
+{
+    struct tun_prefix p = address_tun_prefix(address);
+    struct tun_prefix *slot = &h->addr[address->addr.version == 6];
+    char why[WHY_SIZE] = "";
+    int rc;
+
+    if (slot->addr.family && tun_prefix_equal(slot, &p))
+        return 0;
+    host_address_drop(h, address->addr.version);
+    rc = netcfg_addr_add(h->nc, h->tun.ifindex, &p, NULL, why, sizeof(why));
+    if (rc == -EAFNOSUPPORT || (rc == -EACCES && p.addr.family == AF_INET6)) {
+        LOG_AT(h->log, LOG_WARN, "%s", why);
+        return 0; /* a machine without IPv6 has nothing to send */
+    }
+    if (rc)
+        return fail(h, rc, why);
+    *slot = p;
+    return 0;
+}
+
+int host_up(struct host *h)
+{
+    char why[WHY_SIZE] = "";
+    int rc;
+
+    if (h->up)
+        return 0;
+    rc = tun_up(&h->tun, why, sizeof(why));
+    if (rc)
+        return fail(h, rc, why);
+    h->up = true;
+    return 0;
+}
+
+int host_mtu(struct host *h, size_t mtu_bytes)
+{
+    char why[WHY_SIZE] = "";
+    unsigned mtu = mtu_bytes < TUN_MTU_MIN   ? TUN_MTU_MIN
+                   : mtu_bytes > TUN_MTU_MAX ? TUN_MTU_MAX
+                                             : (unsigned)mtu_bytes;
+    int rc;
+
+    if (mtu == h->tun.mtu_bytes)
+        return 0;
+    rc = tun_mtu_set(&h->tun, mtu, why, sizeof(why));
+    return rc ? fail(h, rc, why) : 0;
+}
+
+int host_route(struct host *h, char *const *prefixes, size_t n)
+{
+    static char all4[] = "0.0.0.0/0", all6[] = "::/0";
+    static char *const all[] = {all4, all6};
+    struct tun_prefix p[256];
+    char why[WHY_SIZE] = "";
+    int rc;
+
+    if (h->routed)
+        return 0;
+    if (n == 0) {
+        prefixes = all;
+        n = ARRAY_LEN(all);
+    }
+    for (size_t i = 0; i < n && i < ARRAY_LEN(p); i++)
+        if (tun_prefix_parse(prefixes[i], &p[i]))
+            return fail(h, -EINVAL, prefixes[i]);
+    rc = netcfg_route_via_tun(h->nc, h->tun.ifindex, p, n, why, sizeof(why));
+    if (rc)
+        return fail(h, rc, why);
+    h->routed = true;
+    return 0;
+}
+
+int host_dns(struct host *h, char *const *servers, size_t n)
+{
+    struct tun_addr a[DNS_SERVERS_MAX];
+    struct dns_cfg cfg = {.servers = a, .n_servers = n, .tun_name = h->tun.name};
+    char why[WHY_SIZE] = "";
+    int rc = n > DNS_SERVERS_MAX ? -EINVAL : 0;
+
+    if (h->dns || n == 0)
+        return 0;
+    if (rc)
+        return fail(h, rc, "--dns: at most 8 resolvers");
+    for (size_t i = 0; i < n; i++)
+        if (tun_addr_parse(servers[i], &a[i]))
+            return fail(h, -EINVAL, servers[i]);
+    rc = dns_start(&h->dns, &cfg, h->undo, h->log, why, sizeof(why));
+    return rc ? fail(h, rc, why) : 0;
+}
+
+int host_nat(struct host *h, const struct tun_prefix *pools, size_t n, bool masquerade)
+{
+    struct nat_cfg cfg = {
+        .tun_name = h->tun.name, .pools = pools, .n_pools = n, .forward_only = !masquerade};
+    char why[WHY_SIZE] = "";
+    int rc = nat_start(&h->nat, &cfg, h->undo, h->log, why, sizeof(why));
+
+    return rc ? fail(h, rc, why) : 0;
+}

@@ -1,0 +1,466 @@
+/*
+ * Theory of operation
+ *
+ * One socket, one TUN device, many clients. A datagram finds its connection by the
+ * destination connection ID (quic/endpoint.h), a packet from the TUN its session by the
+ * inner destination address (app/pool.h): each a table look-up.
+ *
+ * A batch touches some sessions; these are `busy`, and only they are flushed when the
+ * batch is over. A session stays busy while packets wait in its queue. When nobody is
+ * busy, the endpoint's heap of deadlines is the only thing that wakes the server.
+ *
+ * A session has a number, its index in `clients`, which the pool knows as the owner of
+ * its addresses. A client comes in by its request (server_admit.c); the newest holder of
+ * a lease wins, and the session that had the addresses before is closed.
+ */
+#include "app/server.h"
+
+#include "app/address.h"
+#include "app/netcheck.h"
+#include "app/random.h"
+#include "app/server_admit.h"
+#include "app/transport.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TUN_MTU_DEFAULT 1400
+#define DRAIN           (200 * NS_PER_MS) /* after a signal, for the goodbyes */
+
+static struct client_entry *entry_of(struct quic_conn *conn)
+{
+    return quic_user(conn);
+}
+
+/* ---- sessions -------------------------------------------------------------------------- */
+
+static void busy(struct server *s, struct client_entry *e)
+{
+    if (e->busy)
+        return;
+    e->busy = true;
+    e->next_busy = s->busy;
+    s->busy = e;
+}
+
+static struct client_entry *entry_new(struct server *s, struct quic_conn *conn)
+{
+    struct session_cfg cfg = {.sock = s->sock,
+                              .tun = s->tun,
+                              .log = s->log,
+                              .sched = sched_find("minrtt"),
+                              .hash_seed = s->hash_seed};
+    struct client_entry *e = NULL;
+    uint32_t i = s->free_hint;
+
+    while (i < s->max_clients && s->clients[i])
+        i++;
+    if (i < s->max_clients)
+        e = calloc(1, sizeof(*e));
+    rng_fill(&s->rng, &cfg.grease, sizeof(cfg.grease));
+    if (!e) {
+        quic_endpoint_remove(s->endpoint, conn);
+        quic_del(conn);
+        return NULL;
+    }
+    if (session_init(&e->session, conn, &cfg)) {
+        free(e);
+        return NULL;
+    }
+    e->number = i;
+    e->slot = POOL_NONE;
+    s->clients[i] = e;
+    s->free_hint = i + 1;
+    quic_set_user(conn, e);
+    return e;
+}
+
+static void entry_del(struct server *s, struct client_entry *e)
+{
+    for (struct client_entry **p = &s->busy; *p; p = &(*p)->next_busy) {
+        if (*p == e) {
+            *p = e->next_busy;
+            break;
+        }
+    }
+    server_release(s, e);
+    quic_endpoint_remove(s->endpoint, e->session.quic);
+    s->clients[e->number] = NULL;
+    if (e->number < s->free_hint)
+        s->free_hint = e->number;
+    session_free(&e->session);
+    free(e);
+}
+
+static void events(struct server *s, struct client_entry *e, ns_t now)
+{
+    struct session_event ev;
+    struct quic_close_info info;
+
+    while (session_next_event(&e->session, &ev, now)) {
+        switch (ev.type) {
+        case SESSION_REQUEST:
+            server_request(s, e, &ev, now);
+            break;
+        case SESSION_ASKED:
+            server_asked(e, &ev);
+            break;
+        case SESSION_ENDED:
+            server_release(s, e);
+            quic_close(e->session.quic, H3_NO_ERROR, "", now);
+            break;
+        case SESSION_CLOSED:
+            quic_close_info(e->session.quic, &info);
+            if (e->user[0])
+                LOG_AT(s->log, LOG_INFO, "%s left: %s", e->user,
+                       *info.text ? info.text : "closed");
+            else
+                LOG_AT(s->log, LOG_DEBUG, "connection over: %s", info.text);
+            server_release(s, e);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+/* Send what is due, tell the endpoint, end what is over. */
+static void settle(struct server *s, struct client_entry *e, ns_t now)
+{
+    session_flush(&e->session, now);
+    events(s, e, now);
+    quic_endpoint_update(s->endpoint, e->session.quic);
+    if (quic_is_drained(e->session.quic))
+        entry_del(s, e);
+}
+
+/* ---- the loop's calls ------------------------------------------------------------------ */
+
+static void answer_stateless(struct server *s, const struct quic_train *t)
+{
+    struct udp_train *u = ring_train_get(s->sock);
+
+    if (!u)
+        return;
+    memcpy(u->buf, t->buf, t->len);
+    u->n = u->segment = t->len;
+    u->remote = address_udp(&t->route.remote);
+    u->local = address_udp(&t->route.local);
+    ring_udp_send(u);
+}
+
+/* The connection of one datagram, made if need be; NULL if it has none. */
+static struct client_entry *route(struct server *s, const struct udp_dgram *d, ns_t now)
+{
+    uint8_t buf[1500];
+    struct quic_train answer = {.buf = buf, .cap = sizeof(buf), .max_count = 1};
+    struct quic_rx rx = {
+        .route = {.local = address_quic(d->local), .remote = address_quic(d->remote)},
+        .ecn = d->ecn,
+        .p = d->p,
+        .n = d->n};
+    struct quic_conn *conn = NULL;
+
+    switch (quic_endpoint_route(s->endpoint, &rx, now, &conn, &answer)) {
+    case QUIC_ROUTE_CONN:
+        return entry_of(conn);
+    case QUIC_ROUTE_NEW:
+        return entry_new(s, conn);
+    case QUIC_ROUTE_ANSWER:
+        answer_stateless(s, &answer);
+        return NULL;
+    case QUIC_ROUTE_DROP:
+        return NULL;
+    }
+    return NULL;
+}
+
+static void on_udp(void *ctx, struct ring_udp *sock, struct udp_dgram *d, size_t n, ns_t now)
+{
+    struct server *s = ctx;
+    struct client_entry *e, *next = NULL;
+    size_t from = 0;
+
+    (void)sock;
+    if (n == 0)
+        return;
+    e = route(s, &d[0], now);
+    for (size_t i = 1; i <= n; i++) {
+        next = i < n ? route(s, &d[i], now) : NULL;
+        if (i < n && next == e)
+            continue;
+        if (e) {
+            session_on_udp(&e->session, &d[from], i - from, now);
+            events(s, e, now);
+            busy(s, e);
+        }
+        from = i;
+        e = next;
+    }
+}
+
+/* The session that this packet is for: by its destination address. */
+static struct client_entry *owner(struct server *s, const struct ring_pkt *p)
+{
+    uint32_t i = POOL_NONE;
+
+    if (p->n >= 20 && p->p[0] >> 4 == 4)
+        i = pool_owner(&s->pool, 4, p->p + 16);
+    else if (p->n >= 40 && p->p[0] >> 4 == 6)
+        i = pool_owner(&s->pool, 6, p->p + 24);
+    return i == POOL_NONE ? NULL : s->clients[i];
+}
+
+static void on_tun(void *ctx, struct ring_tun *tun, struct ring_pkt *pkts, size_t n, ns_t now)
+{
+    struct server *s = ctx;
+    struct client_entry *e = NULL, *next;
+    size_t from = 0;
+
+    (void)tun;
+    for (size_t i = 0; i <= n; i++) {
+        next = i < n ? owner(s, &pkts[i]) : NULL;
+        if (i > 0 && i < n && next == e)
+            continue;
+        if (e) {
+            session_on_tun(&e->session, &pkts[from], i - from, now);
+            busy(s, e);
+        }
+        from = i;
+        e = next;
+    }
+}
+
+static void on_deadline(void *ctx, ns_t now)
+{
+    struct server *s = ctx;
+    struct quic_conn *conn;
+
+    if (s->stop_at <= now)
+        ring_stop(s->ring, EXIT_OK);
+    while ((conn = quic_endpoint_next_due(s->endpoint, now))) {
+        struct client_entry *e = entry_of(conn);
+        quic_tick(conn, now);
+        events(s, e, now);
+        settle(s, e, now);
+    }
+}
+
+static void on_flush(void *ctx, ns_t now)
+{
+    struct server *s = ctx;
+    struct client_entry *e = s->busy, *next;
+    ns_t wake = s->stop_at;
+
+    s->busy = NULL;
+    for (; e; e = next) {
+        next = e->next_busy;
+        e->busy = false;
+        e->next_busy = NULL;
+        session_flush(&e->session, now);
+        events(s, e, now);
+        quic_endpoint_update(s->endpoint, e->session.quic);
+        if (quic_is_drained(e->session.quic)) {
+            entry_del(s, e);
+        } else if (queue_count(&e->session.queue) > 0) {
+            busy(s, e);
+            wake = ns_min(wake, e->session.wake);
+        }
+    }
+    ring_deadline_set(s->ring, ns_min(wake, quic_endpoint_deadline(s->endpoint)));
+}
+
+static void on_signal(void *ctx, int signo, ns_t now)
+{
+    struct server *s = ctx;
+    size_t n = quic_endpoint_count(s->endpoint);
+
+    if (s->stop_at != NS_NEVER) {
+        ring_stop(s->ring, EXIT_OK);
+        return;
+    }
+    LOG_AT(s->log, LOG_INFO, "%s: saying goodbye to %zu connections", strsignal(signo), n);
+    for (size_t i = 0; i < n; i++) {
+        struct client_entry *e = entry_of(quic_endpoint_conn(s->endpoint, i));
+        quic_close(e->session.quic, H3_NO_ERROR, "server stops", now);
+        busy(s, e);
+    }
+    s->stop_at = now + (n ? DRAIN : 0);
+}
+
+static void on_udp_error(void *ctx, struct ring_udp *sock, const struct ring_udp_error *e,
+                         ns_t now)
+{
+    struct server *s = ctx;
+
+    (void)sock;
+    (void)now;
+    LOG_AT(s->log, LOG_DEBUG, "sending %zu x %zu bytes: %s", e->count, e->bytes,
+           strerror(e->err));
+}
+
+static void on_tun_error(void *ctx, struct ring_tun *tun, int err, ns_t now)
+{
+    struct server *s = ctx;
+
+    (void)tun;
+    (void)now;
+    LOG_AT(s->log, LOG_ERROR, "the TUN device is gone: %s", strerror(err));
+    ring_stop(s->ring, EXIT_TUN);
+}
+
+/* ---- setting up ------------------------------------------------------------------------ */
+
+static int open_socket(struct server *s)
+{
+    struct udp_cfg cfg = {.log = s->log};
+    char host[256], why[WHY_SIZE] = "";
+    uint16_t port = 443;
+    int fd, rc;
+
+    config_host_port(s->cfg->listen, 443, host, sizeof(host), &port);
+    cfg.dual = host[0] == 0 || strcmp(host, "::") == 0;
+    if (cfg.dual || udp_addr_parse(host, port, &cfg.bind))
+        cfg.bind = udp_addr_any(AF_INET6, port);
+    udp_addr_set_port(&cfg.bind, port);
+    rc = udp_open(&cfg, &fd, why, sizeof(why));
+    if (rc && host[0] == 0) { /* a machine without IPv6 */
+        cfg.dual = false;
+        cfg.bind = udp_addr_any(AF_INET, port);
+        rc = udp_open(&cfg, &fd, why, sizeof(why));
+    }
+    if (rc) {
+        LOG_AT(s->log, LOG_ERROR, "%s", why);
+        return EXIT_BIND;
+    }
+    if (ring_udp_add(s->ring, fd, NULL, &s->sock))
+        return EXIT_INTERNAL;
+    return udp_local(ring_udp_fd(s->sock), &s->listening) ? EXIT_INTERNAL : 0;
+}
+
+/* The server's own addresses on the TUN, and the pool routed or masqueraded behind it. */
+static int set_network(struct server *s)
+{
+    struct tun_prefix pools[2];
+    struct ip_prefix a = {.addr = {.version = 4}, .len = (uint8_t)s->pool.len4};
+    size_t n = 0;
+    int rc;
+
+    pool_addr4(&s->pool, 1, a.addr.b);
+    s->self[0] = a.addr;
+    if ((rc = host_address(&s->host, &a)))
+        return rc;
+    pools[n++] = address_tun_prefix(&a);
+    if (s->pool.has6) {
+        a = (struct ip_prefix){.addr = {.version = 6}, .len = (uint8_t)s->pool.len6};
+        pool_addr6(&s->pool, 1, a.addr.b);
+        s->self[1] = a.addr;
+        if ((rc = host_address(&s->host, &a)))
+            return rc;
+        if (s->host.addr[1].addr.family)
+            pools[n++] = address_tun_prefix(&a);
+    }
+    if ((rc = host_up(&s->host)))
+        return rc;
+    return s->cfg->nat ? host_nat(&s->host, pools, n, true) : 0;
+}
+
+static void check_machine(struct server *s)
+{
+    struct netcheck_cfg cfg = {
+        .server = true, .tun_name = s->host.tun.name, .ipv4 = true, .ipv6 = s->pool.has6};
+    struct netcheck_item item[8];
+    size_t n = netcheck_run(&cfg, item, ARRAY_LEN(item));
+
+    netcheck_log(item, n < ARRAY_LEN(item) ? n : ARRAY_LEN(item), s->log);
+}
+
+static int open_endpoint(struct server *s)
+{
+    struct quic_endpoint_config cfg = {.accept = true, .max_conns = s->max_clients};
+
+    transport_config(&cfg.conn, s->cfg, s->tls, &s->rng, s->log);
+    memcpy(cfg.conn.reset_key, s->reset_key, sizeof(cfg.conn.reset_key));
+    s->endpoint = quic_endpoint_new(&cfg);
+    return s->endpoint ? 0 : EXIT_INTERNAL;
+}
+
+static int set_up(struct server *s)
+{
+    struct ring_cfg ring = {.kind = (enum ring_kind)s->cfg->io,
+                            .ops = {.on_udp = on_udp,
+                                    .on_tun = on_tun,
+                                    .on_deadline = on_deadline,
+                                    .on_flush = on_flush,
+                                    .on_signal = on_signal,
+                                    .on_udp_error = on_udp_error,
+                                    .on_tun_error = on_tun_error},
+                            .ctx = s,
+                            .log = s->log};
+    char why[WHY_SIZE] = "";
+    int rc;
+
+    /* Sessions that are closing linger for a while beside those that serve. */
+    s->max_clients = (uint32_t)s->cfg->max_clients + 256;
+    s->clients = calloc(s->max_clients, sizeof(struct client_entry *));
+    if (!s->clients)
+        return EXIT_INTERNAL;
+    if ((rc = server_secrets(s)) ||
+        (rc = transport_server_tls(s->cfg, s->log, &s->tls, s->pin, &s->own_cert)))
+        return rc;
+    rc = host_open(&s->host, s->cfg->tun_name,
+                   s->cfg->mtu ? (unsigned)s->cfg->mtu : TUN_MTU_DEFAULT, s->cfg->state_dir,
+                   s->log);
+    if (rc)
+        return rc;
+    if (ring_new(&ring, &s->ring, why, sizeof(why))) {
+        LOG_AT(s->log, LOG_ERROR, "%s", why);
+        return EXIT_INTERNAL;
+    }
+    if ((rc = open_socket(s)) || (rc = set_network(s)) || (rc = open_endpoint(s)))
+        return rc;
+    if (ring_tun_add(s->ring, s->host.tun.fd, 65535, NULL, &s->tun) ||
+        ring_signal_add(s->ring, SIGINT) || ring_signal_add(s->ring, SIGTERM))
+        return EXIT_INTERNAL;
+    return 0;
+}
+
+static void tear_down(struct server *s)
+{
+    for (uint32_t i = 0; s->clients && i < s->max_clients; i++)
+        if (s->clients[i])
+            entry_del(s, s->clients[i]);
+    quic_endpoint_del(s->endpoint);
+    ring_free(s->ring);
+    host_close(&s->host);
+    tls_ctx_del(s->tls);
+    server_secrets_free(s);
+    free(s->clients);
+}
+
+int server_run(const struct config *config, const struct log *log)
+{
+    struct server *s = calloc(1, sizeof(*s));
+    int status;
+
+    if (!s)
+        return EXIT_INTERNAL;
+    s->cfg = config;
+    s->log = log;
+    s->rng = random_system();
+    s->stop_at = NS_NEVER;
+    rng_fill(&s->rng, &s->hash_seed, sizeof(s->hash_seed));
+    status = set_up(s);
+    if (status == 0) {
+        server_announce(s);
+        check_machine(s);
+        status = ring_run(s->ring);
+        if (status < 0)
+            status = EXIT_INTERNAL;
+    }
+    tear_down(s);
+    free(s);
+    return status;
+}

@@ -1,0 +1,350 @@
+#include "app/server_admit.h"
+
+#include "app/address.h"
+#include "app/exit.h"
+#include "app/keep.h"
+#include "masque/request.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static uint64_t unix_time(void)
+{
+    return (uint64_t)time(NULL);
+}
+
+/* ---- secrets --------------------------------------------------------------------------- */
+
+/* The master secret, kept; each use derives its own from it. */
+static int master_secret(struct server *s, uint8_t out[32])
+{
+    char path[PATH_MAX], buf[64];
+    size_t n;
+    int rc;
+
+    rng_fill(&s->rng, out, 32);
+    if (!s->cfg->state_dir)
+        return 0;
+    snprintf(path, sizeof(path), "%s/secret", s->cfg->state_dir);
+    rc = keep_read(path, buf, sizeof(buf), &n);
+    if (rc == 0 && n == 32) {
+        memcpy(out, buf, 32);
+        OPENSSL_cleanse(buf, sizeof(buf));
+        return 0;
+    }
+    if (rc == 0 || rc == -ENOENT)
+        rc = keep_write(s->cfg->state_dir, "secret", out, 32);
+    if (rc) {
+        LOG_AT(s->log, LOG_ERROR,
+               "can't keep the server's secret in %s: %s (choose another place with "
+               "--state-dir)",
+               s->cfg->state_dir, strerror(-rc));
+        return EXIT_FILE;
+    }
+    return 0;
+}
+
+static void derive(const uint8_t master[32], const char *label, uint8_t out[32])
+{
+    unsigned n = 0;
+    uint8_t mac[EVP_MAX_MD_SIZE];
+
+    HMAC(EVP_sha256(), master, 32, (const uint8_t *)label, strlen(label), mac, &n);
+    memcpy(out, mac, 32);
+}
+
+/* The key made at the first start without any, kept for the later ones. */
+static int own_key(struct server *s)
+{
+    char key[300];
+    int rc = -ENOENT;
+
+    if (s->cfg->state_dir) {
+        snprintf(s->key_file, sizeof(s->key_file), "%s/auth.key", s->cfg->state_dir);
+        rc = keep_read_line(s->key_file, key, sizeof(key));
+    }
+    if (rc == -ENOENT) {
+        char line[64];
+        auth_make_key(&s->rng, key);
+        int n = snprintf(line, sizeof(line), "%.60s\n", key);
+        rc = s->cfg->state_dir ? keep_write(s->cfg->state_dir, "auth.key", line, (size_t)n) : 0;
+        if (rc == 0)
+            LOG_AT(s->log, LOG_INFO, "made a key for clients");
+    }
+    if (rc) {
+        LOG_AT(s->log, LOG_ERROR, "%s: %s", s->key_file,
+               rc == -EINVAL ? "the first line is empty" : strerror(-rc));
+        return EXIT_FILE;
+    }
+    s->own_key = true;
+    return auth_add(s->auth, NULL, key) ? EXIT_INTERNAL : 0;
+}
+
+static int users(struct server *s)
+{
+    const struct config *cfg = s->cfg;
+    char key[300], name[AUTH_NAME_MAX];
+    int rc;
+
+    s->auth = auth_new(cfg->no_auth);
+    if (!s->auth)
+        return EXIT_INTERNAL;
+    for (size_t i = 0; i < cfg->users.n; i++) {
+        const char *colon = strchr(cfg->users.item[i], ':');
+        snprintf(name, sizeof(name), "%.*s", (int)(colon - cfg->users.item[i]),
+                 cfg->users.item[i]);
+        rc = auth_add(s->auth, name, colon + 1);
+        if (rc) {
+            LOG_AT(s->log, LOG_ERROR, "--user: the name \"%s\" is given twice", name);
+            return EXIT_USAGE;
+        }
+    }
+    if (cfg->auth_key_file) {
+        rc = keep_read_line(cfg->auth_key_file, key, sizeof(key));
+        if (rc) {
+            LOG_AT(s->log, LOG_ERROR, "--auth-key-file %s: %s", cfg->auth_key_file,
+                   rc == -EINVAL ? "the first line is empty" : strerror(-rc));
+            return EXIT_FILE;
+        }
+        snprintf(s->key_file, sizeof(s->key_file), "%s", cfg->auth_key_file);
+        return auth_add(s->auth, NULL, key) ? EXIT_INTERNAL : 0;
+    }
+    if (cfg->auth_key)
+        return auth_add(s->auth, NULL, cfg->auth_key) ? EXIT_INTERNAL : 0;
+    if (auth_count(s->auth) > 0)
+        return 0;
+    if (cfg->no_auth) {
+        LOG_AT(s->log, LOG_WARN,
+               "--no-auth: EVERYBODY who reaches this port may use the tunnel");
+        return 0;
+    }
+    return own_key(s);
+}
+
+int server_secrets(struct server *s)
+{
+    uint8_t master[32];
+    int rc;
+
+    s->journal.fd = -1;
+    if ((rc = users(s)) || (rc = master_secret(s, master)))
+        return rc;
+    derive(master, "mqvpn lease", s->lease_secret);
+    derive(master, "mqvpn stateless reset", s->reset_key);
+    OPENSSL_cleanse(master, sizeof(master));
+    if (pool_init(&s->pool, s->cfg->subnet, s->cfg->subnet6, (uint32_t)s->cfg->max_clients))
+        return EXIT_INTERNAL;
+    if (!s->cfg->state_dir)
+        return 0;
+    rc = lease_journal_open(&s->journal, s->cfg->state_dir, &s->pool, unix_time(), LEASE_HOLD);
+    if (rc)
+        LOG_AT(s->log, LOG_WARN, "%s/leases: %s; addresses may change at the next restart",
+               s->cfg->state_dir, strerror(-rc));
+    return 0;
+}
+
+void server_secrets_free(struct server *s)
+{
+    lease_journal_close(&s->journal);
+    pool_free(&s->pool);
+    auth_del(s->auth);
+    OPENSSL_cleanse(s->lease_secret, sizeof(s->lease_secret));
+    OPENSSL_cleanse(s->reset_key, sizeof(s->reset_key));
+}
+
+void server_announce(const struct server *s)
+{
+    char where[UDP_ADDR_TEXT], port[16] = "", key[600] = "";
+
+    udp_addr_text(&s->listening, where, sizeof(where));
+    LOG_AT(s->log, LOG_INFO, "listening on UDP %s, pool %s%s%s, %s, %s", where, s->cfg->subnet,
+           s->pool.has6 ? " and " : "", s->pool.has6 ? s->cfg->subnet6 : "", s->host.tun.name,
+           ring_kind_name(s->ring));
+    if (udp_addr_port(&s->listening) != 443)
+        snprintf(port, sizeof(port), ":%u", udp_addr_port(&s->listening));
+    if (s->own_key || s->key_file[0])
+        snprintf(key, sizeof(key), " --auth-key-file KEYFILE");
+    else if (auth_count(s->auth))
+        snprintf(key, sizeof(key), " --auth-key-file FILE-WITH-THE-USERS-KEY");
+    LOG_AT(s->log, LOG_INFO, "connect with: mqvpn client THIS-HOST%s%s%s%s", port,
+           s->own_cert ? " --pin " : "", s->own_cert ? s->pin : "", key);
+    if (s->key_file[0])
+        LOG_AT(s->log, LOG_INFO, "KEYFILE is a copy of %s of this host", s->key_file);
+}
+
+/* ---- requests -------------------------------------------------------------------------- */
+
+static void respond(struct client_entry *e, uint64_t stream, int status, ns_t now)
+{
+    struct masque_head head;
+
+    if (masque_response_build(status, NULL, 0, &head) == 0)
+        h3_respond(e->session.h3, stream, head.field, head.n, true);
+    if (++e->failures >= ADMIT_FAILURES_MAX)
+        quic_close(e->session.quic, H3_EXCESSIVE_LOAD, "too many refused requests", now);
+}
+
+/* A plain visitor. */
+static void greet(struct client_entry *e, uint64_t stream)
+{
+    static const char text[] = "It works.\n";
+    struct h3_field f[] = {H3_FIELD_LIT(":status", "200"),
+                           H3_FIELD_LIT("content-type", "text/plain")};
+
+    if (h3_respond(e->session.h3, stream, f, ARRAY_LEN(f), false) == 0)
+        h3_data(e->session.h3, stream, SPAN_LIT(text), true);
+}
+
+/* Whom the credential lets in; NULL for nobody. */
+static const char *authenticate(const struct server *s, const struct masque_request *r)
+{
+    uint8_t buf[512];
+    struct span user = {0}, key = r->credential;
+
+    if (r->auth == MASQUE_AUTH_BASIC) {
+        if (masque_basic_decode(r->credential, buf, sizeof(buf), &user, &key))
+            return NULL;
+    } else if (r->auth != MASQUE_AUTH_BEARER) {
+        key = (struct span){0};
+    }
+    return auth_check(s->auth, user, key);
+}
+
+/* The slot of a lease if it holds, else a free one; POOL_NONE when there is none. */
+static uint32_t take_slot(struct server *s, struct client_entry *e, struct span lease, ns_t now)
+{
+    uint32_t slot = lease_check(s->lease_secret, &s->pool, lease, e->user, unix_time()), former;
+
+    if (slot == POOL_NONE)
+        return pool_take(&s->pool, e->number, unix_time());
+    former = pool_claim(&s->pool, slot, e->number);
+    if (former != POOL_NONE && former != e->number) {
+        struct client_entry *old = s->clients[former];
+        old->slot = POOL_NONE;
+        quic_close(old->session.quic, H3_NO_ERROR, "replaced by a newer connection", now);
+        if (!old->busy) {
+            old->busy = true;
+            old->next_busy = s->busy;
+            s->busy = old;
+        }
+    }
+    return slot;
+}
+
+/* Tell the client its addresses and that we route everything for it. */
+static int hand_out(struct server *s, struct client_entry *e)
+{
+    struct ip_assign a[2] = {0};
+    struct ip_range r[2];
+    size_t n = 0;
+
+    a[n].prefix.addr.version = 4;
+    a[n].prefix.len = 32;
+    pool_addr4(&s->pool, e->slot, a[n].prefix.addr.b);
+    r[n++] = ip_range_all(4, 0);
+    if (s->pool.has6) {
+        a[n].prefix.addr.version = 6;
+        a[n].prefix.len = 128;
+        pool_addr6(&s->pool, e->slot, a[n].prefix.addr.b);
+        r[n++] = ip_range_all(6, 0);
+    }
+    cip_set_self(&e->session.cip, &s->self[0], &s->self[1]);
+    return cip_assign(&e->session.cip, a, n) || cip_advertise(&e->session.cip, r, n);
+}
+
+/* Let the client in on `stream`. */
+static void admit(struct server *s, struct client_entry *e, uint64_t stream, struct span lease,
+                  ns_t now)
+{
+    char token[LEASE_TEXT + 1], from[QUIC_ADDR_TEXT], text[IP_ADDR_TEXT];
+    struct ip_addr v4 = {.version = 4};
+    struct h3_field extra[1];
+    struct masque_head head;
+    struct quic_path_view v;
+    uint64_t expiry = unix_time() + LEASE_SECONDS;
+
+    e->slot = take_slot(s, e, lease, now);
+    if (e->slot == POOL_NONE) {
+        LOG_AT(s->log, LOG_WARN, "%s: no address left in %s; widen --subnet or --max-clients",
+               e->user, s->cfg->subnet);
+        e->user[0] = 0;
+        respond(e, stream, 503, now);
+        return;
+    }
+    lease_make(s->lease_secret, &s->pool, e->slot, e->user, expiry, token);
+    extra[0] = h3_field_secret(h3_field_str(LEASE_FIELD, token));
+    if (masque_response_build(200, extra, 1, &head) ||
+        h3_respond(e->session.h3, stream, head.field, head.n, false) ||
+        session_open(&e->session, stream) || hand_out(s, e)) {
+        quic_close(e->session.quic, H3_INTERNAL_ERROR, "out of memory", now);
+        server_release(s, e);
+        return;
+    }
+    lease_journal_add(&s->journal, e->slot, expiry);
+    pool_addr4(&s->pool, e->slot, v4.b);
+    if (quic_path_view(e->session.quic, 0, now, &v) == 0)
+        LOG_AT(s->log, LOG_INFO, "%s from %s has %s", e->user,
+               quic_addr_text(&v.route.remote, from), ip_addr_format(&v4, text, sizeof(text)));
+}
+
+void server_request(struct server *s, struct client_entry *e, const struct session_event *ev,
+                    ns_t now)
+{
+    struct masque_request r;
+    const char *user;
+    int status = masque_request_parse(ev->fields, ev->n, (struct span){0}, &r);
+
+    if (status == 404 && h3_span_is(h3_fields_value(ev->fields, ev->n, ":method"), "GET") &&
+        h3_span_is(h3_fields_value(ev->fields, ev->n, ":path"), "/")) {
+        greet(e, ev->stream);
+        return;
+    }
+    if (status == 0 && e->slot != POOL_NONE)
+        status = 400; /* one tunnel for each connection */
+    if (status) {
+        respond(e, ev->stream, status, now);
+        return;
+    }
+    user = authenticate(s, &r);
+    if (!user) {
+        LOG_AT(s->log, LOG_WARN, "a client was refused: %s",
+               r.auth == MASQUE_AUTH_NONE ? "it showed no key" : "wrong key");
+        respond(e, ev->stream, r.proxy_auth ? 407 : 401, now);
+        return;
+    }
+    snprintf(e->user, sizeof(e->user), "%s", user);
+    admit(s, e, ev->stream, h3_fields_value(ev->fields, ev->n, LEASE_FIELD), now);
+}
+
+void server_asked(struct client_entry *e, const struct session_event *ev)
+{
+    struct ip_assign a[CIP_PREFIXES_MAX];
+    struct cip *c = &e->session.cip;
+    size_t n = c->ntheirs;
+
+    memcpy(a, c->theirs, n * sizeof(*a));
+    for (size_t i = 0; i < n; i++) {
+        if (a[i].prefix.addr.version != ev->asked.prefix.addr.version)
+            continue;
+        a[i].request_id = ev->asked.request_id;
+        cip_assign(c, a, n);
+        return;
+    }
+    cip_refuse(c, ev->asked.request_id);
+}
+
+void server_release(struct server *s, struct client_entry *e)
+{
+    if (e->slot == POOL_NONE)
+        return;
+    pool_release(&s->pool, e->slot, e->number, unix_time() + LEASE_HOLD);
+    e->slot = POOL_NONE;
+}

@@ -1,0 +1,78 @@
+/*
+ * server_admit - who comes in, and with which addresses.
+ *
+ * The half of the server that reads requests: keys, leases, the pool. `struct server` is
+ * shared with server.c, which owns the loop and the sessions.
+ */
+#ifndef APP_SERVER_ADMIT_H
+#define APP_SERVER_ADMIT_H
+
+#include "app/auth.h"
+#include "app/config.h"
+#include "app/host.h"
+#include "app/lease.h"
+#include "app/pool.h"
+#include "app/session.h"
+#include "quic/cert.h"
+#include "quic/endpoint.h"
+
+#define LEASE_SECONDS      (30 * 86400) /* a lease token is good for so long */
+#define LEASE_HOLD         (10 * 60)    /* unclaimed, an address is held back for so long */
+#define ADMIT_FAILURES_MAX 3            /* refused requests before a connection is closed */
+
+struct client_entry {
+    struct session session;
+    struct client_entry *next_busy;
+    bool busy;
+    uint32_t number; /* index in server.clients */
+    uint32_t slot;   /* in the pool, POOL_NONE while not let in */
+    unsigned failures;
+    char user[AUTH_NAME_MAX];
+};
+
+struct server {
+    const struct config *cfg;
+    const struct log *log;
+    struct rng rng;
+    struct tls_ctx *tls;
+    struct quic_endpoint *endpoint;
+    struct ring *ring;
+    struct ring_udp *sock;
+    struct ring_tun *tun;
+    struct host host;
+    struct pool pool;
+    struct auth *auth;
+    struct lease_journal journal;
+    struct ip_addr self[2]; /* the server inside the tunnel: IPv4, IPv6 */
+    union udp_addr listening;
+
+    struct client_entry **clients; /* by number; NULL where free */
+    uint32_t max_clients, free_hint;
+    struct client_entry *busy;
+    ns_t stop_at;
+    uint64_t hash_seed;
+
+    uint8_t lease_secret[LEASE_SECRET], reset_key[32];
+    char pin[TLS_PIN_TEXT];
+    bool own_cert, own_key;
+    char key_file[512]; /* where the client's key is to be found, "" if not in a file */
+};
+
+/* Users, keys, secrets, pool and leases, from configuration and state directory. Exit status. */
+int server_secrets(struct server *s);
+void server_secrets_free(struct server *s);
+
+/* Say where the server listens and how to connect to it. */
+void server_announce(const struct server *s);
+
+/* A request on one of the client's streams. */
+void server_request(struct server *s, struct client_entry *e, const struct session_event *ev,
+                    ns_t now);
+
+/* ADDRESS_REQUEST: the addresses stay what they are (RFC 9484 4.7.2). */
+void server_asked(struct client_entry *e, const struct session_event *ev);
+
+/* The client is gone: its slot is held for its lease. Again is harmless. */
+void server_release(struct server *s, struct client_entry *e);
+
+#endif

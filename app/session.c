@@ -1,0 +1,658 @@
+/*
+ * Theory of operation
+ *
+ * Three things move here, and none waits for another:
+ *
+ *   datagrams  UDP -> quic_recv -> quic_dgram_recv -> cip_in -> TUN, all in
+ *              session_on_udp, while the received buffers are still ours;
+ *              TUN -> cip_out -> queue in session_on_tun, and from there by
+ *              sched_next and quic_dgram_send into trains in session_flush.
+ *   streams    quic_stream_peek -> h3_recv -> events, one stream at a time, in
+ *              session_next_event; h3_next_out -> quic_stream_write in session_flush.
+ *   capsules   DATA of the tunnel's stream -> cip_recv; cip_out_bytes -> h3_data.
+ *
+ * session_next_event is a generator: what an event lends (fields, bytes) lies in the
+ * transport's buffers, so these are given back (`consume_due`) only when the next event
+ * is asked for.
+ */
+#include "app/session.h"
+
+#include "app/address.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BURST 64 /* packets looked at together; as many as one GSO send may hold */
+
+/* Our end of the request stream is over without harm, seen from HTTP/3. */
+static void stream_let_go(struct session *s, uint64_t id, bool recv_done, bool send_done)
+{
+    for (size_t i = 0; i < s->streams; i++) {
+        struct session_stream *t = &s->stream[i];
+        if (t->id != id)
+            continue;
+        t->recv_done |= recv_done;
+        t->send_done |= send_done;
+        if (t->recv_done && t->send_done) {
+            *t = s->stream[--s->streams];
+            h3_stream_done(s->h3, id);
+        }
+        return;
+    }
+}
+
+/* Note a stream; a direction that does not exist is done from the start. */
+static void stream_note(struct session *s, uint64_t id)
+{
+    bool own = quic_stream_by_server(id) == quic_is_server(s->quic);
+
+    for (size_t i = 0; i < s->streams; i++)
+        if (s->stream[i].id == id)
+            return;
+    if (s->streams == SESSION_STREAMS_MAX)
+        return; /* above every limit that we announced: only its freeing is late */
+    s->stream[s->streams++] = (struct session_stream){id, quic_stream_is_uni(id) && own,
+                                                      quic_stream_is_uni(id) && !own};
+}
+
+int session_init(struct session *s, struct quic_conn *conn, const struct session_cfg *cfg)
+{
+    bool server = quic_is_server(conn);
+    struct h3_config h3 = {.server = server,
+                           .enable_connect_protocol = server,
+                           .h3_datagram = true,
+                           .max_requests = SESSION_STREAMS_MAX / 2,
+                           .max_uni_streams = SESSION_STREAMS_MAX / 4,
+                           .grease = cfg->grease,
+                           .log = cfg->log};
+
+    memset(s, 0, sizeof(*s));
+    s->cfg = *cfg;
+    s->quic = conn;
+    s->wake = NS_NEVER;
+    queue_init(&s->queue, SESSION_QUEUE_BYTES, SESSION_QUEUE_AGE);
+    s->h3 = h3_conn_new(&h3);
+    if (!s->h3) {
+        quic_del(conn);
+        s->quic = NULL;
+        return QUIC_NOMEM;
+    }
+    return 0;
+}
+
+void session_free(struct session *s)
+{
+    if (s->open)
+        cip_free(&s->cip);
+    h3_conn_del(s->h3);
+    queue_free(&s->queue);
+    quic_del(s->quic);
+    memset(s, 0, sizeof(*s));
+}
+
+/* ---- datagrams in --------------------------------------------------------------------- */
+
+/* A packet that this end makes itself (an ICMP error), towards the peer. */
+static void push_own(struct session *s, const uint8_t *pkt, size_t n, ns_t now)
+{
+    const struct cip_head *head = cip_prefix(&s->cip);
+    uint8_t buf[DGRAM_PREFIX_MAX + ICMP_MAX];
+
+    if (n == 0 || n > ICMP_MAX)
+        return;
+    memcpy(buf, head->b, head->len);
+    memcpy(buf + head->len, pkt, n);
+    if (queue_push(&s->queue, span_of(buf, head->len + n), 0, now))
+        s->stats.queue_nomem++;
+}
+
+static void to_tun(struct session *s, struct span pkt)
+{
+    if (ring_tun_write_one(s->cfg.tun, pkt.p, pkt.n))
+        s->stats.tun_full++;
+}
+
+/* One HTTP datagram payload of the tunnel, wherever it came from. */
+static void payload_in(struct session *s, struct span payload, ns_t now)
+{
+    uint8_t answer[ICMP_MAX];
+    struct span pkt;
+    enum cip_verdict v = cip_in(&s->cip, payload, &pkt);
+
+    if (v == CIP_OK)
+        to_tun(s, pkt);
+    else
+        push_own(s, answer, cip_reject_in(&s->cip, v, pkt, now, answer, sizeof(answer)), now);
+}
+
+static void dgrams_in(struct session *s, ns_t now)
+{
+    struct quic_dgram_rx rx[BURST];
+    size_t n;
+
+    while ((n = quic_dgram_recv(s->quic, rx, BURST)) > 0) {
+        for (size_t i = 0; i < n; i++) {
+            struct span payload;
+            uint64_t stream;
+            int rc = masque_dgram_decode(span_of(rx[i].p, rx[i].n), &stream, &payload);
+            if (rc > 0) {
+                quic_close(s->quic, (uint64_t)rc, "malformed HTTP datagram", now);
+                return;
+            }
+            if (s->open && stream == s->request)
+                payload_in(s, payload, now);
+            else
+                s->stats.no_tunnel++;
+        }
+    }
+}
+
+void session_on_udp(struct session *s, const struct udp_dgram *d, size_t n, ns_t now)
+{
+    struct quic_rx rx[BURST];
+
+    while (n > 0) {
+        size_t k = n < BURST ? n : BURST;
+        for (size_t i = 0; i < k; i++) {
+            rx[i].route.local = address_quic(d[i].local);
+            rx[i].route.remote = address_quic(d[i].remote);
+            rx[i].route.ifindex = 0;
+            rx[i].ecn = d[i].ecn;
+            rx[i].p = d[i].p;
+            rx[i].n = d[i].n;
+        }
+        quic_recv(s->quic, rx, k, now);
+        dgrams_in(s, now);
+        d += k;
+        n -= k;
+    }
+}
+
+/* ---- packets out ---------------------------------------------------------------------- */
+
+/* Tell the sender of a packet that the tunnel refuses. */
+static void reject_out(struct session *s, enum cip_verdict v, struct span pkt, size_t room,
+                       ns_t now)
+{
+    uint8_t answer[ICMP_MAX];
+    size_t n = cip_reject_out(&s->cip, v, pkt, room, now, answer, sizeof(answer));
+
+    if (n > 0)
+        to_tun(s, span_of(answer, n));
+}
+
+void session_on_tun(struct session *s, struct ring_pkt *pkts, size_t n, ns_t now)
+{
+    size_t room = session_mtu(s);
+    struct cip_head head;
+
+    if (!s->open || room == 0) {
+        s->stats.no_tunnel += n;
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct span pkt = span_of(pkts[i].p, pkts[i].n);
+        enum cip_verdict v = cip_out(&s->cip, pkts[i].p, pkts[i].n, room, &head);
+        if (v != CIP_OK) {
+            reject_out(s, v, pkt, room, now);
+            continue;
+        }
+        /* The ring leaves RING_HEADROOM bytes before each packet. */
+        memcpy(pkts[i].p - head.len, head.b, head.len);
+        if (queue_push(&s->queue, span_of(pkts[i].p - head.len, head.len + pkt.n), head.flow,
+                       now))
+            s->stats.queue_nomem++;
+    }
+}
+
+static struct udp_train *train_get(struct session *s, struct quic_train *t)
+{
+    struct udp_train *u = ring_train_get(s->cfg.sock);
+
+    if (!u) {
+        s->stats.no_train++;
+        return NULL;
+    }
+    *t = (struct quic_train){.buf = u->buf, .cap = UDP_TRAIN_BYTES, .max_count = BURST};
+    return u;
+}
+
+static void train_send(struct udp_train *u, const struct quic_train *t)
+{
+    if (t->count == 0) {
+        ring_train_put(u);
+        return;
+    }
+    u->n = t->len;
+    u->segment = t->segment;
+    u->remote = address_udp(&t->route.remote);
+    u->local = address_udp(&t->route.local);
+    u->ifindex = t->route.ifindex;
+    u->ecn = t->ecn;
+    ring_udp_send(u);
+}
+
+static struct sched_path path_snapshot(const struct session *s, size_t path, ns_t now)
+{
+    struct quic_path_view v;
+
+    if (quic_path_view(s->quic, path, now, &v))
+        return (struct sched_path){0};
+    return (struct sched_path){
+        .path = (uint32_t)path,
+        .usable = v.usable,
+        .srtt = v.srtt,
+        .min_rtt = v.min_rtt,
+        .rate_bps = v.pacing_bps,
+        .cwnd_bytes = v.cwnd_bytes,
+        .flight_bytes = v.in_flight_bytes,
+        .room_bytes = v.room_bytes,
+        .earliest = v.next_send,
+        .mtu_bytes = v.dgram_max_bytes,
+        .loss_ppm = v.packets_sent ? (uint32_t)(v.packets_lost * 1000000 / v.packets_sent) : 0,
+    };
+}
+
+/*
+ * Send one burst of the queue. True if more may follow at once; else the reason stands in
+ * `wake` or is a full socket, whose on_flush will come.
+ */
+static bool send_burst(struct session *s, ns_t now)
+{
+    struct sched_path views[SCHED_PATHS_MAX];
+    struct queue_item item[BURST];
+    struct quic_dgram dgram[BURST];
+    struct sched_decision d;
+    struct quic_train t;
+    struct udp_train *u;
+    size_t n = queue_peek(&s->queue, now, item, BURST), paths = quic_path_count(s->quic);
+    size_t bytes = 0, k = 0;
+    int rc;
+
+    if (n == 0)
+        return false;
+    if (paths > SCHED_PATHS_MAX)
+        paths = SCHED_PATHS_MAX;
+    for (size_t i = 0; i < paths; i++)
+        views[i] = path_snapshot(s, i, now);
+    rc = sched_next(s->cfg.sched, views, paths,
+                    &(struct sched_head){item[0].flow, item[0].pkt.n, queue_bytes(&s->queue)},
+                    1, now, &d);
+    if (rc == SCHED_TOOBIG)
+        goto too_big;
+    if (rc) {
+        s->wake = d.wake;
+        return false;
+    }
+    for (k = 0; k < n && (k == 0 || bytes + item[k].pkt.n <= d.bytes); k++) {
+        dgram[k] =
+            (struct quic_dgram){(uint8_t *)(uintptr_t)item[k].pkt.p, item[k].pkt.n, 0, 0};
+        bytes += item[k].pkt.n;
+    }
+    u = train_get(s, &t);
+    if (!u)
+        return false;
+    rc = quic_dgram_send(s->quic, d.path, &t, dgram, k, now);
+    train_send(u, &t);
+    if (rc == QUIC_TOOBIG)
+        goto too_big;
+    if (rc <= 0) {
+        struct sched_path v = path_snapshot(s, d.path, now);
+        s->wake = v.earliest;
+        return false;
+    }
+    while (rc-- > 0)
+        queue_pop(&s->queue);
+    return true;
+
+too_big:
+    s->stats.too_big++;
+    queue_pop(&s->queue);
+    return true;
+}
+
+/* Everything that is no DATAGRAM: acknowledgements, handshake, streams, probes. */
+static void send_control(struct session *s, ns_t now)
+{
+    s->control_first = false;
+    for (size_t path = 0; path < quic_path_count(s->quic); path++) {
+        struct quic_train t;
+        struct udp_train *u;
+        int rc;
+        do {
+            u = train_get(s, &t);
+            if (!u)
+                return;
+            rc = quic_send(s->quic, path, &t, now);
+            train_send(u, &t);
+        } while (rc > 0);
+        if (rc == QUIC_BLOCKED)
+            s->control_first = true;
+    }
+}
+
+/* ---- streams out ---------------------------------------------------------------------- */
+
+/* Open the transport's streams in the order in which h3 numbers them. */
+static int stream_ensure(struct session *s, uint64_t id)
+{
+    bool uni = quic_stream_is_uni(id);
+
+    if (quic_stream_by_server(id) != quic_is_server(s->quic))
+        return 0;
+    while (s->opened[uni] <= id >> 2) {
+        uint64_t got;
+        int rc = quic_stream_open(s->quic, uni, &got);
+        if (rc)
+            return rc;
+        s->opened[uni]++;
+        stream_note(s, got);
+    }
+    return 0;
+}
+
+static void streams_out(struct session *s, ns_t now)
+{
+    struct h3_out out;
+    struct span capsules;
+
+    while (s->open && (capsules = cip_out_bytes(&s->cip)).n > 0 &&
+           h3_data(s->h3, s->request, capsules, false) == 0)
+        cip_out_done(&s->cip, capsules.n);
+    while (h3_next_out(s->h3, &out)) {
+        size_t taken = 0;
+        bool fin = false;
+        int rc = stream_ensure(s, out.stream_id);
+        if (rc == 0 && out.bytes.n > 0)
+            rc = quic_stream_write(s->quic, out.stream_id, out.bytes, &taken);
+        if (rc == QUIC_NOMEM) {
+            quic_close(s->quic, H3_INTERNAL_ERROR, "out of memory", now);
+            return;
+        }
+        if (rc == 0 && out.fin && taken == out.bytes.n)
+            fin = quic_stream_finish(s->quic, out.stream_id) == 0;
+        if (rc == QUIC_CLOSED || rc == QUIC_INVAL)
+            taken = out.bytes.n; /* reset meanwhile: its bytes have nowhere to go */
+        h3_out_done(s->h3, out.stream_id, taken, fin || rc == QUIC_CLOSED);
+        if (taken < out.bytes.n)
+            h3_out_blocked(s->h3, out.stream_id);
+    }
+}
+
+void session_flush(struct session *s, ns_t now)
+{
+    s->wake = NS_NEVER;
+    if (quic_is_established(s->quic))
+        streams_out(s, now);
+    if (s->control_first)
+        send_control(s, now);
+    while (send_burst(s, now))
+        ;
+    send_control(s, now);
+}
+
+ns_t session_deadline(const struct session *s)
+{
+    return ns_min(quic_deadline(s->quic), s->wake);
+}
+
+size_t session_mtu(const struct session *s)
+{
+    size_t max = quic_dgram_max(s->quic, 0), head;
+
+    for (size_t i = 1; i < quic_path_count(s->quic); i++) {
+        size_t m = quic_dgram_max(s->quic, i);
+        if (m > 0 && (max == 0 || m < max))
+            max = m;
+    }
+    if (!s->open)
+        return 0;
+    head = cip_prefix(&s->cip)->len;
+    return max > head ? max - head : 0;
+}
+
+int session_request(struct session *s, const struct h3_field *fields, size_t n)
+{
+    int rc = h3_request(s->h3, fields, n, false, &s->request);
+
+    s->requested = rc == 0;
+    return rc;
+}
+
+int session_open(struct session *s, uint64_t stream)
+{
+    struct cip_config cfg = {.stream_id = stream,
+                             .hash_seed = s->cfg.hash_seed,
+                             .split_quirk = !quic_is_server(s->quic)};
+    int rc;
+
+    if (s->open)
+        return QUIC_INVAL;
+    rc = cip_init(&s->cip, &cfg);
+    if (rc)
+        return rc;
+    s->request = stream;
+    s->open = true;
+    s->ended_told = false;
+    return 0;
+}
+
+/* ---- events --------------------------------------------------------------------------- */
+
+/* The tunnel's stream ended, whoever did it. */
+static bool tunnel_over(struct session *s, uint64_t id, struct session_event *ev)
+{
+    if ((!s->open && !s->requested) || id != s->request || s->ended_told)
+        return false;
+    s->ended_told = true;
+    ev->type = SESSION_ENDED;
+    ev->stream = id;
+    return true;
+}
+
+/* DATA of the tunnel's stream: capsules. */
+static void data_in(struct session *s, const struct h3_event *he, ns_t now)
+{
+    struct span in = he->data, dgram;
+
+    if (!s->open || he->stream_id != s->request)
+        return;
+    while (in.n > 0) {
+        int rc = cip_recv(&s->cip, &in, &dgram);
+        if (rc) {
+            h3_reset(s->h3, s->request, rc > 0 ? (uint64_t)rc : H3_INTERNAL_ERROR);
+            return;
+        }
+        if (dgram.n > 0)
+            payload_in(s, dgram, now);
+    }
+}
+
+/* One event of h3; true if it makes one of ours. */
+static bool on_h3(struct session *s, const struct h3_event *he, struct session_event *ev,
+                  ns_t now)
+{
+    ev->stream = he->stream_id;
+    ev->fields = he->fields;
+    ev->n = he->count;
+    switch (he->type) {
+    case H3_EV_SETTINGS:
+        if (quic_is_server(s->quic) || s->ready_told)
+            return false;
+        s->ready_told = true;
+        ev->type = he->settings->enable_connect_protocol && he->settings->h3_datagram
+                       ? SESSION_READY
+                       : SESSION_UNFIT;
+        return true;
+    case H3_EV_HEADERS:
+        if (he->trailers || he->informational)
+            return false;
+        ev->type = quic_is_server(s->quic) ? SESSION_REQUEST : SESSION_RESPONSE;
+        return true;
+    case H3_EV_DATA:
+        data_in(s, he, now);
+        return false;
+    case H3_EV_FIN:
+        if (s->open && he->stream_id == s->request && cip_recv_end(&s->cip))
+            h3_reset(s->h3, s->request, H3_MESSAGE_ERROR);
+        return tunnel_over(s, he->stream_id, ev);
+    case H3_EV_RESET:
+    case H3_EV_STOPPED:
+        return tunnel_over(s, he->stream_id, ev);
+    case H3_EV_ABORT:
+        quic_stream_reset(s->quic, he->stream_id, he->code);
+        quic_stream_stop(s->quic, he->stream_id, he->code);
+        stream_let_go(s, he->stream_id, true, false);
+        return tunnel_over(s, he->stream_id, ev);
+    case H3_EV_GOAWAY:
+    case H3_EV_NONE:
+        return false;
+    }
+    return false;
+}
+
+static void h3_failed(struct session *s, int code, ns_t now)
+{
+    if (code > 0)
+        quic_close(s->quic, (uint64_t)code, h3_fail_text(s->h3), now);
+}
+
+/* One event of the transport; true if it makes one of ours. */
+static bool on_quic(struct session *s, const struct quic_event *qe, struct session_event *ev,
+                    ns_t now)
+{
+    switch (qe->type) {
+    case QUIC_EV_STREAM_OPENED:
+        stream_note(s, qe->stream);
+        return false;
+    case QUIC_EV_STREAM_READABLE:
+        s->reading = true;
+        s->read_id = qe->stream;
+        return false;
+    case QUIC_EV_STREAM_WRITABLE:
+        h3_out_unblocked(s->h3, qe->stream);
+        return false;
+    case QUIC_EV_STREAMS_ALLOWED:
+        for (uint64_t i = 0; i < 3; i++)
+            h3_out_unblocked(s->h3, (i << 2) | 2 | quic_is_server(s->quic));
+        if (s->requested)
+            h3_out_unblocked(s->h3, s->request);
+        return false;
+    case QUIC_EV_STREAM_RESET:
+        h3_failed(s, h3_stream_reset(s->h3, qe->stream, qe->code), now);
+        stream_let_go(s, qe->stream, true, false);
+        return false;
+    case QUIC_EV_STREAM_STOPPED:
+        h3_failed(s, h3_stream_stopped(s->h3, qe->stream, qe->code), now);
+        return false;
+    case QUIC_EV_STREAM_FINISHED:
+        stream_let_go(s, qe->stream, false, true);
+        return false;
+    case QUIC_EV_EVENTS_LOST:
+        /* Few streams and coalesced events: only a flood of openings gets here. */
+        quic_close(s->quic, H3_EXCESSIVE_LOAD, "too many stream events", now);
+        return false;
+    case QUIC_EV_DGRAM_MAX:
+        return false; /* seen by comparison, see mtu_changed */
+    case QUIC_EV_CLOSED:
+        if (s->closed_told)
+            return false;
+        s->closed_told = true;
+        ev->type = SESSION_CLOSED;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Feed the stream being read one step; `reading` ends when it has nothing more. */
+static void read_step(struct session *s, ns_t now)
+{
+    bool fin = false;
+    struct span data;
+    size_t used = 0;
+    int rc;
+
+    data = quic_stream_peek(s->quic, s->read_id, &fin);
+    if (data.n == 0 && !fin) {
+        s->reading = false;
+        return;
+    }
+    stream_note(s, s->read_id);
+    rc = h3_recv(s->h3, s->read_id, data, fin, &used);
+    if (rc != 0) {
+        h3_failed(s, rc, now);
+        s->reading = false;
+        return;
+    }
+    s->consume_due = true;
+    s->consume_n = used;
+    s->consume_fin = fin && used == data.n;
+}
+
+static void consume(struct session *s)
+{
+    s->consume_due = false;
+    quic_stream_consume(s->quic, s->read_id, s->consume_n);
+    if (s->consume_fin) {
+        s->reading = false;
+        stream_let_go(s, s->read_id, true, false);
+    }
+}
+
+static bool on_cip(const struct cip_event *ce, struct session_event *ev)
+{
+    switch (ce->type) {
+    case CIP_ADDRESSES:
+        ev->type = SESSION_ADDRESSES;
+        return true;
+    case CIP_ROUTES:
+        ev->type = SESSION_ROUTES;
+        return true;
+    case CIP_REQUESTED:
+        ev->type = SESSION_ASKED;
+        ev->asked = ce->request;
+        return true;
+    case CIP_REFUSED:
+        return false;
+    }
+    return false;
+}
+
+static bool mtu_changed(struct session *s, struct session_event *ev)
+{
+    size_t mtu = session_mtu(s);
+
+    if (!s->open || mtu == s->mtu_told)
+        return false;
+    s->mtu_told = mtu;
+    ev->type = SESSION_MTU;
+    return true;
+}
+
+bool session_next_event(struct session *s, struct session_event *ev, ns_t now)
+{
+    for (;;) {
+        struct cip_event ce;
+        struct h3_event he;
+        struct quic_event qe;
+
+        memset(ev, 0, sizeof(*ev));
+        if (s->open && cip_next_event(&s->cip, &ce)) {
+            if (on_cip(&ce, ev))
+                return true;
+        } else if (h3_next_event(s->h3, &he)) {
+            if (on_h3(s, &he, ev, now))
+                return true;
+        } else if (s->consume_due) {
+            consume(s);
+        } else if (s->reading) {
+            read_step(s, now);
+        } else if (quic_next_event(s->quic, &qe)) {
+            if (on_quic(s, &qe, ev, now))
+                return true;
+        } else {
+            return mtu_changed(s, ev);
+        }
+    }
+}

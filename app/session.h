@@ -1,0 +1,137 @@
+/*
+ * session - one peer: a QUIC connection, HTTP/3 on it, one IP tunnel, one queue.
+ *
+ * Joins the layers and owns what flows between them; knows neither who the peer is nor
+ * what addresses it should have, which is the client's and the server's business. The
+ * way of a packet out: session_on_tun, queue, session_flush; and in: session_on_udp,
+ * straight to the TUN device. Everything else is an event, pulled:
+ *
+ *     session_on_udp(s, dgrams, n, now);      or quic_tick on s->quic
+ *     while (session_next_event(s, &ev, now))
+ *         ...
+ *     session_flush(s, now)                    once per batch
+ *
+ * Borrowed for the life of a session: socket, TUN, log. Owned: the QUIC connection.
+ */
+#ifndef APP_SESSION_H
+#define APP_SESSION_H
+
+#include "app/ring.h"
+#include "h3/h3.h"
+#include "masque/connect_ip.h"
+#include "quic/quic.h"
+#include "sched/queue.h"
+#include "sched/sched.h"
+
+#define SESSION_STREAMS_MAX 32 /* streams of one connection, own and peer's */
+#define SESSION_QUEUE_BYTES (4u << 20)
+#define SESSION_QUEUE_AGE   (100 * NS_PER_MS)
+
+enum session_event_type {
+    SESSION_READY,     /* client: the peer's SETTINGS allow an IP tunnel: session_request */
+    SESSION_UNFIT,     /* client: they don't: it is no CONNECT-IP server */
+    SESSION_REQUEST,   /* server: `fields` ask for something on `stream` */
+    SESSION_RESPONSE,  /* client: `fields` answer our request */
+    SESSION_ADDRESSES, /* what the peer assigned to us has changed */
+    SESSION_ROUTES,    /* what the peer routes has changed */
+    SESSION_ASKED,     /* the peer asks for an address: `asked` */
+    SESSION_MTU,       /* session_mtu has changed */
+    SESSION_ENDED,     /* the tunnel's stream is over; the connection is not */
+    SESSION_CLOSED     /* the connection is closing or gone: quic_close_info */
+};
+
+struct session_event {
+    enum session_event_type type;
+    uint64_t stream;
+    const struct h3_field *fields; /* valid until the next session call */
+    size_t n;
+    struct ip_assign asked;
+};
+
+struct session_cfg {
+    struct ring_udp *sock;
+    struct ring_tun *tun;
+    const struct log *log;
+    const struct sched *sched;
+    uint64_t hash_seed;
+    uint64_t grease; /* of the HTTP/3 SETTINGS */
+};
+
+/* Packets that left the way, by reason; what the tunnel itself refuses is in cip.stats. */
+struct session_stats {
+    uint64_t no_tunnel;   /* datagrams and packets while no tunnel is open */
+    uint64_t queue_nomem; /* not queued for want of memory */
+    uint64_t too_big;     /* fitted no path when their turn came */
+    uint64_t tun_full;    /* not written to the TUN device */
+    uint64_t no_train;    /* flushes cut short by a full socket; nothing is lost */
+};
+
+/* One stream, to know when the transport has let go of both directions. */
+struct session_stream {
+    uint64_t id;
+    bool recv_done, send_done;
+};
+
+struct session {
+    struct session_cfg cfg;
+    struct quic_conn *quic;
+    struct h3_conn *h3;
+    struct cip cip;
+    struct queue queue;
+    struct session_stats stats;
+
+    bool open;        /* `cip` is a tunnel on stream `request` */
+    uint64_t request; /* the tunnel's stream; on a client from session_request on */
+    bool requested;
+    bool ready_told, closed_told, ended_told;
+    size_t mtu_told;
+
+    struct session_stream stream[SESSION_STREAMS_MAX];
+    size_t streams;
+    uint64_t opened[2]; /* streams that we opened: [0] both ways, [1] one way */
+
+    bool reading; /* `read_id` is being fed to h3 */
+    uint64_t read_id;
+    bool consume_due, consume_fin; /* what the last h3_recv took, to be consumed */
+    size_t consume_n;
+
+    ns_t wake;          /* when the queue's next packet may leave; NS_NEVER if none waits */
+    bool control_first; /* the last flush left stream bytes behind: they go first */
+};
+
+/*
+ * Take over `conn` (also on failure: it is freed then). 0, or QUIC_NOMEM.
+ */
+int session_init(struct session *s, struct quic_conn *conn, const struct session_cfg *cfg);
+void session_free(struct session *s);
+
+/* Received datagrams of this connection; what they carry for the TUN goes there at once. */
+void session_on_udp(struct session *s, const struct udp_dgram *d, size_t n, ns_t now);
+
+/* Packets read from the TUN device for this peer: checked, queued; refused ones answered. */
+void session_on_tun(struct session *s, struct ring_pkt *pkts, size_t n, ns_t now);
+
+/* The next event; false if there is none. Call until then after each input. */
+bool session_next_event(struct session *s, struct session_event *ev, ns_t now);
+
+/* Send all that may leave now. Sets `wake`. */
+void session_flush(struct session *s, ns_t now);
+
+/* When quic_tick or session_flush has something to do next. */
+ns_t session_deadline(const struct session *s);
+
+/*
+ * Client, after SESSION_READY: ask for the tunnel. 0, or what h3_request returns.
+ */
+int session_request(struct session *s, const struct h3_field *fields, size_t n);
+
+/*
+ * The tunnel of `stream` is accepted: from now on `cip` lives. 0, QUIC_INVAL (one is open
+ * already), or what cip_init and h3_respond return.
+ */
+int session_open(struct session *s, uint64_t stream);
+
+/* The longest IP packet that the tunnel carries now, 0 before it is known. */
+size_t session_mtu(const struct session *s);
+
+#endif
