@@ -18,7 +18,7 @@
  *     do {
  *         rc = h3_recv(h, id, data, fin, &used);
  *         if (rc != 0)
- *             close the connection with rc;
+ *             ... close the connection with rc, if it is positive
  *         while (h3_next_event(h, &ev))
  *             ...
  *         data.p += used, data.n -= used;

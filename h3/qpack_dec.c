@@ -38,9 +38,9 @@ static int reserve_text(struct qpack_dec *d, size_t n)
 
     if (need > d->max_size)
         need = d->max_size;
-    if (need <= d->text_cap)
+    if (d->text && need <= d->text_cap)
         return 0;
-    text = realloc(d->text, (size_t)need);
+    text = realloc(d->text, need > 0 ? (size_t)need : 1);
     if (!text)
         return QUIC_NOMEM;
     d->text = text;
@@ -163,12 +163,15 @@ static int get_prefix(struct wire_r *r)
 
 int qpack_dec_section(struct qpack_dec *d, struct span in)
 {
-    struct wire_r r = wire_r_span(in);
+    struct wire_r r;
     struct wire_w w;
     uint64_t size = 0;
     int rc;
 
     qpack_dec_trim(d);
+    if (in.n == 0)
+        return QPACK_DECOMPRESSION_FAILED;
+    r = wire_r_span(in);
     rc = get_prefix(&r);
     if (rc == 0)
         rc = reserve_text(d, wire_r_left(&r));
