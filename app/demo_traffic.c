@@ -8,10 +8,12 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -163,6 +165,7 @@ int demo_far(void *arg, int lifeline)
         return failed(t->score, "the far host's sockets: %s", strerror(errno));
     echoing = fork();
     if (echoing == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         echo(udp);
         _exit(0);
     }
@@ -298,6 +301,7 @@ int demo_near(void *arg, int lifeline)
         return failed(t->score, "the near host's socket: %s", strerror(errno));
     pinging = fork();
     if (pinging == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         ping(t, udp);
         _exit(0);
     }
