@@ -2,7 +2,8 @@
 #
 #   make [all]       ./mqvpn and the archive of every layer
 #   make check       all tests; T=name for those whose name contains it; SAN=1 with sanitizers
-#   make check-long  the same over large seed ranges (SEEDS=count)
+#   make check-unit  those that are programs: no end-to-end scripts
+#   make check-long  all tests over large seed ranges (SEEDS=count)
 #   make fuzz        libFuzzer on each target, or on F=name, for TIME=seconds (needs clang)
 #   make bench       the benchmarks
 #   make cov         line coverage by the tests, per file
@@ -71,7 +72,7 @@ FUZZERS    := $(filter-out fuzz/replay,$(patsubst %.c,%,$(wildcard fuzz/*.c)))
 BENCHES    := $(patsubst %.c,%,$(wildcard bench/*.c))
 
 # Tests by name, and the programs that those chosen need.
-TESTS      := $(UNITS) $(PLATFORM) $(FUZZERS) $(SCRIPTS)
+TESTS      := $(UNITS) $(PLATFORM) $(FUZZERS) $(if $(UNIT),,$(SCRIPTS))
 CHOSEN     := $(if $(T),$(foreach t,$(TESTS),$(if $(findstring $(T),$t),$t)),$(TESTS))
 NEEDED     := $(addprefix $(O)/test/,$(filter $(UNITS) $(PLATFORM),$(CHOSEN))) \
               $(addprefix $(O)/,$(filter $(FUZZERS),$(CHOSEN))) \
@@ -80,7 +81,7 @@ NEEDED     := $(addprefix $(O)/test/,$(filter $(UNITS) $(PLATFORM),$(CHOSEN))) \
 
 ### Targets
 
-.PHONY: FORCE all deps check check-long fuzz fuzz-run bench fmt cov install clean distclean
+.PHONY: FORCE all deps check check-unit check-long fuzz fuzz-run bench fmt cov install clean distclean
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
@@ -104,6 +105,8 @@ deps: $(DEPS)/check.ok
 
 check: $(NEEDED) | $(DEPS)/check.ok
 	@O=$(O) DEPS=$(DEPS) SAN=$(SAN) SEEDS=$(SEEDS) LONG=$(LONG) test/run.sh $(CHOSEN)
+check-unit:
+	@$(MAKE) --no-print-directory check UNIT=1
 check-long:
 	@$(MAKE) --no-print-directory check LONG=1 SEEDS=$(or $(SEEDS),2000)
 

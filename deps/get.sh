@@ -195,10 +195,13 @@ Debug::NoLocking "true";
 #clear APT::Architectures;
 APT::Architectures { "$(dpkg --print-architecture)"; };
 END
-    # One archive of several may fail; what matters is whether the package is then there.
-    step "index of $2 $1 packages" apt.log apt-get -c "$conf" update || :
-    [ -n "$(find "$dir/state/lists" -name '*Sources*' -o -name '*Packages*')" ] || return 1
-    : >"$dir/ready"
+    step "index of $2 $1 packages" apt.log update_index && : >"$dir/ready"
+}
+
+# One archive of several may fail; what matters is whether there is any index.
+update_index() {
+    apt-get -c "$conf" update || :
+    [ -n "$(find "$dir/state/lists" -name '*Sources*' -o -name '*Packages*')" ]
 }
 
 # unpack_binaries FOLDER PACKAGE...: unpack packages and what they depend on, as far as the
@@ -333,13 +336,28 @@ build_library() { # NAME SOURCE MINIMUM ARCHIVES SIGNATURE
     get_source "$1" "$2" "$3" "$work" || return 1
     built=$version
     cd "$work/source"
-    step "$1 $version: build" "$1.log" sh -eu "$here/recipe/$1.sh" "$DEPS" "$jobs" || {
-        cd "$DEPS"
-        return 1
-    }
+    rc=0
+    step "$1 $version: build" "$1.log" sh -eu "$here/recipe/$1.sh" "$work/prefix" "$jobs" || rc=1
     cd "$DEPS"
-    rm -rf src/"$1"-*
-    try_static "$1" "$4" "-I$DEPS/include" "-L$DEPS/lib"
+    [ $rc = 0 ] && adopt_static "$1" "$4" "$work/prefix"
+}
+
+# adopt_static NAME ARCHIVES TREE: if TREE's include/ and lib/ are good, copy them to our own.
+adopt_static() {
+    try_static "$1" "$2" "-I$3/include" "-L$3/lib" || return 1
+    copy_tree "$1" "$3"
+    try_static "$1" "$2" "-I$DEPS/include" "-L$DEPS/lib"
+}
+
+# What was copied for each library is remembered, so that it does not linger when the library
+# comes from somewhere else later.
+copy_tree() { # NAME TREE
+    (cd "$2" && find include lib ! -type d) >>"stamp/$1.files"
+    cp -RP "$2/include" "$2/lib" .
+}
+forget_tree() { # NAME
+    [ ! -f "stamp/$1.files" ] || while read -r file; do rm -f "$file"; done <"stamp/$1.files"
+    rm -f "stamp/$1.files"
 }
 
 # unpack_package PACKAGE MINIMUM RELEASE FOLDER LOG: unpack one binary package, without what it
@@ -365,29 +383,37 @@ unpack_library() { # NAME PACKAGE MINIMUM ARCHIVES
     release=$codename work=$DEPS/src/$1-binary
     while [ -n "$release" ]; do
         if unpack_package "$2" "$3" "$release" "$work" "$1.log"; then
-            usr=$work/usr
-            found=$(find "$usr/lib" -name "${4%%,*}" | head -n 1)
-            libdir=${found%/*}
-            if [ -n "$found" ] && try_static "$1" "$4" \
-                "-I$usr/include -I$usr/include/${libdir##*/}" "-L$libdir"; then
-                copy_headers "$usr"
-                find "$usr/lib" -name '*.a' -exec cp {} lib/ \;
-                rm -rf "$work"
-                try_static "$1" "$4" "-I$DEPS/include" "-L$DEPS/lib"
-                return
-            fi
-            rm -rf "$work"
+            tree_of_package "$work" '*.a'
+            ! adopt_static "$1" "$4" "$work/prefix" || return 0
         fi
         release=$(next_release "$release")
     done
     return 1
 }
 
-copy_headers() { # USR
-    cp -R "$1/include/." include/
-    for d in include/*-linux-gnu*; do
-        [ ! -d "$d" ] || { cp -R "$d/." include/ && rm -rf "$d"; }
+# The shared object of the binary package, for want of anything better: the program then needs
+# this folder where it runs.
+unpack_shared() { # NAME PACKAGE ARCHIVES
+    work=$DEPS/src/$1-shared
+    unpack_binaries "$work" "$2" || return 1
+    tree_of_package "$work" 'lib*.so*'
+    # What is installed already was not unpacked.
+    for link in "$work"/prefix/lib/*.so; do
+        target=$(readlink "$link") || continue
+        [ -e "$link" ] || cp "$($CC -print-file-name="${target##*/}")" "$work/prefix/lib/" || return 1
     done
+    copy_tree "$1" "$work/prefix"
+    try_library "$1" "-I$DEPS/include" "-L$DEPS/lib -Wl,-rpath,$DEPS/lib $(as_shared "$3")"
+}
+
+# tree_of_package FOLDER PATTERN: FOLDER/prefix with include/, and in lib/ what matches.
+tree_of_package() {
+    mkdir -p "$1/prefix/lib"
+    cp -R "$1/usr/include" "$1/prefix/"
+    for d in "$1"/prefix/include/*-linux-gnu*; do
+        [ ! -d "$d" ] || { cp -R "$d/." "$1/prefix/include/" && rm -rf "$d"; }
+    done
+    find "$1/usr/lib" -name "$2" ! -type d -exec cp -P {} "$1/prefix/lib/" \;
 }
 
 # Some distributions build OpenSSL to use zlib and zstd, and do not demand them beside its
@@ -396,27 +422,13 @@ system_openssl() { # NAME ARCHIVES
     [ "$1" = openssl ] && try_library "$1" "$(system_cflags "$1")" "$(as_shared "$2")" || return 1
     for pair in libz.a:zlib1g-dev libzstd.a:libzstd-dev; do
         case $($CC -print-file-name="${pair%:*}") in */*) continue ;; esac
-        unpack_package "${pair#*:}" 0 "$codename" "$DEPS/src/${pair#*:}" "$1.log" || return 1
-        find "src/${pair#*:}" -name "${pair%:*}" -exec cp {} lib/ \;
-        rm -rf "src/${pair#*:}"
+        work=$DEPS/src/${pair#*:}
+        unpack_package "${pair#*:}" 0 "$codename" "$work" "$1.log" || return 1
+        tree_of_package "$work" "${pair%:*}"
+        rm -rf "$work"/prefix/include/*
+        copy_tree "$1" "$work/prefix"
     done
     try_static "$1" "$2" "$(system_cflags "$1")" "-L$DEPS/lib"
-}
-
-# The shared object of the binary package, for want of anything better: the program then needs
-# this folder where it runs.
-unpack_shared() { # NAME PACKAGE ARCHIVES
-    work=$DEPS/src/$1-shared
-    unpack_binaries "$work" "$2" || return 1
-    copy_headers "$work/usr"
-    find "$work/usr/lib" -name 'lib*.so*' -exec cp -P {} lib/ \;
-    # What is installed already was not unpacked.
-    for link in lib/*.so; do
-        target=$(readlink "$link") || continue
-        [ -e "$link" ] || cp "$($CC -print-file-name="${target##*/}")" lib/ || return 1
-    done
-    rm -rf "$work"
-    try_library "$1" "-I$DEPS/include" "-L$DEPS/lib -Wl,-rpath,$DEPS/lib $(as_shared "$3")"
 }
 
 library() { # NAME MINIMUM SOURCE ARCHIVES PACKAGE
@@ -426,6 +438,7 @@ library() { # NAME MINIMUM SOURCE ARCHIVES PACKAGE
     } | cksum | cut -d' ' -f1)
     ! grep -qs "^$signature " "stamp/$1" || return 0
     rm -f "stamp/$1" "log/$1.log"
+    forget_tree "$1"
     if [ -n "$DEPS_PREFIX" ] && try_prefix "$1" "$4"; then
         how="from $DEPS_PREFIX"
     elif try_static "$1" "$4" "$(system_cflags "$1")" ""; then
@@ -443,13 +456,18 @@ library() { # NAME MINIMUM SOURCE ARCHIVES PACKAGE
     else
         give_up "no $1 >= $2: the system has none, and none could be built"
     fi
+    case $DEPS_PREFIX:$how in
+    :* | *:"from $DEPS_PREFIX") ;;
+    *) warn "$1: none in $DEPS_PREFIX is good enough, see $DEPS/log/$1.log" ;;
+    esac
     say "$1: $how"
+    rm -rf "src/$1"-*
     echo "$signature $how" >"stamp/$1"
 }
 
 libraries() { # STAGE
     while read -r kind name of minimum source archives package; do
-        [ "$kind" = lib ] && [ "$of" = "$1" ] || continue
+        [ "$kind-$of" = "lib-$1" ] || continue
         # Not on standard input: that is the list.
         library "$name" "$minimum" "$source" "$archives" "$package" \
             </dev/null
@@ -534,4 +552,5 @@ cat flags/openssl.cflags flags/liburing.cflags flags/libmnl.cflags flags/inih.cf
 if [ "$stage" = check ]; then
     libraries check
     tools
+    rm -rf apt
 fi
