@@ -35,7 +35,8 @@ ifeq ($(V),)
 Q   := @
 say  = @printf '  %-5s %s\n' $1 $2
 endif
-ifeq ($(filter -j%,$(MAKEFLAGS))$(MAKELEVEL),0)
+# One job per core, unless -j says otherwise.
+ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
 
