@@ -28,6 +28,7 @@
 
 #define NETCFG_CHANGES_MAX 65536
 #define NETCFG_LINE_MAX    256 /* a journal line with its NUL */
+#define NETCFG_PROTOCOL    109 /* origin of our routes (rtm_protocol), "proto 109" for ip(8) */
 
 struct netcfg;
 
@@ -173,7 +174,8 @@ struct netcfg_hop {
 
 /*
  * How the kernel would send to `dst`, out of link `oif` if not 0, as a socket bound to that
- * device would; from `source` if not NULL.
+ * device would; from `source` if not NULL. Beware: with `oif` the kernel takes an IPv4 `dst`
+ * that no route of that link covers as on link, without gateway; netcfg_defaults tells more.
  *
  * Returns 0; -ENETUNREACH (no route, or an unreachable one); -ENODEV (no such link).
  */
