@@ -141,7 +141,9 @@ link_keys() { # FOLDER
 apt_ready() {
     dir=$DEPS/apt/$1-$2
     conf=$dir/apt.conf
-    [ -z "$(find "$dir/ready" -mmin -720 2>/dev/null)" ] || return 0
+    # Its configuration names this folder, which may have been moved.
+    ! grep -qs "^Dir::State \"$dir/state\"" "$conf" ||
+        [ -z "$(find "$dir/ready" -mmin -720 2>/dev/null)" ] || return 0
     # Not twice in one run.
     case " $no_index " in *" $1-$2 "*) return 1 ;; esac
     command -v apt-get >/dev/null && [ -n "$2" ] && make_index "$1" "$2" && return 0
@@ -478,9 +480,13 @@ libraries() { # STAGE
 
 find_program() { PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin command -v "$1" >/dev/null; }
 
-# The system's loader finds it, or it is where ld.so would look.
-find_shared() {
-    { PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -q "[[:space:]]$1 "; }
+find_shared() { PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null | grep -q "[[:space:]]$1 "; }
+
+# usable TREE FILE: is it there, with all that it needs?
+usable() {
+    found=$(find "$1" -name "${2##*/}" -path "*$2" \( -type f -o -type l \) 2>/dev/null | head -n 1)
+    [ -n "$found" ] &&
+        ! LD_LIBRARY_PATH=$(library_path "$1") ldd "$found" | grep 'not found' >>log/tools.log
 }
 
 # Library folders of an unpacked tree, as a colon-separated list.
@@ -491,13 +497,18 @@ library_path() {
 
 tool() { # COMMAND PACKAGE
     ! find_program "$1" || return 0
-    tree=$DEPS/tools/$2
-    [ -d "$tree" ] || unpack_binaries "$tree" "$2" || return 1
+    wrap "$1" "$2" || { unpack_binaries "$DEPS/tools/$2" "$2" && wrap "$1" "$2"; }
+}
+
+# A wrapper in tools/bin, so that the tool's libraries are in nobody else's way.
+wrap() { # COMMAND PACKAGE
+    tree=$DEPS/tools/$2 program=
     for d in usr/bin usr/sbin bin sbin; do
         [ ! -x "$tree/$d/$1" ] || program=$d/$1
     done
+    [ -n "$program" ] || return 1
+    usable "$tree" "/$program" || return 1
     path=$(library_path "$tree")
-    ! LD_LIBRARY_PATH=$path ldd "$tree/$program" | grep 'not found' || return 1
     cat >"tools/bin/$1" <<END
 #!/bin/sh
 t=\$(dirname "\$0")/../$2
@@ -515,13 +526,14 @@ tools() {
                 warn "no $name ($package): the tests that use it will be skipped"
             ;;
         dlib)
-            find_shared "$name" && continue
+            ! find_shared "$name" || continue
             tree=$DEPS/tools/$package
-            [ -d "$tree" ] || unpack_binaries "$tree" "$package" </dev/null || {
+            usable "$tree" "$name" || unpack_binaries "$tree" "$package" </dev/null || :
+            if usable "$tree" "$name"; then
+                env_path=$env_path$(library_path "$tree" | sed "s,$DEPS,\$DEPS,g"):
+            else
                 warn "no $name ($package): the tests that use it will be skipped"
-                continue
-            }
-            env_path=$env_path:$(library_path "$tree" | sed "s,$DEPS,\$DEPS,g")
+            fi
             ;;
         esac
     done <"$list"
@@ -529,8 +541,11 @@ tools() {
 # Sourced from the root of the tree, or with DEPS set.
 : "\${DEPS:=\$PWD/build/deps}"
 PATH=\$DEPS/tools/bin:\$PATH:/usr/local/sbin:/usr/sbin:/sbin
-LD_LIBRARY_PATH=${env_path#:}\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
-export PATH LD_LIBRARY_PATH
+export PATH
+END
+    [ -z "$env_path" ] || cat >>env.sh <<END
+LD_LIBRARY_PATH=$env_path\${LD_LIBRARY_PATH:-/none}
+export LD_LIBRARY_PATH
 END
 }
 
@@ -547,7 +562,7 @@ fi
 
 echo "$DEPS_PREFIX" >prefix
 libraries build
-cat flags/openssl.cflags flags/liburing.cflags flags/libmnl.cflags flags/inih.cflags |
+awk '$1 == "lib" && $3 == "build" { print "flags/" $2 ".cflags" }' "$list" | xargs cat |
     tr -s ' \n' '\n' | awk 'NF && !seen[$0]++' >flags/build.cflags
 if [ "$stage" = check ]; then
     libraries check
