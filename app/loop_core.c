@@ -234,21 +234,25 @@ int ring_run(struct ring *r)
 {
     r->stop = false;
     while (!r->stop) {
-        bool hurry = r->flush_due || r->errors_n || r->got;
-        int rc = r->be->gather(r, hurry ? 0 : r->deadline);
-        ns_t now = ring_clock();
+        ns_t now;
+        bool hurry;
+        int rc;
 
+        r->be->flush(r);
+        hurry = r->flush_due || r->errors_n || r->got;
+        rc = r->be->gather(r, hurry ? 0 : r->deadline);
         if (rc)
             return rc;
+        now = ring_clock();
         if (r->got || r->flush_due || r->errors_n || r->deadline <= now) {
             r->got = false;
             deliver(r, now);
         }
-        r->be->flush(r);
         loop_batch_end(r);
         if (r->dead_n)
             sweep(r);
     }
+    r->be->flush(r);
     return r->code;
 }
 
