@@ -490,10 +490,11 @@ int ip_range_exclude(const struct ip_range *from, const struct ip_prefix *cut, s
         return QUIC_TOOBIG;
     out[0] = *from;
     for (size_t c = 0; c < n; c++) {
-        struct ip_range hole = ip_range_of(&cut[c], 0);
+        struct ip_range hole;
 
         if (!ip_prefix_valid(&cut[c]))
             return QUIC_INVAL;
+        hole = ip_range_of(&cut[c], 0);
         for (size_t i = 0; hole.start.version == from->start.version && i < k;) {
             int left = cut_one(out, &k, max, i, &hole);
 
