@@ -122,12 +122,12 @@ fuzz-run: $(addprefix $(O)/,$(if $(F),fuzz/$(F),$(FUZZERS)))
 bench: $(BENCHES:%=$(O)/%)
 	@for b in $^; do echo "== $$b"; $$b || exit 1; done
 
+LAYERS_RE := ^($(subst $(empty) $(empty),|,$(filter-out leaf,$(LAYERS))))/.*[.]c$$
 cov:
 	@$(MAKE) --no-print-directory check O=build/cov COV=1
-	@find build/cov -name '*.gcda' -exec gcov -n -s . {} + 2>/dev/null | awk -F"[':% ]+" ' \
-	    /^File/ { f = $$2 } /^Lines/ && f ~ "^($(subst $(empty) $(empty),|,$(filter-out leaf,$(LAYERS))))/.*c$$" { \
-	    if (!(f in n)) n[f] = 0; if ($$3 * $$5 > n[f] * p[f]) { n[f] = $$5; p[f] = $$3 } } \
-	    END { for (f in n) printf "%6.1f %% of %5d  %s\n", p[f], n[f], f | "sort -k5"; }'
+	@find build/cov -name '*.gcda' -exec gcov -n -s . {} + 2>/dev/null | \
+	    awk -F"[':% ]+" -v layers='$(LAYERS_RE)' '/^File/ { f = $$2 } \
+	    /^Lines/ { if (f ~ layers) printf "%6.1f %% of %5d  %s\n", $$3, $$5, f; f = "" }' | sort -k5
 
 fmt:
 	clang-format -i $$(git ls-files '*.c' '*.h')
