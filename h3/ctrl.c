@@ -59,7 +59,7 @@ static int payload(struct h3_ctrl *c, struct span in)
     case H3_FRAME_GOAWAY:
     case H3_FRAME_MAX_PUSH_ID:
     case H3_FRAME_CANCEL_PUSH:
-        if (h3_varint_rd_feed(&c->id_rd, in, &used, &c->id) == 0)
+        if (!c->have_id && h3_varint_rd_feed(&c->id_rd, in, &used, &c->id) == 0)
             c->have_id = true;
         return used == in.n ? 0 : fail(c, H3_FRAME_ERROR, "bytes behind the ID of a frame");
     default:
