@@ -34,6 +34,7 @@ limit() { # NAME
 
 log_of() { echo "$O/log/${1//\//_}.log"; }
 
+# In a subshell: becomes the test.
 run() { # NAME
     local cmd
     case $1 in
@@ -41,7 +42,7 @@ run() { # NAME
     fuzz/*) cmd=("$O/$1" "fuzz/corpus/${1#fuzz/}") ;;
     *) cmd=("$O/test/$1") ;;
     esac
-    timeout -k 10 "$(limit "$1")" "${cmd[@]}" </dev/null >"$(log_of "$1")" 2>&1
+    exec timeout -k 10 "$(limit "$1")" "${cmd[@]}" </dev/null >"$(log_of "$1")" 2>&1
 }
 
 report() { # NAME STATUS MILLISECONDS
