@@ -1,0 +1,88 @@
+/*
+ * build - one datagram under construction in a train.
+ *
+ *     build_begin(&b, ...)                     a datagram on a route
+ *       build_room(&b, level, n)               a packet of that level, with n bytes free?
+ *         ... write frames to b.w ...
+ *         build_mark / build_record            what they are
+ *     build_end(&b)                            seals, pads, adds it to the train
+ *
+ * Packets of different levels are coalesced: asking for room at another level seals the
+ * packet that is open, unless nothing would fit behind it. The last packet is sealed by
+ * build_end, so that padding always has somewhere to go.
+ *
+ * build_room is the one place that knows what headers, packet numbers and tags cost.
+ *
+ * Invariant: the datagram never exceeds `cap`, which is the least of the path MTU, what the
+ * train can take, the segment size of a train that is begun, and the amplification limit.
+ */
+#ifndef QUIC_BUILD_H
+#define QUIC_BUILD_H
+
+#include "quic/conn.h"
+
+struct build {
+    struct quic_conn *conn;
+    struct quic_path *path;
+    struct path_route *route;
+    struct quic_train *train;
+    uint8_t *base; /* of the datagram */
+    size_t cap;    /* most bytes of the datagram */
+    size_t len;    /* bytes of sealed packets */
+    size_t pad_to; /* the datagram's least size, 0 if any will do */
+    bool flight;   /* holds a packet that counts as in flight */
+    bool failed;   /* the connection failed: nothing is added */
+
+    bool open;
+    enum quic_level level;
+    uint64_t pn;
+    size_t pn_len;
+    uint8_t *start, *length_at, *pn_at, *payload;
+    struct wire_w w; /* frames go here; ends where the tag will begin */
+    struct sent_packet proto;
+};
+
+/*
+ * Begin a datagram of at most `limit` bytes on route `r`.
+ *
+ * Returns 0; QUIC_AGAIN if the train has no room for another datagram there;
+ * QUIC_BLOCKED if the amplification limit or a missing connection ID forbids.
+ */
+int build_begin(struct build *b, struct quic_conn *c, struct quic_path *p, struct path_route *r,
+                struct quic_train *t, size_t limit);
+
+/*
+ * Have a packet of `level` open with at least `n` bytes free for frames, n > 0. The first
+ * call for a level opens its packet.
+ *
+ * Returns the bytes free, or 0 if they can't be had; what was open is then still open.
+ */
+size_t build_room(struct build *b, enum quic_level level, size_t n);
+
+/* A frame with these FRAME_* flags was written. */
+void build_mark(struct build *b, uint8_t flags);
+
+/* What is to be known when the packet is acknowledged or lost. */
+void build_record(struct build *b, const struct sent_record *rec);
+
+/*
+ * Finish. Returns the size of the datagram that was added to the train, or 0 if nothing was
+ * written or the connection failed.
+ */
+size_t build_end(struct build *b);
+
+/* The bytes that a 1-RTT packet adds to its frames: header, packet number, tag. */
+size_t build_app_overhead(const struct quic_cid *dcid, size_t pn_len);
+
+/* Reports of a sent datagram, common to build_end and the fast path of dgram.c. */
+void build_sent(struct quic_conn *c, struct quic_path *p, struct path_route *r,
+                struct quic_train *t, size_t size, bool flight);
+
+/*
+ * Whether the train can take one more datagram of up to `want` bytes on `r`: returns how many
+ * bytes it may have, 0 if none. A train that is empty takes route and ECN mark of `p`.
+ */
+size_t build_train_room(const struct quic_train *t, const struct quic_path *p,
+                        const struct path_route *r, size_t want);
+
+#endif

@@ -1,0 +1,298 @@
+/*
+ * conn - the inside of a connection: an assembly of parts.
+ *
+ * Who does what:
+ *     conn.c        creation, end, tick, deadline, events
+ *     conn_tls.c    handshake order: TLS mailbox, secrets to keys, transport parameters,
+ *                   discarding keys
+ *     conn_keys.c   the 1-RTT key generations (RFC 9001 6)
+ *     conn_fate.c   verdicts of recovery to the owners of frames
+ *     conn_path.c   routes of a path: migration, validation, views
+ *     conn_api.c    stream calls and small readers
+ *     rx.c, rx_frame.c   datagram to packets, packet to frames
+ *     tx.c, build.c      what is due, into packets
+ *     dgram.c       the fast path of DATAGRAM
+ *
+ * State: HANDSHAKE -> OPEN (handshake complete) -> CLOSING or DRAINING -> DRAINED. The close
+ * state is written by conn_close alone, which conn_fail and quic_close call; the first cause
+ * stays.
+ *
+ * Every verb stores its `now`, so that inner functions need not pass it on; it is never read
+ * before a verb has set it.
+ *
+ * Limits: CONN_HELD packets wait for keys; CONN_EVENTS events; crypto data per level as
+ * CONN_CRYPTO_MAX; CONN_FATES fates.
+ */
+#ifndef QUIC_CONN_H
+#define QUIC_CONN_H
+
+#include "quic/aead.h"
+#include "quic/errors.h"
+#include "quic/ext.h"
+#include "quic/path.h"
+#include "quic/quic.h"
+#include "quic/rbuf.h"
+#include "quic/sbuf.h"
+#include "quic/streams.h"
+#include "quic/tls.h"
+#include "quic/tparam.h"
+
+#define CONN_EVENTS       64        /* a power of two */
+#define CONN_FATES        1024      /* a power of two */
+#define CONN_HELD         8         /* packets that wait for keys */
+#define CONN_CRYPTO_MAX   65536     /* bytes of CRYPTO per level that may wait (RFC 9000 7.5) */
+#define CONN_CRYPTO_TX    (1 << 20) /* and that we send: certificates have a size */
+#define CONN_TEXT         256
+#define CONN_CID_LIMIT    4 /* active_connection_id_limit that we declare, per path */
+#define CONN_TPARAMS      1024
+#define CONN_ACK_EXPONENT 3
+
+enum conn_state { CONN_HANDSHAKE, CONN_OPEN, CONN_CLOSING, CONN_DRAINING, CONN_DRAINED };
+
+/* Served by quic_tick in this order. NS_NEVER: off. */
+enum conn_timer {
+    CONN_TIMER_CLOSE,      /* end of closing or draining */
+    CONN_TIMER_IDLE,       /* RFC 9000 10.1 */
+    CONN_TIMER_HANDSHAKE,  /* patience for the handshake */
+    CONN_TIMER_KEEP_ALIVE, /* a PING is due */
+    CONN_TIMER_OLD_KEYS,   /* the previous read keys go */
+    CONN_TIMER_N
+};
+
+/* Whether a server is still routed to by the client's first DCID, and who knows. */
+enum conn_odcid { CONN_ODCID_NONE, CONN_ODCID_ADDED, CONN_ODCID_LIVE, CONN_ODCID_REMOVED };
+
+/* A packet that came before its keys. */
+struct conn_held {
+    uint8_t *p;
+    size_t n;
+    struct quic_route route;
+    uint8_t ecn;
+    ns_t time;
+    bool done; /* processed: freed at the next batch, DATAGRAMs may point into it */
+};
+
+struct conn_keys {
+    struct aead rx[LEVEL_N], tx[LEVEL_N];
+    struct aead rx_next, rx_prev; /* 1-RTT: made ahead; kept for late packets */
+    bool rx_phase, tx_phase;      /* Key Phase bit of rx[LEVEL_APP], tx[LEVEL_APP] */
+    bool phase_acked;             /* a packet of the current write phase was acknowledged */
+    ns_t not_before;              /* next update of our own (RFC 9001 6.5) */
+    uint64_t failed;              /* packets that did not open, all keys together */
+    unsigned discarded;           /* FRAME_AT bits of levels that are over */
+};
+
+struct conn_crypto {
+    struct sbuf tx;
+    struct rbuf rx;
+};
+
+struct quic_conn {
+    struct quic_config cfg;
+    bool server;
+    enum conn_state state;
+    ns_t now;
+    void *user;
+    size_t endpoint_slot, endpoint_heap; /* the endpoint's, SIZE_MAX while detached */
+    ns_t endpoint_at;                    /* deadline as the endpoint knows it */
+    uint8_t reset_key[32];
+
+    struct tls *tls;
+    struct conn_keys keys;
+    struct conn_crypto crypto[SPACE_N];
+    bool complete, confirmed;  /* RFC 9001 4.1 */
+    bool handshake_sent;       /* a Handshake packet was sent */
+    bool got_packet;           /* client: anything authentic came from the server */
+    bool got_handshake_ack;    /* client: the server has seen our address (RFC 9002 A.6) */
+    bool done_due, done_acked; /* HANDSHAKE_DONE is to be sent; was acknowledged */
+    struct tparams local, peer;
+    bool has_peer;
+    struct quic_cid original_dcid; /* of the client's first Initial */
+    struct quic_cid peer_scid;     /* of the peer's first Initial, where has_peer_scid */
+    struct quic_cid retry_scid;    /* client: of a Retry, where has_retry */
+    bool has_peer_scid, has_retry;
+    enum conn_odcid original_dcid_event; /* server: packets may still come to it */
+    uint8_t *token;                      /* client: of a Retry */
+    size_t token_len;
+    const struct frame_row *ext_rows;
+    size_t n_ext_rows;
+    void *ext;
+
+    struct streams streams;
+    struct quic_path *path;
+    size_t n_paths; /* slots in use: [0, n_paths) */
+
+    ns_t timer[CONN_TIMER_N];
+    ns_t idle;               /* negotiated; 0: none */
+    bool eliciting_since_rx; /* sent an ack-eliciting packet since the last one received */
+
+    struct quic_close_info close;
+    char close_text[CONN_TEXT];
+    bool close_due, close_told;
+    unsigned close_got, close_answer_at; /* packets since; answer at powers of two */
+
+    struct quic_event event[CONN_EVENTS];
+    unsigned event_first, event_n;
+    bool events_lost;
+
+    struct quic_dgram_rx *dgram; /* QUIC_DGRAM_RX_MAX, allocated if we accept any */
+    size_t dgram_first, dgram_n;
+    struct quic_dgram_fate *fate; /* CONN_FATES, allocated with the first tag */
+    size_t fate_first, fate_n;
+
+    struct conn_held held[CONN_HELD];
+    size_t n_held;
+    bool held_ready; /* new read keys: look at them */
+
+    struct quic_stats stats;
+};
+
+/* ---- conn.c -------------------------------------------------------------------------- */
+
+/*
+ * A server connection for a client whose first Initial had this header and came on `route`.
+ * The datagram itself is then given to quic_recv. Returns null as quic_connect.
+ */
+struct quic_conn *conn_accept(const struct quic_config *cfg, const struct quic_route *route,
+                              const struct packet_head *initial, ns_t now);
+
+/*
+ * Close because of an error: `code` of RFC 9000 20.1, caused by a frame of `frame_type` (0 if
+ * by none), with text for a person. No effect once closing.
+ */
+void conn_fail(struct quic_conn *c, uint64_t code, uint64_t frame_type, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Enter the closing (`tell`: CONNECTION_CLOSE is due) or the draining state. */
+void conn_close(struct quic_conn *c, const struct quic_close_info *why, bool tell);
+
+/* Over at once: nobody to tell, nothing to wait for. */
+void conn_vanish(struct quic_conn *c, enum quic_close_kind kind, const char *text);
+
+static inline bool conn_alive(const struct quic_conn *c)
+{
+    return c->state < CONN_CLOSING;
+}
+
+/* Queue an event; a repeat of one that is still queued is merged with it. */
+void conn_event(struct quic_conn *c, enum quic_event_type type, size_t path, uint64_t stream,
+                uint64_t code);
+
+/* The longest probe timeout of all paths. */
+ns_t conn_pto(const struct quic_conn *c);
+
+/* Restart the idle and keep-alive timers. */
+void conn_restart_idle(struct quic_conn *c);
+
+/* Tell recovery of every path what it has to know. */
+void conn_tell_recovery(struct quic_conn *c);
+
+/* cid_gen_fn: a connection ID of the configured length, with its token. */
+int conn_make_cid(void *conn, struct quic_cid *cid, uint8_t token[CID_RESET_TOKEN]);
+
+/* The next change of our connection IDs, for the endpoint's table. */
+bool conn_cid_event(struct quic_conn *c, struct cid_event *out);
+
+/* The path whose connection ID `dcid` is; null if it isn't ours. */
+struct quic_path *conn_path_by_cid(struct quic_conn *c, struct span dcid);
+
+static inline size_t conn_path_index(const struct quic_conn *c, const struct quic_path *p)
+{
+    return (size_t)(p - c->path);
+}
+
+/* ---- conn_tls.c ---------------------------------------------------------------------- */
+
+/* Make the TLS object with our transport parameters. 0, QUIC_NOMEM or QUIC_INVAL. */
+int conn_tls_start(struct quic_conn *c, const char *server_name);
+
+/* Initial keys from the client's first DCID or a Retry. 0 or QUIC_NOMEM. */
+int conn_initial_keys(struct quic_conn *c, const struct quic_cid *dcid);
+
+/* Feed what is readable, let TLS run, take what came out. Fails the connection on error. */
+void conn_tls_run(struct quic_conn *c);
+
+/* Forget the keys and the state of a level (RFC 9001 4.9). */
+void conn_discard(struct quic_conn *c, enum quic_level level);
+
+/* The handshake is confirmed (RFC 9001 4.1.2). */
+void conn_confirm(struct quic_conn *c);
+
+/* ---- conn_keys.c --------------------------------------------------------------------- */
+
+/*
+ * Open a 1-RTT packet whose header is unmasked: chooses the key generation, follows the
+ * peer's update. `*late` is set if it was the previous generation's. Returns 0, QUIC_DROP,
+ * or an error code.
+ */
+int keys_open_app(struct quic_conn *c, struct quic_path *p, uint64_t pn, bool phase,
+                  struct span head, uint8_t *payload, size_t n, bool *late);
+
+/* Packet `pn` of our own on path `p` was acknowledged. */
+void keys_acked(struct quic_conn *c, const struct quic_path *p, uint64_t pn);
+
+/* Update the keys ourselves if that is due and allowed, or end the connection in time. */
+void keys_check_limits(struct quic_conn *c);
+
+/* Make the generation after the current read keys. 0 or QUIC_NOMEM. */
+int keys_prepare(struct quic_conn *c);
+
+void keys_drop_old(struct quic_conn *c);
+void keys_free(struct quic_conn *c);
+
+/* ---- conn_fate.c --------------------------------------------------------------------- */
+
+/* Act upon every verdict that is ready on path `p`. */
+void conn_verdicts(struct quic_conn *c, struct quic_path *p);
+
+/* Queue again what the probes asked for are to carry. */
+void conn_probe(struct quic_conn *c, struct quic_path *p);
+
+/* ---- conn_path.c --------------------------------------------------------------------- */
+
+/*
+ * An authentic packet came on path `p` by `route`, `pn` in its application space: follow the
+ * peer if that is a migration. `dcid` is what it was sent to.
+ */
+void conn_path_follow(struct quic_conn *c, struct quic_path *p, struct path_route *r,
+                      uint64_t pn, bool probing, const struct quic_cid *dcid);
+
+/*
+ * The slot of the route that a datagram came by, made if it is new and may be. Null: the
+ * datagram is to be dropped.
+ */
+struct path_route *conn_path_route(struct quic_conn *c, struct quic_path *p,
+                                   const struct quic_route *route, const struct quic_cid *dcid);
+
+int conn_on_path_response(struct quic_conn *c, struct quic_path *p, const uint8_t data[8]);
+
+/* Route timers. */
+void conn_path_tick(struct quic_conn *c, struct quic_path *p);
+
+/* Tell of a changed quic_dgram_max, adapt to a changed MTU. */
+void conn_path_mtu(struct quic_conn *c, struct quic_path *p);
+
+/* ---- rx.c, rx_frame.c ---------------------------------------------------------------- */
+
+/* What a frame handler may want to know about the packet it is in. */
+struct rx_packet {
+    struct quic_path *path;
+    struct path_route *route;
+    enum quic_level level;
+    enum quic_space space;
+    uint64_t pn;
+    struct quic_cid dcid;
+    uint8_t *payload;
+    bool eliciting, probing; /* found so far: `probing` until a frame is not */
+    bool crypto;             /* there was a CRYPTO frame */
+    bool late;               /* opened with the previous key generation */
+};
+
+/* All frames of a packet's payload. 0 or the error code; the connection is failed then. */
+int rx_frames(struct quic_conn *c, struct rx_packet *pkt, uint8_t *p, size_t n);
+
+/* Process what was held for keys that are there now. */
+void rx_held(struct quic_conn *c);
+void rx_free_held(struct quic_conn *c, bool all);
+
+#endif

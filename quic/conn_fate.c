@@ -1,0 +1,130 @@
+#include <stdlib.h>
+
+#include "quic/conn.h"
+
+static void crypto_fate(struct quic_conn *c, const struct sent_record *rec, bool acked)
+{
+    struct sbuf *tx = &c->crypto[space_of((enum quic_level)rec->a)].tx;
+    if (acked)
+        sbuf_on_acked(tx, rec->b, rec->len, rec->fin);
+    else
+        sbuf_on_lost(tx, rec->b, rec->len, rec->fin);
+}
+
+static struct quic_path *path_by_id(struct quic_conn *c, uint32_t id)
+{
+    for (size_t i = 0; i < c->n_paths; i++)
+        if (c->path[i].used && c->path[i].id == id)
+            return &c->path[i];
+    return NULL;
+}
+
+/* One frame of ours arrived, or has to be sent again. */
+static void fate(struct quic_conn *c, const struct sent_record *rec, bool acked)
+{
+    struct quic_path *about;
+    switch (rec->kind) {
+    case FRAME_CRYPTO:
+        crypto_fate(c, rec, acked);
+        return;
+    case FRAME_HANDSHAKE_DONE:
+        c->done_acked |= acked;
+        c->done_due = !c->done_acked;
+        return;
+    case FRAME_NEW_CONNECTION_ID:
+        about = path_by_id(c, rec->path);
+        if (about && acked)
+            cid_local_on_acked(&about->ours, rec->a);
+        else if (about)
+            cid_local_on_lost(&about->ours, rec->a);
+        return;
+    case FRAME_RETIRE_CONNECTION_ID:
+        about = path_by_id(c, rec->path);
+        if (about && acked)
+            cid_remote_on_acked(&about->theirs, rec->a);
+        else if (about)
+            cid_remote_on_lost(&about->theirs, rec->a);
+        return;
+    default:
+        if (rec->kind < EXT_RECORD_FIRST)
+            streams_on_fate(&c->streams, rec, acked);
+        else if (c->ext)
+            c->cfg.ext->on_fate(c->ext, rec, acked);
+    }
+}
+
+static void dgram_fate(struct quic_conn *c, const struct quic_path *p, uint64_t tag, bool acked)
+{
+    if (!tag || !c->fate)
+        return;
+    if (c->fate_n == CONN_FATES) {
+        c->fate_first = (c->fate_first + 1) % CONN_FATES;
+        c->fate_n--;
+        c->stats.drop_fate++;
+    }
+    c->fate[(c->fate_first + c->fate_n++) % CONN_FATES] =
+        (struct quic_dgram_fate){tag, conn_path_index(c, p), acked};
+}
+
+static void acked_packet(struct quic_conn *c, struct quic_path *p, const struct verdict *v)
+{
+    const struct sent_packet *pkt = v->pkt;
+    if (pkt->ack_largest != SENT_NO_ACK)
+        ackrx_on_ack_of_ack(&p->ack[v->space], pkt->ack_largest);
+    if (v->space == SPACE_APP)
+        keys_acked(c, p, v->pn);
+    if (pkt->flags & SENT_PROBE) {
+        if (mtu_on_probe_acked(&p->mtu, v->pn, c->now))
+            conn_path_mtu(c, p);
+    } else {
+        mtu_on_acked(&p->mtu, pkt->bytes);
+    }
+}
+
+static void lost_packet(struct quic_conn *c, struct quic_path *p, const struct verdict *v)
+{
+    bool changed = v->pkt->flags & SENT_PROBE ? mtu_on_probe_lost(&p->mtu, v->pn, c->now)
+                                              : mtu_on_lost(&p->mtu, v->pkt->bytes, c->now);
+    if (changed)
+        conn_path_mtu(c, p);
+}
+
+void conn_verdicts(struct quic_conn *c, struct quic_path *p)
+{
+    struct verdict v;
+    while (recovery_next_verdict(&p->recovery, &v)) {
+        bool acked = v.fate == VERDICT_ACKED || v.fate == VERDICT_SPURIOUS;
+        if (v.fate == VERDICT_ACKED || v.fate == VERDICT_SPURIOUS)
+            acked_packet(c, p, &v);
+        else if (v.fate == VERDICT_LOST)
+            lost_packet(c, p, &v);
+        if (v.pkt->flags & SENT_DGRAM)
+            dgram_fate(c, p, v.pkt->tag, acked);
+        for (size_t i = 0; i < v.n; i++)
+            fate(c, &v.rec[i], acked);
+    }
+    recovery_verdicts_done(&p->recovery, c->now);
+}
+
+void conn_probe(struct quic_conn *c, struct quic_path *p)
+{
+    for (int s = 0; s < SPACE_N; s++) {
+        struct verdict v;
+        for (uint32_t k = recovery_probes(&p->recovery, (enum quic_space)s); k; k--) {
+            if (!recovery_next_probe(&p->recovery, (enum quic_space)s, &v))
+                break;
+            for (size_t i = 0; i < v.n; i++)
+                fate(c, &v.rec[i], false);
+        }
+    }
+}
+
+size_t quic_dgram_fates(struct quic_conn *c, struct quic_dgram_fate *out, size_t max)
+{
+    size_t n = c->fate_n < max ? c->fate_n : max;
+    for (size_t i = 0; i < n; i++)
+        out[i] = c->fate[(c->fate_first + i) % CONN_FATES];
+    c->fate_first = (c->fate_first + n) % CONN_FATES;
+    c->fate_n -= n;
+    return n;
+}

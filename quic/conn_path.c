@@ -1,0 +1,275 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "quic/build.h"
+
+/* ---- addresses ----------------------------------------------------------------------- */
+
+bool quic_addr_eq(const struct quic_addr *a, const struct quic_addr *b)
+{
+    return a->family == b->family && a->port == b->port && memcmp(a->ip, b->ip, 16) == 0;
+}
+
+bool quic_route_eq(const struct quic_route *a, const struct quic_route *b)
+{
+    if (!quic_addr_eq(&a->remote, &b->remote))
+        return false;
+    if (a->local.family && b->local.family && !quic_addr_eq(&a->local, &b->local))
+        return false;
+    return !a->ifindex || !b->ifindex || a->ifindex == b->ifindex;
+}
+
+/* IPv6 in text by RFC 5952: the longest run of two or more zero groups becomes "::". */
+static char *ip6_text(const uint8_t *ip, char *at)
+{
+    int best = -1, best_n = 1;
+    for (int i = 0; i < 8; i++) {
+        int n = 0;
+        while (i + n < 8 && !ip[2 * (i + n)] && !ip[2 * (i + n) + 1])
+            n++;
+        if (n > best_n) {
+            best = i;
+            best_n = n;
+        }
+    }
+    for (int i = 0; i < 8; i++) {
+        if (i == best) {
+            at += sprintf(at, "::");
+            i += best_n - 1;
+            continue;
+        }
+        bool colon = i && i != best + best_n;
+        at += sprintf(at, colon ? ":%x" : "%x", (unsigned)(ip[2 * i] << 8 | ip[2 * i + 1]));
+    }
+    return at;
+}
+
+char *quic_addr_text(const struct quic_addr *a, char out[QUIC_ADDR_TEXT])
+{
+    if (a->family == 4) {
+        snprintf(out, QUIC_ADDR_TEXT, "%u.%u.%u.%u:%u", a->ip[0], a->ip[1], a->ip[2], a->ip[3],
+                 a->port);
+    } else if (a->family == 6) {
+        out[0] = '[';
+        char *at = ip6_text(a->ip, out + 1);
+        sprintf(at, "]:%u", a->port);
+    } else {
+        snprintf(out, QUIC_ADDR_TEXT, "none");
+    }
+    return out;
+}
+
+/* ---- routes -------------------------------------------------------------------------- */
+
+static void route_free(struct quic_path *p, struct path_route *r)
+{
+    if (r->used && r->has_cid)
+        cid_remote_release(&p->theirs, r->cid_seq);
+    memset(r, 0, sizeof(*r));
+}
+
+struct path_route *conn_path_route(struct quic_conn *c, struct quic_path *p,
+                                   const struct quic_route *route, const struct quic_cid *dcid)
+{
+    struct path_route *known = path_find(p, route), *cur = path_current(p);
+    if (known)
+        return known;
+    if (!c->server)
+        return quic_addr_eq(&route->remote, &cur->route.remote) ? cur : NULL;
+    if (!c->complete)
+        return NULL;
+    struct path_route *r = path_spare(p);
+    if (!r)
+        return NULL;
+    route_free(p, r);
+    path_route_set(r, route);
+    r->dcid = *dcid;
+    /* Another ID of the peer's for another address, if the peer did the same (9.5). */
+    if (!cid_eq(dcid, &cur->dcid) && cid_remote_reserve(&p->theirs, &r->cid_seq) == 0)
+        r->has_cid = true;
+    return r;
+}
+
+/* Whether only the port differs, as after a NAT rebinding. */
+static bool same_host(const struct quic_route *a, const struct quic_route *b)
+{
+    return a->remote.family == b->remote.family && memcmp(a->remote.ip, b->remote.ip, 16) == 0;
+}
+
+/* Make `r` the route of the path. */
+static void move_to(struct quic_conn *c, struct quic_path *p, struct path_route *r)
+{
+    p->current = (unsigned)(r - p->route);
+    if (r->has_cid) {
+        cid_remote_adopt(&p->theirs, r->cid_seq);
+        r->has_cid = false;
+    }
+    conn_event(c, QUIC_EV_PATH_ROUTE, conn_path_index(c, p), 0, 0);
+    conn_tell_recovery(c);
+}
+
+static void restart_estimates(struct quic_conn *c, struct quic_path *p)
+{
+    recovery_reset_path(&p->recovery, c->now);
+    mtu_reset(&p->mtu, c->now);
+    conn_path_mtu(c, p);
+}
+
+void conn_path_follow(struct quic_conn *c, struct quic_path *p, struct path_route *r,
+                      uint64_t pn, bool probing, const struct quic_cid *dcid)
+{
+    r->dcid = *dcid;
+    bool newest = p->largest_non_probing == QUIC_PN_NONE || pn > p->largest_non_probing;
+    if (probing || !newest)
+        return;
+    p->largest_non_probing = pn;
+    struct path_route *old = path_current(p);
+    if (r == old)
+        return;
+    char text[QUIC_ADDR_TEXT];
+    LOG_AT(c->cfg.log, LOG_INFO, "quic: the peer moved to %s",
+           quic_addr_text(&r->route.remote, text));
+    r->reset_due = !same_host(&r->route, &old->route);
+    ns_t pto = conn_pto(c);
+    if (!r->validated)
+        validate_start(&r->validate, pto, c->now);
+    /* Is the old one really gone? (RFC 9000 9.3.3) */
+    if (old->validated)
+        validate_start(&old->validate, pto, c->now);
+    move_to(c, p, r);
+}
+
+int conn_on_path_response(struct quic_conn *c, struct quic_path *p, const uint8_t data[8])
+{
+    for (int i = 0; i < PATH_ROUTES; i++) {
+        struct path_route *r = &p->route[i];
+        if (!r->used || !validate_on_response(&r->validate, data, c->now))
+            continue;
+        r->validated = true;
+        conn_event(c, QUIC_EV_PATH_VALIDATED, conn_path_index(c, p), 0, 0);
+        if (r->reset_due && r == path_current(p))
+            restart_estimates(c, p);
+        r->reset_due = false;
+        /* The address is proven, but not yet that 1200 bytes get there (8.2.1). */
+        if (r->small)
+            validate_start(&r->validate, conn_pto(c), c->now);
+        r->small = false;
+        conn_tell_recovery(c);
+        break;
+    }
+    return 0;
+}
+
+static void validation_failed(struct quic_conn *c, struct quic_path *p, struct path_route *r)
+{
+    struct path_route *other = &p->route[1 - (r - p->route)];
+    if (r != path_current(p)) {
+        route_free(p, r);
+    } else if (other->used && other->validated) {
+        move_to(c, p, other);
+        route_free(p, r);
+    } else if (!r->validated) {
+        conn_vanish(c, QUIC_CLOSE_LOCAL, "no way to the peer is left");
+    }
+}
+
+void conn_path_tick(struct quic_conn *c, struct quic_path *p)
+{
+    for (int i = 0; i < PATH_ROUTES && conn_alive(c); i++)
+        if (p->route[i].used && validate_tick(&p->route[i].validate, c->now))
+            validation_failed(c, p, &p->route[i]);
+}
+
+int quic_path_move(struct quic_conn *c, size_t path, const struct quic_route *route, ns_t now)
+{
+    c->now = now;
+    if (path >= c->n_paths || !c->path[path].used || c->server || !conn_alive(c) ||
+        c->peer.disable_active_migration)
+        return QUIC_INVAL;
+    struct quic_path *p = &c->path[path];
+    if (!c->confirmed || cid_remote_rotate(&p->theirs) != 0)
+        return QUIC_BLOCKED;
+    struct path_route *r = &p->route[1 - p->current];
+    route_free(p, r);
+    path_route_set(r, route);
+    r->validated = true;
+    validate_start(&r->validate, conn_pto(c), now);
+    move_to(c, p, r);
+    restart_estimates(c, p);
+    return 0;
+}
+
+/* ---- views --------------------------------------------------------------------------- */
+
+void conn_path_mtu(struct quic_conn *c, struct quic_path *p)
+{
+    recovery_set_mtu(&p->recovery, p->mtu.current);
+    pacer_set_mss(&p->pacer, p->mtu.current);
+    size_t path = conn_path_index(c, p), max = quic_dgram_max(c, path);
+    if (max != p->dgram_max)
+        conn_event(c, QUIC_EV_DGRAM_MAX, path, 0, 0);
+    p->dgram_max = max;
+}
+
+size_t quic_dgram_max(const struct quic_conn *c, size_t path)
+{
+    if (path >= c->n_paths || !c->path[path].used || !c->complete || !conn_alive(c) ||
+        !c->peer.max_datagram_frame_size)
+        return 0;
+    const struct quic_path *p = &c->path[path];
+    const struct quic_cid *dcid = path_dcid(p, &p->route[p->current]);
+    if (!dcid)
+        return 0;
+    size_t over = build_app_overhead(dcid, 4) + 1;
+    size_t max = p->mtu.current - over;
+    uint64_t frame = c->peer.max_datagram_frame_size - 1;
+    return frame < max ? (size_t)frame : max;
+}
+
+size_t quic_path_count(const struct quic_conn *c)
+{
+    return c->n_paths;
+}
+
+int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic_path_view *out)
+{
+    memset(out, 0, sizeof(*out));
+    if (path >= c->n_paths || !c->path[path].used)
+        return QUIC_INVAL;
+    const struct quic_path *p = &c->path[path];
+    const struct path_route *r = &p->route[p->current];
+    const struct recovery *rec = &p->recovery;
+    struct pacer pacer = p->pacer;
+    pacer_rate(&pacer, recovery_pacing_bps(rec), now);
+    size_t tokens = pacer_ready(&pacer, now), amp = path_amplification_room(r);
+    uint64_t room = recovery_room(rec);
+    *out = (struct quic_path_view){
+        .usable = c->complete && conn_alive(c),
+        .validated = r->validated,
+        .id = p->id,
+        .route = r->route,
+        .srtt = rec->rtt.smoothed,
+        .rttvar = rec->rtt.variation,
+        .min_rtt = rec->rtt.min,
+        .latest_rtt = rec->rtt.latest,
+        .has_rtt = rtt_has_sample(&rec->rtt),
+        .mtu_bytes = p->mtu.current,
+        .dgram_max_bytes = quic_dgram_max(c, path),
+        .cwnd_bytes = cc_cwnd(&rec->cc),
+        .in_flight_bytes = rec->bytes_in_flight,
+        .pacing_bps = recovery_pacing_bps(rec),
+        .next_send = room && amp ? pacer_next(&pacer, p->mtu.current) : NS_NEVER,
+        .pto_count = rec->pto_count,
+        .last_received = p->last_received,
+        .packets_sent = rec->packets_sent,
+        .packets_received = p->packets_received,
+        .packets_lost = rec->packets_lost,
+        .packets_spurious = rec->packets_spurious,
+        .bytes_sent = p->bytes_sent,
+        .bytes_received = p->bytes_received,
+    };
+    if (room > tokens)
+        room = tokens;
+    out->room_bytes = room > amp ? amp : (size_t)room;
+    return 0;
+}

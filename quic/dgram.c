@@ -1,0 +1,202 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "quic/build.h"
+
+#define BATCH    64 /* headers masked by one cipher call */
+#define ACK_ROOM 40 /* an ACK with a few ranges */
+#define PREFIX   (ACK_ROOM + 24)
+#define PN_LEN   2 /* packet numbers have at least this, so that sizes stay equal */
+#define SAMPLE   4 /* see build.c */
+
+/* One call of quic_dgram_send. */
+struct run {
+    struct quic_conn *c;
+    struct quic_path *p;
+    struct path_route *r;
+    struct quic_train *t;
+    const struct quic_cid *dcid;
+    struct aead *key;
+    uint8_t *pkt[BATCH]; /* sealed, not yet masked */
+    size_t pn_offset, pn_len[BATCH], n;
+};
+
+static int can_send(const struct quic_conn *c, size_t path)
+{
+    if (!conn_alive(c))
+        return QUIC_CLOSED;
+    if (!c->complete || !c->peer.max_datagram_frame_size || path >= c->n_paths ||
+        !c->path[path].used)
+        return QUIC_INVAL;
+    return 0;
+}
+
+/* Mask the headers of what is sealed, all by one call. */
+static void mask_heads(struct run *run)
+{
+    uint8_t samples[BATCH][AEAD_SAMPLE], masks[BATCH][AEAD_MASK];
+    for (size_t i = 0; i < run->n; i++)
+        memcpy(samples[i], run->pkt[i] + run->pn_offset + 4, AEAD_SAMPLE);
+    if (run->n && aead_masks(run->key, samples, run->n, masks) != 0)
+        conn_fail(run->c, QUIC_INTERNAL_ERROR, 0, "headers could not be protected");
+    for (size_t i = 0; i < run->n; i++)
+        aead_mask_head(run->pkt[i], run->pn_offset, run->pn_len[i], masks[i]);
+    run->n = 0;
+}
+
+/* PADDING for a packet too short for header protection, a due ACK, the frame's type. */
+static size_t prefix(struct run *run, size_t payload, size_t pnl, bool ack, uint8_t *out,
+                     uint64_t *ack_largest)
+{
+    struct wire_w w = wire_w_of(out, PREFIX);
+    size_t least = run->c->cfg.cid_len + 22u; /* RFC 9000 10.3 */
+    size_t fixed = build_app_overhead(run->dcid, pnl);
+    size_t frames = 1 + payload;
+    if (ack) {
+        struct wire_w aw = wire_w_of(out, ACK_ROOM);
+        if (ackrx_frame(&run->p->ack[SPACE_APP], &aw, ACKRX_NO_PATH, CONN_ACK_EXPONENT,
+                        run->c->now, ack_largest))
+            w.p = aw.p;
+    }
+    frames += (size_t)(w.p - out);
+    size_t want = fixed + SAMPLE < least ? least - fixed : SAMPLE;
+    if (frames < want)
+        wire_w_zero(&w, want - frames);
+    wire_w_u8(&w, FRAME_DATAGRAM);
+    return (size_t)(w.p - out);
+}
+
+/* Seal one packet at the end of the train. Returns 0, or the negative code. */
+static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, size_t pnl, bool ack)
+{
+    struct quic_conn *c = run->c;
+    struct sent *sent = &run->p->recovery.space[SPACE_APP].sent;
+    int begun = sent_begin(sent, pn);
+    if (begun)
+        return begun == QUIC_NOMEM ? QUIC_NOMEM : QUIC_BLOCKED;
+    struct sent_packet proto = {.time = c->now,
+                                .flags = SENT_ELICITING | SENT_IN_FLIGHT,
+                                .ecn = recovery_ecn_mark(&run->p->recovery),
+                                .tag = d->tag,
+                                .ack_largest = SENT_NO_ACK};
+    if (d->tag)
+        proto.flags |= SENT_DGRAM;
+    uint8_t pre[PREFIX];
+    size_t pre_n = prefix(run, d->n, pnl, ack, pre, &proto.ack_largest);
+    uint8_t *out = run->t->buf + run->t->len;
+    struct wire_w w = wire_w_of(out, 1 + QUIC_CID_MAX + 4);
+    packet_short_head(&w, run->dcid, false, c->keys.tx_phase, pnl);
+    pn_write(&w, pn, pnl);
+    size_t head = (size_t)(w.p - out);
+    const uint8_t *in;
+    if (d->headroom >= pre_n) {
+        memcpy(d->p - pre_n, pre, pre_n);
+        in = d->p - pre_n;
+    } else {
+        memcpy(w.p, pre, pre_n);
+        if (d->n)
+            memcpy(w.p + pre_n, d->p, d->n);
+        in = w.p;
+    }
+    if (aead_seal(run->key, run->p->id, pn, span_of(out, head), in, pre_n + d->n, w.p) != 0) {
+        sent_abort(sent);
+        conn_fail(c, QUIC_INTERNAL_ERROR, 0, "a packet could not be sealed");
+        return QUIC_CLOSED;
+    }
+    proto.bytes = (uint32_t)(head + pre_n + d->n + QUIC_TAG);
+    recovery_on_sent(&run->p->recovery, SPACE_APP, &proto);
+    run->pkt[run->n] = out;
+    run->pn_len[run->n++] = pnl;
+    build_sent(c, run->p, run->r, run->t, proto.bytes, true);
+    return 0;
+}
+
+/* The size of the packet for `payload` bytes without an ACK. */
+static size_t packet_size(const struct run *run, size_t payload, size_t pnl)
+{
+    size_t size = build_app_overhead(run->dcid, pnl) + 1 + payload;
+    size_t least = run->c->cfg.cid_len + 22u;
+    return size < least ? least : size;
+}
+
+/*
+ * Whether an ACK may ride along: only where it can't make packets of a train unequal, that is
+ * in a packet that is alone or ends the train by being shorter than the others.
+ */
+static bool ack_rides(const struct run *run, size_t size, bool last)
+{
+    const struct quic_train *t = run->t;
+    if (!ackrx_pending(&run->p->ack[SPACE_APP]))
+        return false;
+    if (t->count == 0)
+        return last && size + ACK_ROOM <= run->p->mtu.current;
+    return size + ACK_ROOM <= t->segment;
+}
+
+/* One packet: 0, or why it can't go. */
+static int one(struct run *run, const struct quic_dgram *d, bool last)
+{
+    struct quic_path *p = run->p;
+    struct recovery *r = &p->recovery;
+    size_t room;
+    uint64_t pn = recovery_next_pn(r, SPACE_APP);
+    size_t pnl = pn_len(pn, recovery_largest_acked(r, SPACE_APP));
+    if (pnl < PN_LEN)
+        pnl = PN_LEN;
+    size_t size = packet_size(run, d->n, pnl);
+    if (size > p->mtu.current || d->n >= run->c->peer.max_datagram_frame_size)
+        return QUIC_TOOBIG;
+    room = build_train_room(run->t, p, run->r, size);
+    if (room < size)
+        return run->t->count == 0 ? QUIC_TOOBIG : QUIC_AGAIN;
+    size_t most = run->t->count ? run->t->segment : p->mtu.current;
+    if (recovery_room(r) < most || path_amplification_room(run->r) < most)
+        return QUIC_BLOCKED;
+    if (pacer_ready(&p->pacer, run->c->now) == 0) {
+        p->dgram_paced_until = pacer_next(&p->pacer, 4 * p->mtu.current);
+        return QUIC_BLOCKED;
+    }
+    return seal(run, d, pn, pnl, ack_rides(run, size, last));
+}
+
+static void want_fates(struct quic_conn *c, const struct quic_dgram *pkts, size_t n)
+{
+    for (size_t i = 0; i < n && !c->fate; i++)
+        if (pkts[i].tag)
+            c->fate = malloc(CONN_FATES * sizeof(*c->fate));
+}
+
+int quic_dgram_send(struct quic_conn *c, size_t path, struct quic_train *t,
+                    struct quic_dgram *pkts, size_t n, ns_t now)
+{
+    c->now = now;
+    keys_check_limits(c);
+    int r = can_send(c, path);
+    if (r)
+        return r;
+    struct quic_path *p = &c->path[path];
+    struct run run = {.c = c, .p = p, .r = path_current(p), .t = t};
+    run.dcid = path_dcid(p, run.r);
+    run.key = &c->keys.tx[LEVEL_APP];
+    if (!run.dcid)
+        return QUIC_BLOCKED;
+    run.pn_offset = 1 + run.dcid->len;
+    p->dgram_paced_until = NS_NEVER;
+    path_pace(p, now);
+    want_fates(c, pkts, n);
+    size_t done = 0;
+    while (done < n && r == 0) {
+        r = one(&run, &pkts[done], done + 1 == n);
+        if (r == 0)
+            done++;
+        if (run.n == BATCH)
+            mask_heads(&run);
+    }
+    mask_heads(&run);
+    if (done && !c->eliciting_since_rx) {
+        c->eliciting_since_rx = true;
+        conn_restart_idle(c);
+    }
+    c->stats.dgrams_sent += done;
+    return done ? (int)done : r;
+}

@@ -1,0 +1,528 @@
+#include "quic/endpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "quic/conn.h"
+
+#define TABLE_MIN     64
+#define MAX_CONNS     4096
+#define MAX_HALF_OPEN 256
+#define ANSWERS_PER_S 200
+#define SCRATCH       16384 /* longest first Initial that is looked at */
+#define RESET_MIN     21    /* RFC 9000 10.3 */
+#define RESET_MAX     42
+#define FIXED_BIT     0x40
+#define LONG_HEADER   0x80
+#define ODCID_MIN     8 /* RFC 9000 7.2 */
+
+struct entry {
+    struct quic_cid cid;
+    struct quic_conn *conn; /* null: free */
+};
+
+struct member {
+    struct quic_conn *conn;
+    bool half_open;
+};
+
+struct quic_endpoint {
+    struct quic_endpoint_config cfg;
+    uint64_t hash_key[2];
+    struct entry *table; /* open addressing, linear probing, at most half full */
+    size_t table_cap, table_n;
+    struct member *member;
+    struct quic_conn **heap; /* by endpoint_at */
+    size_t n, cap;
+    ns_t answers_since; /* token bucket of stateless answers */
+    unsigned answers_left;
+    struct quic_endpoint_stats stats;
+    uint8_t scratch[SCRATCH];
+};
+
+/* ---- the table of connection IDs ----------------------------------------------------- */
+
+static uint64_t rotl(uint64_t x, int k)
+{
+    return (x << k) | (x >> (64 - k));
+}
+
+static void sip_round(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[1] = rotl(v[1], 13) ^ v[0];
+    v[0] = rotl(v[0], 32);
+    v[2] += v[3];
+    v[3] = rotl(v[3], 16) ^ v[2];
+    v[0] += v[3];
+    v[3] = rotl(v[3], 21) ^ v[0];
+    v[2] += v[1];
+    v[1] = rotl(v[1], 17) ^ v[2];
+    v[2] = rotl(v[2], 32);
+}
+
+/* SipHash-1-3: clients choose the first DCID, and must not choose where it lands. */
+static size_t hash(const struct quic_endpoint *ep, const struct quic_cid *cid)
+{
+    uint64_t v[4] = {
+        ep->hash_key[0] ^ 0x736f6d6570736575u, ep->hash_key[1] ^ 0x646f72616e646f6du,
+        ep->hash_key[0] ^ 0x6c7967656e657261u, ep->hash_key[1] ^ 0x7465646279746573u};
+    for (size_t at = 0; at <= cid->len; at += 8) {
+        uint64_t m = 0;
+        for (size_t i = 0; i < 8 && at + i < cid->len; i++)
+            m |= (uint64_t)cid->b[at + i] << (8 * i);
+        if (at + 8 > cid->len)
+            m |= (uint64_t)cid->len << 56;
+        v[3] ^= m;
+        sip_round(v);
+        v[0] ^= m;
+    }
+    v[2] ^= 0xff;
+    for (int i = 0; i < 3; i++)
+        sip_round(v);
+    return (size_t)(v[0] ^ v[1] ^ v[2] ^ v[3]);
+}
+
+/* The slot of `cid`, or the free one where it belongs. */
+static size_t slot(const struct quic_endpoint *ep, const struct quic_cid *cid)
+{
+    size_t i = hash(ep, cid) & (ep->table_cap - 1);
+    while (ep->table[i].conn && !cid_eq(&ep->table[i].cid, cid))
+        i = (i + 1) & (ep->table_cap - 1);
+    return i;
+}
+
+static struct quic_conn *lookup(const struct quic_endpoint *ep, const struct quic_cid *cid)
+{
+    return ep->table[slot(ep, cid)].conn;
+}
+
+static int grow(struct quic_endpoint *ep)
+{
+    struct entry *old = ep->table;
+    size_t cap = ep->table_cap;
+    ep->table = calloc(cap * 2, sizeof(*ep->table));
+    if (!ep->table) {
+        ep->table = old;
+        return QUIC_NOMEM;
+    }
+    ep->table_cap = cap * 2;
+    for (size_t i = 0; i < cap; i++)
+        if (old[i].conn)
+            ep->table[slot(ep, &old[i].cid)] = old[i];
+    free(old);
+    return 0;
+}
+
+static int insert(struct quic_endpoint *ep, const struct quic_cid *cid, struct quic_conn *conn)
+{
+    if (2 * (ep->table_n + 1) > ep->table_cap) {
+        int r = grow(ep);
+        if (r)
+            return r;
+    }
+    struct entry *e = &ep->table[slot(ep, cid)];
+    if (e->conn)
+        return 0; /* whoever had it first keeps it */
+    *e = (struct entry){*cid, conn};
+    ep->table_n++;
+    return 0;
+}
+
+/* Free a slot, moving up what had been pushed behind it. */
+static void erase(struct quic_endpoint *ep, size_t i)
+{
+    size_t mask = ep->table_cap - 1, hole = i;
+    ep->table[hole].conn = NULL;
+    ep->table_n--;
+    for (size_t j = (i + 1) & mask; ep->table[j].conn; j = (j + 1) & mask) {
+        size_t home = hash(ep, &ep->table[j].cid) & mask;
+        if (((j - home) & mask) < ((j - hole) & mask))
+            continue;
+        ep->table[hole] = ep->table[j];
+        ep->table[j].conn = NULL;
+        hole = j;
+    }
+}
+
+static void forget_cid(struct quic_endpoint *ep, const struct quic_cid *cid,
+                       const struct quic_conn *conn)
+{
+    size_t i = slot(ep, cid);
+    if (ep->table[i].conn == conn)
+        erase(ep, i);
+}
+
+static void forget_conn(struct quic_endpoint *ep, const struct quic_conn *conn)
+{
+    size_t i = 0;
+    while (i < ep->table_cap) {
+        if (ep->table[i].conn == conn)
+            erase(ep, i); /* another one may have moved in: look again */
+        else
+            i++;
+    }
+}
+
+/* ---- the heap of deadlines ----------------------------------------------------------- */
+
+static void heap_put(struct quic_endpoint *ep, size_t i, struct quic_conn *conn)
+{
+    ep->heap[i] = conn;
+    conn->endpoint_heap = i;
+}
+
+static void heap_fix(struct quic_endpoint *ep, size_t i)
+{
+    struct quic_conn *conn = ep->heap[i];
+    for (; i && conn->endpoint_at < ep->heap[(i - 1) / 2]->endpoint_at; i = (i - 1) / 2)
+        heap_put(ep, i, ep->heap[(i - 1) / 2]);
+    for (;;) {
+        size_t child = 2 * i + 1;
+        if (child >= ep->n)
+            break;
+        if (child + 1 < ep->n &&
+            ep->heap[child + 1]->endpoint_at < ep->heap[child]->endpoint_at)
+            child++;
+        if (ep->heap[child]->endpoint_at >= conn->endpoint_at)
+            break;
+        heap_put(ep, i, ep->heap[child]);
+        i = child;
+    }
+    heap_put(ep, i, conn);
+}
+
+/* ---- members ------------------------------------------------------------------------- */
+
+struct quic_endpoint *quic_endpoint_new(const struct quic_endpoint_config *cfg)
+{
+    if (!cfg->conn.rng.fill || cfg->conn.cid_len < 4 || cfg->conn.cid_len > QUIC_CID_MAX)
+        return NULL;
+    struct quic_endpoint *ep = calloc(1, sizeof(*ep));
+    if (!ep)
+        return NULL;
+    ep->cfg = *cfg;
+    if (!ep->cfg.max_conns)
+        ep->cfg.max_conns = MAX_CONNS;
+    if (!ep->cfg.max_half_open)
+        ep->cfg.max_half_open = MAX_HALF_OPEN;
+    if (!ep->cfg.answers_per_s)
+        ep->cfg.answers_per_s = ANSWERS_PER_S;
+    ep->answers_left = ep->cfg.answers_per_s;
+    rng_fill(&cfg->conn.rng, ep->hash_key, sizeof(ep->hash_key));
+    static const uint8_t none[32];
+    if (memcmp(ep->cfg.conn.reset_key, none, 32) == 0)
+        rng_fill(&cfg->conn.rng, ep->cfg.conn.reset_key, 32);
+    ep->table_cap = TABLE_MIN;
+    ep->table = calloc(ep->table_cap, sizeof(*ep->table));
+    if (!ep->table) {
+        free(ep);
+        return NULL;
+    }
+    return ep;
+}
+
+void quic_endpoint_del(struct quic_endpoint *ep)
+{
+    if (!ep)
+        return;
+    while (ep->n)
+        quic_endpoint_remove(ep, ep->member[ep->n - 1].conn);
+    free(ep->table);
+    free(ep->member);
+    free(ep->heap);
+    free(ep);
+}
+
+static int make_room(struct quic_endpoint *ep)
+{
+    if (ep->n < ep->cap)
+        return 0;
+    size_t cap = ep->cap ? 2 * ep->cap : 8;
+    struct member *member = realloc(ep->member, cap * sizeof(*member));
+    if (member)
+        ep->member = member;
+    struct quic_conn **heap = realloc(ep->heap, cap * sizeof(struct quic_conn *));
+    if (heap)
+        ep->heap = heap;
+    if (!member || !heap)
+        return QUIC_NOMEM;
+    ep->cap = cap;
+    return 0;
+}
+
+int quic_endpoint_add(struct quic_endpoint *ep, struct quic_conn *conn)
+{
+    if (ep->n >= ep->cfg.max_conns)
+        return QUIC_BLOCKED;
+    int r = make_room(ep);
+    if (r)
+        return r;
+    bool half_open = conn->server && !conn->complete;
+    ep->member[ep->n] = (struct member){conn, half_open};
+    ep->stats.half_open += half_open;
+    conn->endpoint_slot = ep->n;
+    conn->endpoint_at = NS_NEVER;
+    heap_put(ep, ep->n, conn);
+    ep->n++;
+    r = quic_endpoint_update(ep, conn);
+    if (r)
+        quic_endpoint_remove(ep, conn);
+    return r;
+}
+
+static void not_half_open(struct quic_endpoint *ep, struct member *m)
+{
+    ep->stats.half_open -= m->half_open;
+    m->half_open = false;
+}
+
+int quic_endpoint_update(struct quic_endpoint *ep, struct quic_conn *conn)
+{
+    if (conn->endpoint_slot >= ep->n)
+        return 0;
+    struct member *m = &ep->member[conn->endpoint_slot];
+    struct cid_event ev;
+    int result = 0;
+    while (conn_cid_event(conn, &ev)) {
+        int r = 0;
+        if (ev.added)
+            r = insert(ep, &ev.cid, conn);
+        else
+            forget_cid(ep, &ev.cid, conn);
+        if (r)
+            result = r;
+    }
+    if (conn->complete || !conn_alive(conn))
+        not_half_open(ep, m);
+    ns_t at = quic_deadline(conn);
+    if (at != conn->endpoint_at) {
+        conn->endpoint_at = at;
+        heap_fix(ep, conn->endpoint_heap);
+    }
+    return result;
+}
+
+void quic_endpoint_remove(struct quic_endpoint *ep, struct quic_conn *conn)
+{
+    size_t i = conn->endpoint_slot, h = conn->endpoint_heap;
+    if (i >= ep->n || ep->member[i].conn != conn)
+        return;
+    forget_conn(ep, conn);
+    not_half_open(ep, &ep->member[i]);
+    ep->n--;
+    ep->member[i] = ep->member[ep->n];
+    ep->member[i].conn->endpoint_slot = i;
+    if (h != ep->n) {
+        heap_put(ep, h, ep->heap[ep->n]);
+        heap_fix(ep, h);
+    }
+    conn->endpoint_slot = conn->endpoint_heap = SIZE_MAX;
+}
+
+ns_t quic_endpoint_deadline(const struct quic_endpoint *ep)
+{
+    return ep->n ? ep->heap[0]->endpoint_at : NS_NEVER;
+}
+
+struct quic_conn *quic_endpoint_next_due(struct quic_endpoint *ep, ns_t now)
+{
+    return ep->n && ep->heap[0]->endpoint_at <= now ? ep->heap[0] : NULL;
+}
+
+size_t quic_endpoint_count(const struct quic_endpoint *ep)
+{
+    return ep->n;
+}
+
+struct quic_conn *quic_endpoint_conn(const struct quic_endpoint *ep, size_t i)
+{
+    return i < ep->n ? ep->member[i].conn : NULL;
+}
+
+void quic_endpoint_stats(const struct quic_endpoint *ep, struct quic_endpoint_stats *out)
+{
+    *out = ep->stats;
+}
+
+/* ---- stateless answers --------------------------------------------------------------- */
+
+static bool may_answer(struct quic_endpoint *ep, ns_t now)
+{
+    if (now - ep->answers_since >= NS_PER_S) {
+        ep->answers_since = now;
+        ep->answers_left = ep->cfg.answers_per_s;
+    }
+    if (!ep->answers_left) {
+        ep->stats.drop_rate++;
+        return false;
+    }
+    ep->answers_left--;
+    return true;
+}
+
+static enum quic_route_result answer_with(struct quic_train *t, const struct quic_rx *rx,
+                                          size_t n)
+{
+    t->len = t->segment = n;
+    t->count = 1;
+    t->route = rx->route;
+    t->ecn = 0;
+    return QUIC_ROUTE_ANSWER;
+}
+
+static enum quic_route_result negotiate(struct quic_endpoint *ep, const struct quic_rx *rx,
+                                        const struct packet_head *h, ns_t now,
+                                        struct quic_train *t)
+{
+    if (!ep->cfg.accept || rx->n < QUIC_MIN_DATAGRAM || !may_answer(ep, now))
+        return QUIC_ROUTE_DROP;
+    uint8_t noise[2];
+    rng_fill(&ep->cfg.conn.rng, noise, sizeof(noise));
+    /* A reserved version among them, so that nobody relies on the list (RFC 9000 6.3). */
+    uint32_t grease =
+        0x0a0a0a0au | (uint32_t)(noise[1] & 0xf0) << 24 | (uint32_t)(noise[1] & 0x0f) << 12;
+    if (grease == h->version)
+        grease ^= 0x10;
+    const uint32_t versions[] = {QUIC_V1, grease};
+    struct wire_w w = wire_w_of(t->buf, t->cap);
+    if (packet_version_negotiation(&w, h->dcid, h->scid, versions, 2, noise[0]) != 0)
+        return QUIC_ROUTE_DROP;
+    ep->stats.version_negotiations++;
+    return answer_with(t, rx, (size_t)(w.p - t->buf));
+}
+
+/* Smaller than what triggered it, so that two endpoints can't keep each other busy. */
+static enum quic_route_result reset(struct quic_endpoint *ep, const struct quic_rx *rx,
+                                    ns_t now, struct quic_train *t)
+{
+    size_t len = ep->cfg.conn.cid_len;
+    if (!ep->cfg.accept || rx->n <= RESET_MIN || rx->n < 1 + len || !may_answer(ep, now))
+        return QUIC_ROUTE_DROP;
+    size_t n = rx->n - 1 < RESET_MAX ? rx->n - 1 : RESET_MAX;
+    struct quic_cid cid = cid_of(span_of(rx->p + 1, len));
+    rng_fill(&ep->cfg.conn.rng, t->buf, n - 16);
+    t->buf[0] = (uint8_t)((t->buf[0] & 0x3f) | FIXED_BIT);
+    if (stateless_reset_token(ep->cfg.conn.reset_key, &cid, t->buf + n - 16) != 0)
+        return QUIC_ROUTE_DROP;
+    ep->stats.resets++;
+    return answer_with(t, rx, n);
+}
+
+/* ---- routing ------------------------------------------------------------------------- */
+
+/* Whether a datagram of no known ID ends with the reset token of one of our peers. */
+static struct quic_conn *find_reset(const struct quic_endpoint *ep, const struct quic_rx *rx)
+{
+    for (size_t i = 0; i < ep->n; i++) {
+        struct quic_conn *c = ep->member[i].conn;
+        for (size_t k = 0; k < c->n_paths; k++) {
+            struct quic_path *p = &c->path[k];
+            if (p->used && path_find(p, &rx->route) &&
+                cid_remote_is_reset_token(&p->theirs, rx->p + rx->n - 16))
+                return c;
+        }
+    }
+    return NULL;
+}
+
+/* Whether the Initial opens: made on a copy, so that the connection gets it untouched. */
+static bool initial_opens(struct quic_endpoint *ep, const struct quic_rx *rx,
+                          const struct packet_head *h)
+{
+    struct aead client = {0}, server = {0};
+    struct quic_cid dcid = cid_of(h->dcid);
+    bool ok = false;
+    size_t pnl;
+    uint64_t truncated;
+    if (h->length > SCRATCH || aead_initial(&client, &server, &dcid, true) != 0)
+        return false;
+    uint8_t *p = ep->scratch;
+    memcpy(p, rx->p, h->length);
+    if (aead_unprotect_head(&client, p, h->length, h->pn_offset, &pnl, &truncated) == 0) {
+        size_t head = h->pn_offset + pnl;
+        ok = aead_open(&client, 0, pn_decode(truncated, pnl, QUIC_PN_NONE), span_of(p, head),
+                       p + head, h->length - head) == 0;
+    }
+    aead_free(&client);
+    aead_free(&server);
+    return ok;
+}
+
+static enum quic_route_result accept_initial(struct quic_endpoint *ep, const struct quic_rx *rx,
+                                             const struct packet_head *h, ns_t now,
+                                             struct quic_conn **conn)
+{
+    if (!ep->cfg.accept || rx->n < QUIC_MIN_DATAGRAM || h->dcid.n < ODCID_MIN) {
+        ep->stats.drop_unknown++;
+        return QUIC_ROUTE_DROP;
+    }
+    if (ep->n >= ep->cfg.max_conns || ep->stats.half_open >= ep->cfg.max_half_open) {
+        ep->stats.drop_full++;
+        return QUIC_ROUTE_DROP;
+    }
+    if (!initial_opens(ep, rx, h)) {
+        ep->stats.drop_parse++;
+        return QUIC_ROUTE_DROP;
+    }
+    struct quic_conn *c = conn_accept(&ep->cfg.conn, &rx->route, h, now);
+    if (!c || quic_endpoint_add(ep, c) != 0) {
+        quic_del(c);
+        ep->stats.drop_full++;
+        return QUIC_ROUTE_DROP;
+    }
+    ep->stats.accepted++;
+    *conn = c;
+    return QUIC_ROUTE_NEW;
+}
+
+static enum quic_route_result unknown_short(struct quic_endpoint *ep, const struct quic_rx *rx,
+                                            ns_t now, struct quic_conn **conn,
+                                            struct quic_train *answer)
+{
+    if (rx->n >= RESET_MIN) {
+        *conn = find_reset(ep, rx);
+        if (*conn)
+            return QUIC_ROUTE_CONN;
+    }
+    return reset(ep, rx, now, answer);
+}
+
+enum quic_route_result quic_endpoint_route(struct quic_endpoint *ep, const struct quic_rx *rx,
+                                           ns_t now, struct quic_conn **conn,
+                                           struct quic_train *answer)
+{
+    struct packet_head h;
+    size_t len = ep->cfg.conn.cid_len;
+    *conn = NULL;
+    if (rx->n < 1 + len) {
+        ep->stats.drop_parse++;
+        return QUIC_ROUTE_DROP;
+    }
+    if (!(rx->p[0] & LONG_HEADER)) {
+        struct quic_cid cid = cid_of(span_of(rx->p + 1, len));
+        *conn = lookup(ep, &cid);
+        return *conn ? QUIC_ROUTE_CONN : unknown_short(ep, rx, now, conn, answer);
+    }
+    /* The fixed bit may be greased (RFC 9287); for routing it doesn't matter. */
+    uint8_t first = rx->p[0];
+    rx->p[0] |= FIXED_BIT;
+    int r = packet_parse(rx->p, rx->n, len, &h);
+    rx->p[0] = first;
+    if (r) {
+        ep->stats.drop_parse++;
+        return QUIC_ROUTE_DROP;
+    }
+    if (h.dcid.n <= QUIC_CID_MAX) {
+        struct quic_cid cid = cid_of(h.dcid);
+        *conn = lookup(ep, &cid);
+        if (*conn)
+            return QUIC_ROUTE_CONN;
+    }
+    if (h.type == PACKET_OTHER_VERSION)
+        return negotiate(ep, rx, &h, now, answer);
+    if (h.type == PACKET_INITIAL)
+        return accept_initial(ep, rx, &h, now, conn);
+    ep->stats.drop_unknown++;
+    return QUIC_ROUTE_DROP;
+}

@@ -1,0 +1,126 @@
+#include "quic/path.h"
+
+#include <string.h>
+
+int path_init(struct quic_path *p, const struct path_config *cfg,
+              const struct quic_route *route)
+{
+    memset(p, 0, sizeof(*p));
+    struct recovery_config rc = {
+        .cc = cfg->cc,
+        .max_datagram = QUIC_MIN_DATAGRAM,
+        .initial_rtt = cfg->initial_rtt,
+        .rng = cfg->rng,
+        .ecn = cfg->ecn,
+    };
+    int r = recovery_init(&p->recovery, &rc);
+    if (r)
+        return r;
+    p->used = true;
+    p->id = cfg->id;
+    for (int s = 0; s < SPACE_N; s++)
+        ackrx_init(&p->ack[s], s == SPACE_APP ? cfg->max_ack_delay : 0);
+    pacer_init(&p->pacer, QUIC_MIN_DATAGRAM);
+    mtu_init(&p->mtu, cfg->max_udp_payload);
+    path_route_set(&p->route[0], route);
+    p->route[0].validated = cfg->validated;
+    p->largest_non_probing = QUIC_PN_NONE;
+    p->phase_first_got = QUIC_PN_NONE;
+    p->paced_until = NS_NEVER;
+    p->dgram_paced_until = NS_NEVER;
+    return 0;
+}
+
+void path_free(struct quic_path *p)
+{
+    if (!p->used)
+        return;
+    recovery_free(&p->recovery);
+    for (int s = 0; s < SPACE_N; s++)
+        ackrx_free(&p->ack[s]);
+    p->used = false;
+}
+
+struct path_route *path_find(struct quic_path *p, const struct quic_route *route)
+{
+    for (int i = 0; i < PATH_ROUTES; i++)
+        if (p->route[i].used && quic_route_eq(&p->route[i].route, route))
+            return &p->route[i];
+    return NULL;
+}
+
+struct path_route *path_spare(struct quic_path *p)
+{
+    struct path_route *other = &p->route[1 - p->current];
+    if (!other->used)
+        return other;
+    if (other->validated && !path_current(p)->validated)
+        return NULL;
+    return validate_active(&other->validate) ? NULL : other;
+}
+
+void path_route_set(struct path_route *r, const struct quic_route *route)
+{
+    memset(r, 0, sizeof(*r));
+    r->used = true;
+    r->route = *route;
+    validate_init(&r->validate);
+}
+
+size_t path_amplification_room(const struct path_route *r)
+{
+    if (r->validated)
+        return SIZE_MAX;
+    uint64_t limit = r->received * PATH_AMPLIFICATION;
+    return limit > r->sent ? limit - r->sent : 0;
+}
+
+const struct quic_cid *path_dcid(const struct quic_path *p, const struct path_route *r)
+{
+    if (r->has_cid)
+        return cid_remote_get(&p->theirs, r->cid_seq);
+    return cid_remote_current(&p->theirs);
+}
+
+bool path_respond(struct path_route *r, const uint8_t data[8])
+{
+    bool full = r->n_responses == PATH_RESPONSES;
+    if (full) {
+        memmove(r->response[0], r->response[1], (PATH_RESPONSES - 1) * 8);
+        r->n_responses--;
+    }
+    memcpy(r->response[r->n_responses++], data, 8);
+    return full;
+}
+
+bool path_route_due(const struct path_route *r, ns_t now)
+{
+    return r->used && (r->n_responses || validate_due(&r->validate, now));
+}
+
+void path_pace(struct quic_path *p, ns_t now)
+{
+    pacer_rate(&p->pacer, recovery_pacing_bps(&p->recovery), now);
+}
+
+ns_t path_deadline(const struct quic_path *p, unsigned spaces)
+{
+    ns_t at = ns_min(recovery_deadline(&p->recovery), p->paced_until);
+    at = ns_min(at, p->dgram_paced_until);
+    for (int i = 0; i < PATH_ROUTES; i++) {
+        const struct path_route *r = &p->route[i];
+        if (!r->used || !validate_active(&r->validate))
+            continue;
+        bool stuck = path_amplification_room(r) < PATH_SMALLEST || !path_dcid(p, r);
+        at = ns_min(at, stuck ? r->validate.give_up : validate_deadline(&r->validate));
+    }
+    if (path_amplification_room(&p->route[p->current]) < PATH_SMALLEST)
+        return at;
+    for (unsigned s = 0; s < SPACE_N; s++)
+        if (spaces & 1u << s)
+            at = ns_min(at, ackrx_deadline(&p->ack[s]));
+    size_t probe = mtu_next_probe(&p->mtu, NS_NEVER - 1);
+    if (recovery_room(&p->recovery) >= probe)
+        at = ns_min(at, mtu_deadline(&p->mtu));
+    return at;
+}

@@ -1,0 +1,123 @@
+/*
+ * path - one path of a connection: where it runs, and all that is counted per path.
+ *
+ * A path is a path ID with its packet number spaces, acknowledgements, recovery, pacer, MTU
+ * and connection IDs. It runs on one route; a second slot holds another route while that is
+ * being probed or validated, or the last valid one while the new one is unproven
+ * (RFC 9000 9.3). Path 0 uses all three packet number spaces, others only the application's.
+ *
+ * Until the peer is known to be at a route's address, no more than three times what came
+ * from there is sent there (RFC 9000 8): path_amplification_room.
+ *
+ * Invariant: route[current] is used; no byte is sent on a route that isn't used.
+ */
+#ifndef QUIC_PATH_H
+#define QUIC_PATH_H
+
+#include "quic/ackrx.h"
+#include "quic/cid.h"
+#include "quic/mtu.h"
+#include "quic/pacer.h"
+#include "quic/quic.h"
+#include "quic/recovery.h"
+#include "quic/validate.h"
+
+#define PATH_ROUTES        2
+#define PATH_RESPONSES     4  /* PATH_CHALLENGEs to answer; older ones are forgotten */
+#define PATH_AMPLIFICATION 3  /* RFC 9000 8 */
+#define PATH_SMALLEST      64 /* with less amplification room than this nothing is built */
+
+struct path_route {
+    bool used, validated;
+    struct quic_route route;
+    uint64_t received, sent; /* UDP payload bytes, for the amplification limit */
+    uint64_t cid_seq;        /* reserved connection ID to use here, where has_cid */
+    bool has_cid;            /* else the path's current one */
+    bool reset_due;          /* estimates start over when it is validated (RFC 9000 9.4) */
+    bool small;              /* a challenge could not be padded to 1200 bytes */
+    struct quic_cid dcid;    /* that the peer used here last */
+    struct validate validate;
+    uint8_t response[PATH_RESPONSES][8]; /* PATH_RESPONSEs due */
+    unsigned n_responses;
+};
+
+struct quic_path {
+    bool used;
+    uint32_t id;
+    struct path_route route[PATH_ROUTES];
+    unsigned current;
+    struct recovery recovery;
+    struct ackrx ack[SPACE_N];
+    struct pacer pacer;
+    struct mtu mtu;
+    struct cid_local ours;        /* IDs that we issue */
+    struct cid_remote theirs;     /* IDs that we use */
+    uint64_t largest_non_probing; /* RFC 9000 9.3; QUIC_PN_NONE: none */
+    uint64_t phase_first_sent;    /* first packet of the current key phase */
+    uint64_t phase_first_got;     /* lowest number opened with the current read key */
+    bool ping_due;
+    ns_t paced_until;       /* what quic_send held back for the pacer may go then */
+    ns_t dgram_paced_until; /* the same of quic_dgram_send; NS_NEVER: nothing */
+    ns_t last_received;
+    uint64_t dgram_max; /* as last told by an event */
+    uint64_t packets_received, bytes_received, bytes_sent;
+};
+
+struct path_config {
+    uint32_t id;
+    bool validated; /* the route needs no proof: a client's own choice */
+    const char *cc;
+    ns_t initial_rtt, max_ack_delay; /* our max_ack_delay */
+    size_t max_udp_payload;
+    const struct rng *rng;
+    bool ecn;
+};
+
+/*
+ * Set up a path on `route`. The connection ID pools are the caller's to init.
+ * Returns 0, or QUIC_INVAL for an unknown congestion controller.
+ */
+int path_init(struct quic_path *p, const struct path_config *cfg,
+              const struct quic_route *route);
+void path_free(struct quic_path *p);
+
+static inline struct path_route *path_current(struct quic_path *p)
+{
+    return &p->route[p->current];
+}
+
+/* The slot of `route`; null if the path doesn't know it. */
+struct path_route *path_find(struct quic_path *p, const struct quic_route *route);
+
+/*
+ * A slot for a new route: the one that isn't current, if it is free or less worth keeping
+ * than a new one: not the last valid route while the current one is unproven, and not one
+ * that is being validated. Null if there is none. Its connection ID must be released first.
+ */
+struct path_route *path_spare(struct quic_path *p);
+
+void path_route_set(struct path_route *r, const struct quic_route *route);
+
+/* Bytes that may still be sent to the route's address; SIZE_MAX once it is validated. */
+size_t path_amplification_room(const struct path_route *r);
+
+/* The connection ID to put into packets on this route; null if the peer has none for us. */
+const struct quic_cid *path_dcid(const struct quic_path *p, const struct path_route *r);
+
+/* A PATH_CHALLENGE is to be answered on `r`. Returns whether one had to be forgotten. */
+bool path_respond(struct path_route *r, const uint8_t data[8]);
+
+/* Something on a route is due now: a challenge or a response. */
+bool path_route_due(const struct path_route *r, ns_t now);
+
+/* Set the pacer to what recovery says; to be called before asking it. */
+void path_pace(struct quic_path *p, ns_t now);
+
+/*
+ * The earliest instant at which something of this path is due. What could not leave then for
+ * lack of window or amplification room is left out: it waits for a packet, not for time.
+ * ACKs of spaces without a bit in `spaces` (no keys to send with) are left out too.
+ */
+ns_t path_deadline(const struct quic_path *p, unsigned spaces);
+
+#endif

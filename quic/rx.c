@@ -1,0 +1,405 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "quic/conn.h"
+
+/* Shortest datagram that may be a stateless reset (RFC 9000 10.3). */
+#define RESET_MIN 21
+#define FIXED_BIT 0x40
+
+/* A datagram on its way through. */
+struct rx_dgram {
+    struct quic_route route;
+    uint8_t ecn;
+    ns_t time;
+    size_t size;            /* of the datagram; not yet counted if `counted` is false */
+    bool counted;           /* against the amplification limit */
+    bool held;              /* comes from the held packets */
+    bool first;             /* looking at its first packet */
+    struct span dcid;       /* of the first packet: the others must have the same */
+    struct quic_path *path; /* the path that the first packet named */
+};
+
+/* What became of one packet. */
+enum rx_result { RX_OK, RX_IGNORED, RX_UNKNOWN /* no ID of ours, or not authentic */ };
+
+/* ---- packets without protection ------------------------------------------------------ */
+
+static enum rx_result version_negotiation(struct quic_conn *c, const struct packet_head *h)
+{
+    struct span ours = cid_span(&c->local.initial_scid), theirs = cid_span(&c->original_dcid);
+    if (c->server || c->got_packet || c->has_retry || h->dcid.n != ours.n ||
+        memcmp(h->dcid.p, ours.p, ours.n) != 0 || h->scid.n != theirs.n ||
+        memcmp(h->scid.p, theirs.p, theirs.n) != 0)
+        return RX_IGNORED;
+    struct span list = h->rest;
+    uint32_t version;
+    while (packet_next_version(&list, &version))
+        if (version == QUIC_V1)
+            return RX_IGNORED; /* RFC 9000 6.2 */
+    conn_vanish(c, QUIC_CLOSE_VERSION, "the server speaks no QUIC version 1");
+    return RX_OK;
+}
+
+static enum rx_result retry(struct quic_conn *c, const struct packet_head *h, const uint8_t *p)
+{
+    if (c->server || c->got_packet || c->has_retry || h->scid.n > QUIC_CID_MAX ||
+        !retry_verify(&c->original_dcid, p, h->length))
+        return RX_IGNORED;
+    struct quic_cid scid = cid_of(h->scid);
+    uint8_t *token = malloc(h->token.n);
+    if (!token || cid_eq(&scid, &c->original_dcid)) {
+        free(token);
+        return RX_IGNORED;
+    }
+    memcpy(token, h->token.p, h->token.n);
+    c->token = token;
+    c->token_len = h->token.n;
+    c->has_retry = true;
+    c->retry_scid = scid;
+    cid_remote_set_first(&c->path[0].theirs, &scid);
+    if (conn_initial_keys(c, &scid) != 0) {
+        conn_fail(c, QUIC_INTERNAL_ERROR, 0, "no memory for keys");
+        return RX_OK;
+    }
+    /* Everything is said again, under the new keys; numbering goes on. */
+    recovery_restart_space(&c->path[0].recovery, SPACE_INITIAL, c->now);
+    struct sbuf *tx = &c->crypto[SPACE_INITIAL].tx;
+    sbuf_on_lost(tx, tx->base, (size_t)(tx->next - tx->base), false);
+    return RX_OK;
+}
+
+/* ---- packets that came before their keys --------------------------------------------- */
+
+static enum rx_result hold(struct quic_conn *c, const struct rx_dgram *d, const uint8_t *p,
+                           size_t n)
+{
+    if (d->held || c->n_held == CONN_HELD) {
+        c->stats.drop_keys++;
+        return RX_IGNORED;
+    }
+    uint8_t *copy = malloc(n);
+    if (!copy)
+        return RX_IGNORED;
+    memcpy(copy, p, n);
+    c->held[c->n_held++] = (struct conn_held){
+        .p = copy, .n = n, .route = d->route, .ecn = d->ecn, .time = d->time};
+    c->stats.buffered++;
+    return RX_IGNORED;
+}
+
+void rx_free_held(struct quic_conn *c, bool all)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < c->n_held; i++) {
+        if (all || c->held[i].done)
+            free(c->held[i].p);
+        else
+            c->held[kept++] = c->held[i];
+    }
+    c->n_held = kept;
+}
+
+/* ---- protected packets --------------------------------------------------------------- */
+
+static bool is_original(const struct quic_conn *c, struct span dcid)
+{
+    return c->original_dcid_event != CONN_ODCID_NONE && dcid.n == c->original_dcid.len &&
+           memcmp(dcid.p, c->original_dcid.b, dcid.n) == 0;
+}
+
+/* The path that the destination connection ID names; null if it names none of ours. */
+static struct quic_path *find_path(struct quic_conn *c, struct rx_dgram *d,
+                                   const struct packet_head *h)
+{
+    if (!d->first)
+        return d->dcid.n == h->dcid.n && memcmp(d->dcid.p, h->dcid.p, h->dcid.n) == 0 ? d->path
+                                                                                      : NULL;
+    d->dcid = h->dcid;
+    d->path = conn_path_by_cid(c, h->dcid);
+    if (!d->path && c->server && h->type == PACKET_INITIAL && is_original(c, h->dcid))
+        d->path = &c->path[0];
+    return d->path;
+}
+
+/* Every byte attributed to the connection counts, understood or not (RFC 9000 8.1). */
+static void count(struct quic_path *p, struct path_route *r, struct rx_dgram *d)
+{
+    if (d->counted || !r)
+        return;
+    d->counted = true;
+    r->received += d->size;
+    p->bytes_received += d->size;
+}
+
+/* A long header has to come from whom the first Initial came from (RFC 9000 7.2). */
+static bool source_ok(const struct quic_conn *c, const struct packet_head *h)
+{
+    if (h->type == PACKET_1RTT || !c->has_peer_scid)
+        return true;
+    return h->scid.n == c->peer_scid.len && memcmp(h->scid.p, c->peer_scid.b, h->scid.n) == 0;
+}
+
+/*
+ * Take the protection off: `*payload`, `*n` get the frames. Returns RX_OK, or what else
+ * became of the packet; the connection may have failed.
+ */
+static enum rx_result open_packet(struct quic_conn *c, struct rx_packet *pkt,
+                                  const struct packet_head *h, uint8_t *p, uint8_t **payload,
+                                  size_t *n)
+{
+    struct aead *key = &c->keys.rx[pkt->level];
+    struct ackrx *ack = &pkt->path->ack[pkt->space];
+    size_t pnl;
+    uint64_t truncated;
+    if (aead_unprotect_head(key, p, h->length, h->pn_offset, &pnl, &truncated) != 0) {
+        c->stats.drop_crypt++;
+        return RX_UNKNOWN;
+    }
+    pkt->pn = pn_decode(truncated, pnl, ack->largest);
+    size_t head = h->pn_offset + pnl;
+    int r;
+    if (pkt->level == LEVEL_APP)
+        r = keys_open_app(c, pkt->path, pkt->pn, p[0] & 0x04, span_of(p, head), p + head,
+                          h->length - head, &pkt->late);
+    else
+        r = aead_open(key, 0, pkt->pn, span_of(p, head), p + head, h->length - head);
+    if (r > 0) {
+        conn_fail(c, (uint64_t)r, 0, "%s", quic_error_name((uint64_t)r));
+        return RX_OK;
+    }
+    if (r < 0) {
+        c->stats.drop_crypt++;
+        if (++c->keys.failed >= aead_open_limit(key->id))
+            conn_fail(c, QUIC_AEAD_LIMIT_REACHED, 0, "too many packets that don't open");
+        return RX_UNKNOWN;
+    }
+    if (ackrx_seen(ack, pkt->pn)) {
+        c->stats.drop_duplicate++;
+        return RX_IGNORED;
+    }
+    if (p[0] & (pkt->level == LEVEL_APP ? 0x18 : 0x0c)) {
+        conn_fail(c, QUIC_PROTOCOL_VIOLATION, 0, "reserved bits are set");
+        return RX_OK;
+    }
+    *payload = p + head;
+    *n = h->length - head - QUIC_TAG;
+    return RX_OK;
+}
+
+/* What follows from a packet having been authentic, before its frames. */
+static void authentic(struct quic_conn *c, struct rx_packet *pkt, const struct packet_head *h)
+{
+    if (!c->has_peer_scid && pkt->level == LEVEL_INITIAL) {
+        c->peer_scid = cid_of(h->scid);
+        c->has_peer_scid = true;
+        cid_remote_set_first(&pkt->path->theirs, &c->peer_scid);
+    }
+    c->got_packet = true;
+    c->eliciting_since_rx = false;
+    pkt->path->last_received = c->now;
+    pkt->path->packets_received++;
+    if (c->server && pkt->level == LEVEL_HANDSHAKE)
+        pkt->route->validated = true; /* RFC 9000 8.1 */
+    conn_restart_idle(c);
+}
+
+/* And after them. */
+static void processed(struct quic_conn *c, struct rx_packet *pkt, const struct rx_dgram *d)
+{
+    ackrx_add(&pkt->path->ack[pkt->space], pkt->pn, pkt->eliciting, d->ecn, d->time);
+    if (pkt->level == LEVEL_APP)
+        conn_path_follow(c, pkt->path, pkt->route, pkt->pn, pkt->probing, &pkt->dcid);
+    if (pkt->crypto)
+        conn_tls_run(c);
+    if (c->server && pkt->level == LEVEL_HANDSHAKE)
+        conn_discard(c, LEVEL_INITIAL); /* RFC 9001 4.9.1 */
+}
+
+static enum rx_result protected_packet(struct quic_conn *c, struct rx_dgram *d,
+                                       const struct packet_head *h, uint8_t *p)
+{
+    enum quic_level level = packet_level(h->type);
+    struct quic_path *path = find_path(c, d, h);
+    if (!path) {
+        c->stats.drop_cid++;
+        return RX_UNKNOWN;
+    }
+    struct rx_packet pkt = {
+        .path = path,
+        .route = path_find(path, &d->route),
+        .level = level,
+        .space = space_of(level),
+        .dcid = cid_of(h->dcid),
+    };
+    count(path, pkt.route, d);
+    if (h->type == PACKET_INITIAL && c->server && d->size < QUIC_MIN_DATAGRAM) {
+        c->stats.drop_small++;
+        return RX_IGNORED;
+    }
+    if (!source_ok(c, h)) {
+        c->stats.drop_cid++;
+        return RX_IGNORED;
+    }
+    if (level == LEVEL_EARLY || c->keys.discarded & FRAME_AT(level) ||
+        (path->id && level != LEVEL_APP)) {
+        c->stats.drop_keys++;
+        return RX_IGNORED;
+    }
+    if (!aead_ready(&c->keys.rx[level]) || (level == LEVEL_APP && !c->complete))
+        return hold(c, d, p, h->length);
+    uint8_t *payload = NULL;
+    size_t n = 0;
+    enum rx_result result = open_packet(c, &pkt, h, p, &payload, &n);
+    if (result != RX_OK || !payload)
+        return result;
+    if (!pkt.route)
+        pkt.route = conn_path_route(c, path, &d->route, &pkt.dcid);
+    if (!pkt.route) {
+        c->stats.drop_cid++;
+        return RX_IGNORED;
+    }
+    count(path, pkt.route, d);
+    authentic(c, &pkt, h);
+    if (rx_frames(c, &pkt, payload, n) == 0 && conn_alive(c))
+        processed(c, &pkt, d);
+    return RX_OK;
+}
+
+static enum rx_result one_packet(struct quic_conn *c, struct rx_dgram *d,
+                                 const struct packet_head *h, uint8_t *p)
+{
+    switch (h->type) {
+    case PACKET_VERSION_NEGOTIATION:
+        return version_negotiation(c, h);
+    case PACKET_RETRY:
+        return retry(c, h, p);
+    case PACKET_OTHER_VERSION:
+        c->stats.drop_version++;
+        return RX_IGNORED;
+    default:
+        return protected_packet(c, d, h, p);
+    }
+}
+
+/* ---- datagrams ----------------------------------------------------------------------- */
+
+static void maybe_reset(struct quic_conn *c, const uint8_t *p, size_t n)
+{
+    if (n < RESET_MIN || !conn_alive(c))
+        return;
+    for (size_t i = 0; i < c->n_paths; i++) {
+        if (!c->path[i].used || !cid_remote_is_reset_token(&c->path[i].theirs, p + n - 16))
+            continue;
+        struct quic_close_info why = {.kind = QUIC_CLOSE_RESET,
+                                      .text = "the peer has forgotten this connection"};
+        conn_close(c, &why, false);
+        return;
+    }
+}
+
+/*
+ * Parse a header. A peer that greases the QUIC bit (RFC 9287) clears it where version 1 has
+ * it set: it is put back for the parser and taken away again for authentication.
+ */
+static int parse(struct quic_conn *c, uint8_t *p, size_t n, struct packet_head *h)
+{
+    bool greased = n && !(p[0] & FIXED_BIT) && c->has_peer;
+    if (greased)
+        p[0] |= FIXED_BIT;
+    int r = packet_parse(p, n, c->cfg.cid_len, h);
+    if (greased)
+        p[0] &= (uint8_t)~FIXED_BIT;
+    return r;
+}
+
+static void datagram(struct quic_conn *c, struct rx_dgram *d, uint8_t *p, size_t n)
+{
+    size_t at = 0;
+    d->first = true;
+    while (at < n && c->state < CONN_DRAINING) {
+        struct packet_head h;
+        if (parse(c, p + at, n - at, &h) != 0) {
+            c->stats.drop_parse++;
+            if (d->first)
+                maybe_reset(c, p, n);
+            return;
+        }
+        enum rx_result r = one_packet(c, d, &h, p + at);
+        if (r == RX_UNKNOWN && d->first)
+            maybe_reset(c, p, n);
+        d->first = false;
+        at += h.length;
+    }
+}
+
+void rx_held(struct quic_conn *c)
+{
+    while (c->held_ready && conn_alive(c)) {
+        c->held_ready = false;
+        for (size_t i = 0; i < c->n_held && conn_alive(c); i++) {
+            struct conn_held *held = &c->held[i];
+            struct packet_head h;
+            if (held->done || packet_parse(held->p, held->n, c->cfg.cid_len, &h) != 0)
+                continue;
+            enum quic_level level = packet_level(h.type);
+            bool over = c->keys.discarded & FRAME_AT(level);
+            if (!over &&
+                (!aead_ready(&c->keys.rx[level]) || (level == LEVEL_APP && !c->complete)))
+                continue;
+            struct rx_dgram d = {.route = held->route,
+                                 .ecn = held->ecn,
+                                 .time = held->time,
+                                 .size = QUIC_MIN_DATAGRAM,
+                                 .counted = true,
+                                 .held = true,
+                                 .first = true};
+            held->done = true;
+            one_packet(c, &d, &h, held->p);
+        }
+    }
+}
+
+/* While closing, the close is repeated at the 1st, 2nd, 4th, 8th ... packet that comes. */
+static void count_closing(struct quic_conn *c)
+{
+    if (c->state != CONN_CLOSING || ++c->close_got < c->close_answer_at)
+        return;
+    c->close_answer_at *= 2;
+    c->close_due = true;
+}
+
+int quic_recv(struct quic_conn *c, struct quic_rx *rx, size_t n, ns_t now)
+{
+    c->now = now;
+    if (c->state >= CONN_DRAINING)
+        return QUIC_CLOSED;
+    bool closed = !conn_alive(c);
+    rx_free_held(c, false);
+    c->stats.drop_dgram += c->dgram_n - c->dgram_first;
+    c->dgram_first = c->dgram_n = 0;
+    streams_time(&c->streams, now, c->path[0].recovery.rtt.smoothed);
+    for (size_t i = 0; i < n && c->state < CONN_DRAINING; i++) {
+        struct rx_dgram d = {
+            .route = rx[i].route, .ecn = rx[i].ecn, .time = now, .size = rx[i].n};
+        if (closed)
+            count_closing(c);
+        datagram(c, &d, rx[i].p, rx[i].n);
+        rx_held(c);
+    }
+    conn_tell_recovery(c);
+    if (closed)
+        return QUIC_CLOSED;
+    return conn_alive(c) || c->close.app ? 0 : (int)c->close.code;
+}
+
+size_t quic_dgram_recv(struct quic_conn *c, struct quic_dgram_rx *out, size_t max)
+{
+    size_t n = c->dgram_n - c->dgram_first;
+    if (n > max)
+        n = max;
+    if (n)
+        memcpy(out, &c->dgram[c->dgram_first], n * sizeof(*out));
+    c->dgram_first += n;
+    return n;
+}

@@ -1,0 +1,199 @@
+#include <string.h>
+
+#include "quic/conn.h"
+
+/* One handler per kind of frame: 0 or the error code that the peer deserves. */
+typedef int handler(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f);
+
+static int on_nothing(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    (void)c, (void)pkt, (void)f;
+    return 0;
+}
+
+/* ACK Delay in ns; whatever can't be right is as good as the longest possible. */
+static ns_t ack_delay(const struct quic_conn *c, const struct rx_packet *pkt, uint64_t raw)
+{
+    if (pkt->space != SPACE_APP)
+        return 0;
+    unsigned shift = (unsigned)c->peer.ack_delay_exponent;
+    uint64_t most = NS_PER_S * 3600 / NS_PER_US;
+    return (raw > most >> shift ? most : raw << shift) * NS_PER_US;
+}
+
+static int on_ack(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    struct quic_path *p = pkt->path;
+    struct recovery *r = &p->recovery;
+    /* Acknowledged with old keys what was sent with new ones (RFC 9001 6.2). */
+    if (pkt->space == SPACE_APP && c->keys.rx_phase != c->keys.tx_phase &&
+        f->ack.largest >= p->phase_first_sent)
+        return QUIC_KEY_UPDATE_ERROR;
+    int code = recovery_on_ack(r, pkt->space, &f->ack, ack_delay(c, pkt, f->ack.delay), c->now);
+    if (code)
+        return code;
+    c->got_handshake_ack |= pkt->space == SPACE_HANDSHAKE;
+    conn_verdicts(c, p);
+    return 0;
+}
+
+static int on_crypto(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    int r = rbuf_add(&c->crypto[pkt->space].rx, f->crypto.offset, f->crypto.data, false);
+    pkt->crypto = true;
+    return r == QUIC_TOOBIG ? QUIC_CRYPTO_BUFFER_EXCEEDED : r ? QUIC_INTERNAL_ERROR : 0;
+}
+
+static int on_stream(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    (void)pkt;
+    int r = streams_on_frame(&c->streams, f);
+    return r < 0 ? QUIC_INTERNAL_ERROR : r;
+}
+
+static int on_new_cid(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    (void)pkt;
+    return cid_remote_add(&c->path[0].theirs, &f->new_cid, CONN_CID_LIMIT);
+}
+
+static int on_retire_cid(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    return cid_local_retire(&c->path[0].ours, f->seq, &pkt->dcid);
+}
+
+static int on_path_challenge(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    if (path_respond(pkt->route, f->path_data))
+        c->stats.path_responses_dropped++;
+    return 0;
+}
+
+static int on_path_response(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    return conn_on_path_response(c, pkt->path, f->path_data);
+}
+
+static int on_close(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    (void)pkt;
+    char text[CONN_TEXT];
+    size_t n = f->close.reason.n < sizeof(text) - 1 ? f->close.reason.n : sizeof(text) - 1;
+    for (size_t i = 0; i < n; i++)
+        text[i] = f->close.reason.p[i] >= 32 && f->close.reason.p[i] < 127
+                      ? (char)f->close.reason.p[i]
+                      : '?';
+    text[n] = 0;
+    struct quic_close_info why = {.kind = QUIC_CLOSE_PEER,
+                                  .app = f->close.app,
+                                  .code = f->close.code,
+                                  .frame_type = f->close.frame_type,
+                                  .text = text};
+    conn_close(c, &why, false);
+    if (c->state == CONN_CLOSING) {
+        c->state = CONN_DRAINING;
+        c->close_due = false;
+    }
+    return 0;
+}
+
+static int on_handshake_done(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    (void)pkt, (void)f;
+    conn_confirm(c);
+    return 0;
+}
+
+static int on_datagram(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    struct span data = f->datagram.data;
+    size_t size = data.n + frame_datagram_overhead(data.n, f->datagram.has_len);
+    if (size > c->local.max_datagram_frame_size)
+        return QUIC_PROTOCOL_VIOLATION;
+    c->stats.dgrams_received++;
+    if (c->dgram_n == QUIC_DGRAM_RX_MAX) {
+        c->stats.drop_dgram++;
+        return 0;
+    }
+    /* The payload lies in the caller's buffer, which is mutable. */
+    c->dgram[c->dgram_n++] = (struct quic_dgram_rx){
+        .p = pkt->payload + (data.p - pkt->payload),
+        .n = data.n,
+        .path = conn_path_index(c, pkt->path),
+        .time = c->now,
+    };
+    return 0;
+}
+
+/* By the first type of the row in frame_table. */
+// clang-format off
+static handler *const handlers[] = {
+    [FRAME_PADDING]              = on_nothing,
+    [FRAME_PING]                 = on_nothing,
+    [FRAME_ACK]                  = on_ack,
+    [FRAME_RESET_STREAM]         = on_stream,
+    [FRAME_STOP_SENDING]         = on_stream,
+    [FRAME_CRYPTO]               = on_crypto,
+    [FRAME_NEW_TOKEN]            = on_nothing,
+    [FRAME_STREAM]               = on_stream,
+    [FRAME_MAX_DATA]             = on_stream,
+    [FRAME_MAX_STREAM_DATA]      = on_stream,
+    [FRAME_MAX_STREAMS_BIDI]     = on_stream,
+    [FRAME_MAX_STREAMS_UNI]      = on_stream,
+    [FRAME_DATA_BLOCKED]         = on_stream,
+    [FRAME_STREAM_DATA_BLOCKED]  = on_stream,
+    [FRAME_STREAMS_BLOCKED_BIDI] = on_stream,
+    [FRAME_STREAMS_BLOCKED_UNI]  = on_stream,
+    [FRAME_NEW_CONNECTION_ID]    = on_new_cid,
+    [FRAME_RETIRE_CONNECTION_ID] = on_retire_cid,
+    [FRAME_PATH_CHALLENGE]       = on_path_challenge,
+    [FRAME_PATH_RESPONSE]        = on_path_response,
+    [FRAME_CONNECTION_CLOSE]     = on_close,
+    [FRAME_HANDSHAKE_DONE]       = on_handshake_done,
+    [FRAME_DATAGRAM]             = on_datagram,
+};
+// clang-format on
+
+static int dispatch(struct quic_conn *c, struct rx_packet *pkt, const struct frame_row *row,
+                    const struct frame *f)
+{
+    if (row->flags & FRAME_FROM_SERVER && c->server)
+        return QUIC_PROTOCOL_VIOLATION;
+    if (row >= frame_table && row < frame_table + frame_table_len) {
+        handler *h = row->first < ARRAY_LEN(handlers) ? handlers[row->first] : NULL;
+        return h ? h(c, pkt, f) : QUIC_FRAME_ENCODING_ERROR;
+    }
+    return c->cfg.ext->on_frame(c->ext, conn_path_index(c, pkt->path), f, c->now);
+}
+
+int rx_frames(struct quic_conn *c, struct rx_packet *pkt, uint8_t *p, size_t n)
+{
+    struct wire_r r = wire_r_of(p, n);
+    pkt->payload = p;
+    pkt->probing = true;
+    if (n == 0) {
+        conn_fail(c, QUIC_PROTOCOL_VIOLATION, 0, "a packet without frames");
+        return QUIC_PROTOCOL_VIOLATION;
+    }
+    while (wire_r_left(&r)) {
+        struct frame f;
+        const struct frame_row *row = NULL;
+        int code = frame_decode(&r, c->ext_rows, c->n_ext_rows, pkt->level, &f, &row);
+        bool closing = !conn_alive(c);
+        if (code == 0) {
+            pkt->eliciting |= row->flags & FRAME_ELICITING;
+            pkt->probing &= (row->flags & FRAME_PROBING) != 0;
+            /* While closing, only the peer's own close is of interest. */
+            if (!closing || row->first == FRAME_CONNECTION_CLOSE)
+                code = dispatch(c, pkt, row, &f);
+        }
+        if (code) {
+            conn_fail(c, (uint64_t)code, f.type, "%s in %s frame",
+                      quic_error_name((uint64_t)code), frame_name(f.type));
+            return code;
+        }
+        if (!conn_alive(c) && !closing)
+            return 0;
+    }
+    return 0;
+}
