@@ -48,23 +48,25 @@ struct hystart {
     bool on;                      /* only in the first slow start */
 };
 
+/* The CUBIC function of one congestion avoidance stage (RFC 9438 4.1.2). */
+struct cubic_stage {
+    uint64_t cwnd, ssthresh, cwnd_prior, w_max; /* bytes */
+    double w_est;                               /* bytes */
+    double k;                                   /* seconds */
+    ns_t epoch;                                 /* its start; NS_NEVER: not begun */
+};
+
 struct cc_cubic {
-    uint64_t w_max, cwnd_prior, cwnd_epoch; /* bytes */
-    double w_est;                           /* bytes */
-    double k;                               /* seconds */
-    ns_t epoch;                             /* start of the stage, 0 outside of one */
-    ns_t limited_since;                     /* application-limited since; 0 if not */
-    double fraction;                        /* of a byte, carried over */
-    struct {                                /* RFC 9438 4.9.2 */
-        uint64_t cwnd, cwnd_prior, ssthresh, w_max, cwnd_epoch;
-        double w_est, k;
-        ns_t epoch;
-        bool valid;
-    } undo;
+    struct cubic_stage now;  /* its cwnd and ssthresh are not used: they are in struct cc */
+    struct cubic_stage undo; /* as it was before the latest event (RFC 9438 4.9.2) */
+    bool can_undo;
+    double fraction;    /* of a byte, carried over to the next acknowledgement */
+    ns_t limited_since; /* the window was not in use since then; NS_NEVER: it is */
 };
 
 struct cc_newreno {
-    uint64_t acked; /* bytes towards the next increase */
+    uint64_t acked;                    /* bytes towards the next increase */
+    uint64_t undo_cwnd, undo_ssthresh; /* before the latest event; 0: can't be undone */
 };
 
 struct cc;
@@ -84,7 +86,8 @@ struct cc {
     uint64_t cwnd;          /* congestion window, bytes */
     uint64_t ssthresh;      /* UINT64_MAX until the first event */
     ns_t recovery_start;    /* of the latest recovery period */
-    bool recovered_once;    /* whether there was one at all */
+    ns_t event_from;        /* packets sent until then belong to earlier events */
+    bool recovered_once;    /* whether there was a recovery period at all */
     uint32_t event_packets; /* lost in the latest event and not known to be spurious */
     struct hystart hystart;
     union {

@@ -77,14 +77,15 @@ static void acked_packet(struct quic_conn *c, struct quic_path *p, const struct 
         if (mtu_on_probe_acked(&p->mtu, v->pn, c->now))
             conn_path_mtu(c, p);
     } else {
-        mtu_on_acked(&p->mtu, pkt->bytes);
+        mtu_on_acked(&p->mtu, v->pn, pkt->bytes);
     }
 }
 
 static void lost_packet(struct quic_conn *c, struct quic_path *p, const struct verdict *v)
 {
-    bool changed = v->pkt->flags & SENT_PROBE ? mtu_on_probe_lost(&p->mtu, v->pn, c->now)
-                                              : mtu_on_lost(&p->mtu, v->pkt->bytes, c->now);
+    bool changed = v->pkt->flags & SENT_PROBE
+                       ? mtu_on_probe_lost(&p->mtu, v->pn, c->now)
+                       : mtu_on_lost(&p->mtu, v->pn, v->pkt->bytes, c->now);
     if (changed)
         conn_path_mtu(c, p);
 }

@@ -7,12 +7,13 @@
  * by halving. A size fails after MTU_PROBES lost probes. The search ends when less than
  * MTU_STEP is to be gained; it begins anew MTU_RAISE later.
  *
- * Black hole: when MTU_BLACK_HOLE full-size packets in a row are lost, and none as large
- * is acknowledged between, the path falls back to the base and searches again below the
- * size that failed.
+ * Black hole: when MTU_BLACK_HOLE large packets in a row are lost (the upper half of what
+ * is above the base) and none sent after the first of them is acknowledged, the path falls
+ * back to the base and the search begins anew. After a mere outage it ends at the first
+ * probe, a round trip later.
  *
  * Invariant: base <= current <= max; at most one probe is in flight; a probe's size is in
- * (current, max].
+ * (current, max] and below `failed`.
  */
 #ifndef QUIC_MTU_H
 #define QUIC_MTU_H
@@ -23,7 +24,7 @@
 #define MTU_PROBES     3                /* MAX_PROBES, RFC 8899 5.1.2 */
 #define MTU_STEP       16               /* bytes: end of the search */
 #define MTU_RAISE      (600 * NS_PER_S) /* PMTU_RAISE_TIMER, RFC 8899 5.1.1 */
-#define MTU_BLACK_HOLE 6                /* full-size packets lost in a row */
+#define MTU_BLACK_HOLE 6                /* large packets lost in a row */
 
 enum mtu_state { MTU_DISABLED, MTU_SEARCHING, MTU_COMPLETE };
 
@@ -34,9 +35,10 @@ struct mtu {
     size_t failed;  /* smallest size known not to work; max + 1 if none */
     size_t probe;   /* size of the probe in flight; 0: none */
     uint64_t probe_pn;
-    unsigned losses;    /* of probes of this size */
-    unsigned full_lost; /* full-size packets lost in a row */
-    ns_t next;          /* not before then */
+    uint64_t large_acked; /* highest number of a large packet acknowledged, plus 1 */
+    unsigned losses;      /* of probes of the size that is tried */
+    unsigned large_lost;  /* large packets lost since */
+    ns_t next;            /* no probe before then */
 };
 
 /* Start at MTU_BASE; never above `max`. With max <= MTU_BASE nothing is probed. */
@@ -64,11 +66,11 @@ void mtu_on_probe_sent(struct mtu *m, size_t size, uint64_t pn);
 bool mtu_on_probe_acked(struct mtu *m, uint64_t pn, ns_t now);
 bool mtu_on_probe_lost(struct mtu *m, uint64_t pn, ns_t now);
 
-/* A packet of `bytes` other than a probe was acknowledged. */
-void mtu_on_acked(struct mtu *m, size_t bytes);
+/* Packet `pn` of `bytes`, other than a probe, was acknowledged. */
+void mtu_on_acked(struct mtu *m, uint64_t pn, size_t bytes);
 
-/* One was lost. Returns whether `current` changed: a black hole. */
-bool mtu_on_lost(struct mtu *m, size_t bytes, ns_t now);
+/* It was lost. Returns whether `current` changed: a black hole. */
+bool mtu_on_lost(struct mtu *m, uint64_t pn, size_t bytes, ns_t now);
 
 /* The path moved: start over from the base. */
 void mtu_reset(struct mtu *m, ns_t now);

@@ -3,8 +3,8 @@
  *
  * Used for packet numbers, stream bytes and stream IDs. Ranges lie in an array in
  * ascending order: RANGES_INLINE of them inside the struct, more of them on the heap, in
- * an array that grows by doubling and is given back when the set is small again. The set
- * never holds more than `max` ranges, so that no peer can make it grow without bound.
+ * an array that grows by doubling and is given back when it is large and the set is small
+ * again. The set never holds more than `max` ranges, so that no peer can make it grow without bound.
  * A struct may be moved by assignment; it has no pointer into itself.
  *
  * Invariant: start < end in each; end of one < start of the next (never adjacent);
@@ -35,7 +35,7 @@ struct ranges {
 /* Make an empty set of at most `max` ranges (at least RANGES_INLINE). No allocation. */
 void ranges_init(struct ranges *r, size_t max);
 
-/* Give back the memory; the set is then empty and may be used again. */
+/* Empty the set and give back its memory; it may be used again. */
 void ranges_free(struct ranges *r);
 
 /*
@@ -55,9 +55,6 @@ int ranges_remove(struct ranges *r, uint64_t start, uint64_t end);
 
 /* Remove the lowest range, if any. Never fails. */
 void ranges_drop_first(struct ranges *r);
-
-/* Empty the set and give back the memory. */
-void ranges_clear(struct ranges *r);
 
 /*
  * Add [start, end) even where ranges_add would fail: then by stretching the closest range

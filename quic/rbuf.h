@@ -28,6 +28,7 @@ struct rbuf {
     uint64_t final_size; /* RBUF_NO_SIZE: not known */
     struct ranges got;
     uint32_t cap, max;
+    bool sink; /* nothing is kept any more: rbuf_discard */
 };
 
 /* Empty; holds bytes up to `max` past the first one not consumed. Allocates nothing. */
@@ -60,8 +61,10 @@ size_t rbuf_readable(const struct rbuf *r);
 /* Take `n` bytes (at most rbuf_readable) away from the front. */
 void rbuf_consume(struct rbuf *r, size_t n);
 
-/* Throw away all that is held, and from now on everything that comes; the base moves to
- * the highest offset. Returns how many bytes the base moved. */
+/*
+ * Throw away all that is held, and from now on everything that comes: base stays at the
+ * highest offset. Sizes are checked as before. Returns how many bytes base moved.
+ */
 uint64_t rbuf_discard(struct rbuf *r);
 
 /* Every byte up to the end is there (or was consumed). */

@@ -91,23 +91,21 @@ struct recovery_space {
     struct sent sent;
     struct ranges acked;    /* numbers >= sent.base that are acknowledged */
     uint64_t largest_acked; /* RECOVERY_NO_PN: none */
-    uint64_t scan;          /* no packet below is outstanding */
+    uint64_t scan;          /* no packet below is outstanding, if below largest_acked */
     uint64_t probe_cursor;  /* next packet whose content goes into a probe */
     uint64_t next_skip;     /* the next number to pass over */
-    ns_t loss_time;         /* NS_NEVER: none */
+    uint64_t eliciting;     /* ack-eliciting packets outstanding */
+    ns_t loss_time;         /* when the packet at `scan` is lost; NS_NEVER: none waits */
     ns_t last_eliciting;    /* send time of the newest ack-eliciting packet */
-    uint64_t eliciting;     /* ack-eliciting packets in flight */
     ns_t lost_run;          /* send time of the first of an unbroken run of losses */
     ns_t acked_sent_time;   /* newest send time among acknowledged packets */
     uint32_t probes;        /* ack-eliciting packets to send regardless of the window */
-    bool discarded;
-    struct {
-        uint64_t ect0, ect1, ce; /* as last reported by the peer */
-        uint64_t sent_ect0;      /* packets sent with ECT(0) */
-    } ecn;
+    bool any_acked, discarded;
+    uint64_t ect0, ect1, ce; /* as last reported by the peer */
+    uint64_t sent_ect0;      /* packets sent with ECT(0) */
 };
 
-/* A run of packet numbers with one verdict each. */
+/* A run of packet numbers that get a verdict each. */
 struct verdict_run {
     uint64_t start, end;
 };
@@ -123,24 +121,25 @@ struct recovery {
     uint64_t bytes_in_flight;
     unsigned pto_count;
     unsigned packet_threshold;
-    ns_t touched; /* instant of the latest event; the anti-deadlock PTO starts here */
+    ns_t touched;    /* instant of the latest event: the anti-deadlock PTO starts here */
+    ns_t path_since; /* packets sent before belong to an earlier route */
+    ns_t initial_rtt;
     enum recovery_ecn ecn;
 
-    /* Whether the window is used: the most in flight in this round trip and the last. */
+    /* Whether the window is in use: the most in flight in this round trip and the last. */
     uint64_t round_peak, last_peak;
     ns_t round_start;
 
-    /* Delivery rate (draft-cheng-iccrg-delivery-rate-estimation). */
-    uint64_t delivered;
+    /* Delivery rate, by the send and acknowledgement times of what was delivered. */
+    uint64_t delivered; /* bytes */
     ns_t delivered_time, first_sent_time;
-    uint64_t delivery_bps; /* of the newest sample that wasn't application-limited */
+    uint64_t delivery_bps; /* bits per second; 0 before there was a sample */
 
     uint64_t packets_sent, packets_lost, packets_spurious, bytes_sent, bytes_lost;
 
-    /* Verdicts to be pulled. */
+    /* Verdicts to be pulled: runs [0, n_acked_runs) are acknowledged, the others lost. */
     struct verdict_run *runs;
-    uint32_t n_runs, cap_runs, run;
-    uint32_t n_acked_runs; /* runs before this index are acknowledged, from it on lost */
+    uint32_t n_runs, cap_runs, n_acked_runs, run;
     uint64_t run_pn;
     enum quic_space verdict_space;
     ns_t trim_at;

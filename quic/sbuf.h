@@ -13,8 +13,8 @@
  * Reports never fail: where a set of ranges is full or memory is lacking, more is sent
  * again than needed.
  *
- * Invariant: base <= next <= end <= base + capacity; lost and acked lie in [base, next)
- * and are disjoint; base is not in acked.
+ * Invariant: base <= next <= end <= base + capacity; lost and acked lie in [base, next);
+ * base is not in acked; without a lack of ranges or memory lost and acked are disjoint.
  */
 #ifndef QUIC_SBUF_H
 #define QUIC_SBUF_H

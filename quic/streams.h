@@ -15,9 +15,10 @@
  *
  * Events are bits in the stream and a list of streams that have some: bounded, coalesced.
  *
- * Invariant: a stream is in a sending queue exactly when it has something to send; the
- * sum of rx.received over all streams that ever were equals conn_rx.received, and so for
- * tx.used, rx.consumed; opened - over <= limit for each type (streams_check).
+ * Invariant: a stream is in a sending queue exactly when it has something to send; what
+ * conn_rx has received and consumed and conn_tx used is at least the sum over the streams
+ * there are (the rest is of those that are over); opened <= limit and over <= opened for
+ * each type (streams_check).
  */
 #ifndef QUIC_STREAMS_H
 #define QUIC_STREAMS_H
@@ -62,7 +63,7 @@ struct streams {
     struct stream_list control, data[2], held; /* data[0]: urgent */
     struct stream_list events;                 /* linked by ev_next */
     struct streams_config cfg;
-    uint64_t send_limit[3]; /* peer's for: our bidi, their bidi, our uni */
+    uint64_t send_limit[3]; /* the peer's, by enum send_kind in streams.c */
     ns_t now, rtt;
     uint64_t bytes_sent, bytes_received; /* stream data, first time only */
 };

@@ -1,0 +1,222 @@
+#include "quic/ackrx.h"
+
+#include "quic/errors.h"
+#include "quic/frame.h"
+
+#define NONE UINT64_MAX
+
+enum { ECN_ECT1 = 1, ECN_ECT0 = 2, ECN_CE = 3 };
+
+/* Types of draft-ietf-quic-multipath, section 4.1; 0x3f has ECN counts. */
+enum { FRAME_PATH_ACK = 0x3e };
+
+void ackrx_init(struct ackrx *a, ns_t max_delay)
+{
+    *a = (struct ackrx){.largest = NONE,
+                        .largest_eliciting = NONE,
+                        .max_delay = max_delay,
+                        .deadline = NS_NEVER,
+                        .tolerance = ACKRX_TOLERANCE};
+    ranges_init(&a->received, ACKRX_MAX);
+}
+
+void ackrx_free(struct ackrx *a)
+{
+    ranges_free(&a->received);
+}
+
+bool ackrx_seen(const struct ackrx *a, uint64_t pn)
+{
+    return pn < a->floor || ranges_contains(&a->received, pn);
+}
+
+/* What lies below the oldest range is too old to tell from now on. */
+static void raise_floor(struct ackrx *a)
+{
+    a->floor = ranges_first(&a->received);
+    if (a->reported_from < a->floor)
+        a->reported_from = a->floor;
+}
+
+/*
+ * Whether RFC 9000 13.2.1 wants the acknowledgement of ack-eliciting `pn` at once: it came
+ * after a higher one, or there is a gap between it and the highest one before.
+ */
+static bool out_of_order(const struct ackrx *a, uint64_t pn)
+{
+    const struct range *at = ranges_at(&a->received);
+    size_t i;
+
+    if (a->largest_eliciting == NONE)
+        return false;
+    if (pn < a->largest_eliciting)
+        return true;
+    i = ranges_find(&a->received, pn);
+    return at[i].start > a->largest_eliciting;
+}
+
+static void count_mark(struct ackrx *a, uint8_t ecn)
+{
+    a->ect0 += ecn == ECN_ECT0;
+    a->ect1 += ecn == ECN_ECT1;
+    a->ce += ecn == ECN_CE;
+}
+
+int ackrx_add(struct ackrx *a, uint64_t pn, bool eliciting, uint8_t ecn, ns_t now)
+{
+    bool reordered;
+
+    if (ackrx_seen(a, pn))
+        return QUIC_DROP;
+    while (ranges_add(&a->received, pn, pn + 1)) {
+        /* No room: forget the oldest, unless the new one is older still. */
+        if (pn > ranges_first(&a->received))
+            ranges_drop_first(&a->received);
+        raise_floor(a);
+        if (pn < a->floor)
+            return QUIC_DROP;
+    }
+    if (ranges_count(&a->received) == ACKRX_MAX)
+        raise_floor(a);
+    if (a->largest == NONE || pn > a->largest) {
+        a->largest = pn;
+        a->largest_time = now;
+    }
+    if (pn < a->reported_from)
+        a->reported_from = pn;
+    count_mark(a, ecn);
+    a->news = true;
+    if (!eliciting)
+        return 0;
+    reordered = out_of_order(a, pn);
+    if (a->largest_eliciting == NONE || pn > a->largest_eliciting)
+        a->largest_eliciting = pn;
+    a->unacked++;
+    if (reordered || ecn == ECN_CE || a->unacked >= a->tolerance)
+        a->deadline = 0;
+    else if (a->deadline == NS_NEVER)
+        a->deadline = ns_add(now, a->max_delay);
+    return 0;
+}
+
+bool ackrx_due(const struct ackrx *a, ns_t now)
+{
+    return a->deadline <= now && a->deadline != NS_NEVER;
+}
+
+ns_t ackrx_deadline(const struct ackrx *a)
+{
+    return a->deadline;
+}
+
+bool ackrx_pending(const struct ackrx *a)
+{
+    return a->unacked > 0;
+}
+
+size_t ackrx_range_count(const struct ackrx *a)
+{
+    return ranges_count(&a->received) - ranges_find(&a->received, a->reported_from);
+}
+
+static bool has_marks(const struct ackrx *a)
+{
+    return a->ect0 || a->ect1 || a->ce;
+}
+
+static size_t ecn_size(const struct ackrx *a)
+{
+    return has_marks(a) ? varint_len(a->ect0) + varint_len(a->ect1) + varint_len(a->ce) : 0;
+}
+
+/*
+ * How many ranges, counted from the newest, fit `room` bytes together with the count in
+ * front of them; `top` is the index of the newest.
+ */
+static size_t ranges_that_fit(const struct ackrx *a, size_t top, size_t most, size_t room)
+{
+    const struct range *at = ranges_at(&a->received);
+    size_t used = varint_len(ACKRX_SENT) + varint_len(at[top].end - 1 - at[top].start);
+    size_t n = 1;
+
+    if (used > room)
+        return 0;
+    for (; n < most; n++) {
+        const struct range *r = &at[top - n];
+
+        used += varint_len(r[1].start - r->end - 1) + varint_len(r->end - 1 - r->start);
+        if (used > room)
+            break;
+    }
+    return n;
+}
+
+bool ackrx_frame(struct ackrx *a, struct wire_w *w, uint64_t path_id, unsigned exponent,
+                 ns_t now, uint64_t *largest)
+{
+    const struct range *at = ranges_at(&a->received);
+    uint64_t delay = ns_sub(now, a->largest_time) / NS_PER_US >> exponent;
+    struct wire_w before = *w;
+    size_t most = ackrx_range_count(a), top = ranges_count(&a->received) - 1, n;
+
+    if (a->largest == NONE || w->failed)
+        return false;
+    if (most > ACKRX_SENT)
+        most = ACKRX_SENT;
+    if (path_id == ACKRX_NO_PATH) {
+        wire_w_varint(w, FRAME_ACK + has_marks(a));
+    } else {
+        wire_w_varint(w, FRAME_PATH_ACK + has_marks(a));
+        wire_w_varint(w, path_id);
+    }
+    wire_w_varint(w, a->largest);
+    wire_w_varint(w, delay);
+    n = wire_w_left(w) < ecn_size(a)
+            ? 0
+            : ranges_that_fit(a, top, most, wire_w_left(w) - ecn_size(a));
+    if (w->failed || !n) {
+        *w = before;
+        return false;
+    }
+    wire_w_varint(w, n - 1);
+    wire_w_varint(w, at[top].end - 1 - at[top].start);
+    for (size_t i = 1; i < n; i++) {
+        const struct range *r = &at[top - i];
+
+        wire_w_varint(w, r[1].start - r->end - 1);
+        wire_w_varint(w, r->end - 1 - r->start);
+    }
+    if (has_marks(a)) {
+        wire_w_varint(w, a->ect0);
+        wire_w_varint(w, a->ect1);
+        wire_w_varint(w, a->ce);
+    }
+    if (largest)
+        *largest = a->largest;
+    a->unacked = 0;
+    a->deadline = NS_NEVER;
+    a->news = false;
+    return true;
+}
+
+void ackrx_on_ack_of_ack(struct ackrx *a, uint64_t largest)
+{
+    if (a->largest == NONE || largest > a->largest)
+        return;
+    /* The range with the largest number is always reported (RFC 9000 13.2.3). */
+    if (a->reported_from <= largest)
+        a->reported_from = largest + 1 > a->largest ? a->largest : largest + 1;
+}
+
+bool ackrx_check(const struct ackrx *a)
+{
+    if (!ranges_check(&a->received) || ranges_count(&a->received) > ACKRX_MAX)
+        return false;
+    if ((a->deadline == NS_NEVER) != (a->unacked == 0))
+        return false;
+    if (a->largest == NONE)
+        return ranges_empty(&a->received) && !a->unacked;
+    return ranges_end(&a->received) == a->largest + 1 &&
+           ranges_first(&a->received) >= a->floor && a->reported_from >= a->floor &&
+           a->reported_from <= a->largest;
+}

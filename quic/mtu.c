@@ -1,0 +1,142 @@
+#include "quic/mtu.h"
+
+/* Nothing is known about sizes above `current`. */
+static void forget(struct mtu *m)
+{
+    m->failed = m->max + 1;
+    m->probe = 0;
+    m->losses = 0;
+}
+
+void mtu_init(struct mtu *m, size_t max)
+{
+    *m = (struct mtu){.state = MTU_DISABLED,
+                      .current = MTU_BASE,
+                      .max = max < MTU_BASE ? MTU_BASE : max,
+                      .next = NS_NEVER};
+    forget(m);
+}
+
+/* The size to try: the largest, or half way to what failed. */
+static size_t target(const struct mtu *m)
+{
+    return m->failed > m->max ? m->max : m->current + (m->failed - m->current) / 2;
+}
+
+/* Go on searching, or see that there is nothing more to find. */
+static void go_on(struct mtu *m, ns_t now)
+{
+    if (m->failed - m->current > MTU_STEP) {
+        m->state = MTU_SEARCHING;
+        m->next = now;
+        return;
+    }
+    m->state = MTU_COMPLETE;
+    m->next = m->current < m->max ? ns_add(now, MTU_RAISE) : NS_NEVER;
+}
+
+void mtu_start(struct mtu *m, ns_t now)
+{
+    if (m->state == MTU_DISABLED)
+        go_on(m, now);
+}
+
+void mtu_set_max(struct mtu *m, size_t max, ns_t now)
+{
+    if (max < MTU_BASE)
+        max = MTU_BASE;
+    if (max == m->max)
+        return;
+    m->max = max;
+    if (m->current > max)
+        m->current = max;
+    forget(m);
+    if (m->state != MTU_DISABLED)
+        go_on(m, now);
+}
+
+size_t mtu_next_probe(const struct mtu *m, ns_t now)
+{
+    if (m->state == MTU_DISABLED || m->probe || m->next > now)
+        return 0;
+    return m->state == MTU_COMPLETE ? m->max : target(m);
+}
+
+ns_t mtu_deadline(const struct mtu *m)
+{
+    return m->state == MTU_DISABLED || m->probe ? NS_NEVER : m->next;
+}
+
+void mtu_on_probe_sent(struct mtu *m, size_t size, uint64_t pn)
+{
+    if (m->state == MTU_COMPLETE)
+        forget(m);
+    m->state = MTU_SEARCHING;
+    m->probe = size;
+    m->probe_pn = pn;
+}
+
+bool mtu_on_probe_acked(struct mtu *m, uint64_t pn, ns_t now)
+{
+    if (!m->probe || pn != m->probe_pn)
+        return false;
+    m->current = m->probe;
+    m->probe = 0;
+    m->losses = 0;
+    m->large_lost = 0;
+    m->large_acked = pn + 1;
+    go_on(m, now);
+    return true;
+}
+
+bool mtu_on_probe_lost(struct mtu *m, uint64_t pn, ns_t now)
+{
+    if (!m->probe || pn != m->probe_pn)
+        return false;
+    if (++m->losses >= MTU_PROBES) {
+        m->failed = m->probe;
+        m->losses = 0;
+    }
+    m->probe = 0;
+    go_on(m, now);
+    return false;
+}
+
+static bool large(const struct mtu *m, size_t bytes)
+{
+    return bytes > MTU_BASE + (m->current - MTU_BASE) / 2;
+}
+
+void mtu_on_acked(struct mtu *m, uint64_t pn, size_t bytes)
+{
+    if (!large(m, bytes) || pn < m->large_acked)
+        return;
+    m->large_acked = pn + 1;
+    m->large_lost = 0;
+}
+
+bool mtu_on_lost(struct mtu *m, uint64_t pn, size_t bytes, ns_t now)
+{
+    if (!large(m, bytes) || pn < m->large_acked || ++m->large_lost < MTU_BLACK_HOLE)
+        return false;
+    mtu_reset(m, now);
+    return true;
+}
+
+void mtu_reset(struct mtu *m, ns_t now)
+{
+    m->current = MTU_BASE;
+    m->large_lost = 0;
+    forget(m);
+    if (m->state != MTU_DISABLED)
+        go_on(m, now);
+}
+
+bool mtu_check(const struct mtu *m)
+{
+    if (m->current < MTU_BASE || m->current > m->max || m->failed > m->max + 1)
+        return false;
+    if (m->failed <= m->current)
+        return false;
+    return !m->probe || (m->probe > m->current && m->probe <= m->max);
+}

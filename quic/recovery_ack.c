@@ -1,0 +1,415 @@
+#include "quic/recovery_ack.h"
+
+#include <stdlib.h>
+
+#include "quic/errors.h"
+
+enum { ECN_ECT0 = 2 };
+
+/* ---- verdict runs -------------------------------------------------------------------- */
+
+void recovery_open_verdicts(struct recovery *r, enum quic_space space)
+{
+    r->verdict_space = space;
+    r->n_runs = r->run = r->n_acked_runs = 0;
+}
+
+/* Add `pn`, joining it to the last run where that is of the same fate. */
+static bool add_verdict(struct recovery *r, uint64_t pn, uint32_t first_run)
+{
+    if (r->n_runs > first_run && r->runs[r->n_runs - 1].end == pn) {
+        r->runs[r->n_runs - 1].end++;
+        return true;
+    }
+    if (r->n_runs == r->cap_runs) {
+        uint32_t cap = r->cap_runs ? r->cap_runs * 2 : 16;
+        struct verdict_run *bigger = realloc(r->runs, cap * sizeof *bigger);
+
+        if (!bigger)
+            return false;
+        r->runs = bigger;
+        r->cap_runs = cap;
+    }
+    if (!r->n_runs)
+        r->run_pn = pn;
+    r->runs[r->n_runs++] = (struct verdict_run){pn, pn + 1};
+    return true;
+}
+
+/* ---- losses -------------------------------------------------------------------------- */
+
+/*
+ * kPacketThreshold (RFC 9002 6.1.1). Numbers that were passed over did not travel: they
+ * are too far apart for more than one of them to matter.
+ */
+static bool far_behind(const struct recovery *r, const struct recovery_space *s, uint64_t pn)
+{
+    uint64_t distance = s->largest_acked - pn;
+
+    if (distance != r->packet_threshold)
+        return distance > r->packet_threshold;
+    for (uint64_t between = pn + 1; between < s->largest_acked; between++)
+        if (sent_get(&s->sent, between)->flags & SENT_SKIPPED)
+            return false;
+    return true;
+}
+
+/*
+ * A packet is lost: whether the run of losses it ends is long enough for persistent
+ * congestion (RFC 9002 7.6.2). Nothing acknowledged lies within a run in its own space;
+ * in another space nothing acknowledged may have been sent since it began.
+ */
+static bool persistent(struct recovery *r, struct recovery_space *s,
+                       const struct sent_packet *p)
+{
+    if (!(p->flags & SENT_ELICITING) || (p->flags & SENT_PROBE) || !rtt_has_sample(&r->rtt) ||
+        p->time <= r->rtt.first_sample)
+        return false;
+    if (s->lost_run == NS_NEVER) {
+        s->lost_run = p->time;
+        return false;
+    }
+    if (p->time - s->lost_run <= RECOVERY_PERSISTENT * recovery_pto(r))
+        return false;
+    for (int i = 0; i < SPACE_N; i++) {
+        const struct recovery_space *other = &r->space[i];
+
+        if (other != s && other->any_acked && other->acked_sent_time >= s->lost_run)
+            return false;
+    }
+    s->lost_run = NS_NEVER;
+    return true;
+}
+
+static void lose(struct recovery *r, struct recovery_space *s, struct sent_packet *p,
+                 struct cc_loss *loss)
+{
+    p->flags |= SENT_LOST;
+    if (p->flags & SENT_ELICITING)
+        s->eliciting--;
+    r->packets_lost++;
+    r->bytes_lost += p->bytes;
+    if (!(p->flags & SENT_IN_FLIGHT))
+        return;
+    r->bytes_in_flight -= p->bytes;
+    if (p->flags & SENT_PROBE)
+        return;
+    loss->packets++;
+    loss->bytes += p->bytes;
+    loss->sent_time = ns_max(loss->sent_time, p->time);
+}
+
+/* Walk up from `scan`; returns whether congestion is persistent. */
+static bool scan_lost(struct recovery *r, struct recovery_space *s, struct cc_loss *loss)
+{
+    ns_t delay = rtt_loss_delay(&r->rtt);
+    uint32_t first_run = r->n_runs;
+    bool collapsed = false;
+
+    if (s->scan < s->sent.base)
+        s->scan = s->sent.base;
+    for (; s->scan < s->sent.next && s->scan < s->largest_acked; s->scan++) {
+        struct sent_packet *p = sent_get(&s->sent, s->scan);
+
+        if (p->flags & SENT_ACKED)
+            s->lost_run = NS_NEVER;
+        if (!recovery_outstanding(p))
+            continue;
+        if (ns_add(p->time, delay) > loss->now && !far_behind(r, s, s->scan)) {
+            s->loss_time = ns_add(p->time, delay);
+            break;
+        }
+        if (!add_verdict(r, s->scan, first_run)) {
+            s->loss_time = loss->now + RTT_GRANULARITY;
+            break;
+        }
+        lose(r, s, p, loss);
+        collapsed |= persistent(r, s, p);
+    }
+    return collapsed;
+}
+
+void recovery_detect_lost(struct recovery *r, enum quic_space space, ns_t now)
+{
+    struct recovery_space *s = &r->space[space];
+    struct cc_loss loss = {.now = now};
+    bool collapsed;
+
+    r->n_acked_runs = r->n_runs;
+    s->loss_time = NS_NEVER;
+    if (s->largest_acked == RECOVERY_NO_PN)
+        return;
+    collapsed = scan_lost(r, s, &loss);
+    if (loss.packets)
+        cc_on_loss(&r->cc, &loss);
+    if (collapsed) {
+        cc_on_persistent(&r->cc);
+        rtt_refresh_min(&r->rtt);
+    }
+}
+
+void recovery_lose_all(struct recovery *r, ns_t now)
+{
+    struct recovery_space *s = &r->space[SPACE_APP];
+    struct cc_loss ignored = {.now = now};
+
+    recovery_open_verdicts(r, SPACE_APP);
+    for (uint64_t pn = s->sent.base; pn < s->sent.next; pn++) {
+        struct sent_packet *p = sent_get(&s->sent, pn);
+
+        if (!recovery_outstanding(p))
+            continue;
+        if (!add_verdict(r, pn, 0))
+            break;
+        lose(r, s, p, &ignored);
+    }
+    s->loss_time = s->lost_run = NS_NEVER;
+    s->probes = 0;
+    r->touched = now;
+}
+
+/* ---- acknowledgements ---------------------------------------------------------------- */
+
+/* What one ACK frame acknowledged for the first time. */
+struct news {
+    ns_t now;
+    const struct sent_packet *newest; /* not among those declared lost before */
+    uint64_t newest_pn;
+    uint64_t bytes, growing; /* as in cc_ack */
+    uint64_t ect0;           /* packets that were sent with ECT(0) */
+    bool eliciting, any;
+};
+
+/* Packet `pn` is acknowledged for the first time. */
+static void acknowledge(struct recovery *r, struct recovery_space *s, uint64_t pn,
+                        struct sent_packet *p, struct news *n)
+{
+    n->any = true;
+    n->ect0 += p->ecn == ECN_ECT0;
+    if (p->flags & SENT_LOST) {
+        p->flags |= SENT_ACKED;
+        r->packets_spurious++;
+        if ((p->flags & SENT_IN_FLIGHT) && !(p->flags & SENT_PROBE))
+            cc_on_spurious(&r->cc, p->time);
+        if (s->lost_run != NS_NEVER && p->time >= s->lost_run)
+            s->lost_run = NS_NEVER;
+        return;
+    }
+    if (recovery_outstanding(p) && (p->flags & SENT_IN_FLIGHT)) {
+        r->bytes_in_flight -= p->bytes;
+        n->bytes += p->bytes;
+        if (!cc_in_recovery(&r->cc, p->time))
+            n->growing += p->bytes;
+    }
+    if (p->flags & SENT_ELICITING) {
+        s->eliciting--;
+        n->eliciting = true;
+    }
+    p->flags |= SENT_ACKED;
+    if (!n->newest || pn > n->newest_pn) {
+        n->newest = p;
+        n->newest_pn = pn;
+    }
+    s->any_acked = true;
+    s->acked_sent_time = ns_max(s->acked_sent_time, p->time);
+}
+
+/* Numbers [start, end) are in the ACK frame and not in the set of acknowledged ones. */
+static int ack_run(struct recovery *r, struct recovery_space *s, uint64_t start, uint64_t end,
+                   struct news *n)
+{
+    uint64_t pn = start;
+    uint32_t first_run = r->n_runs;
+    int err = 0;
+
+    for (; pn < end; pn++) {
+        struct sent_packet *p = sent_get(&s->sent, pn);
+
+        if (p->flags & SENT_ACKED)
+            continue;
+        if (p->flags & SENT_SKIPPED)
+            return QUIC_PROTOCOL_VIOLATION;
+        if (!add_verdict(r, pn, first_run)) {
+            err = QUIC_NOMEM;
+            break;
+        }
+        acknowledge(r, s, pn, p, n);
+    }
+    while (ranges_add(&s->acked, start, pn))
+        ranges_drop_first(&s->acked);
+    return err;
+}
+
+/* Those of [lo, hi] that are new, from the highest down. */
+static int ack_range(struct recovery *r, struct recovery_space *s, uint64_t lo, uint64_t hi,
+                     struct news *n)
+{
+    uint64_t end = hi + 1;
+    int err = 0;
+
+    if (lo < s->sent.base)
+        lo = s->sent.base;
+    while (end > lo && !err) {
+        const struct range *at = ranges_at(&s->acked);
+        size_t i = ranges_find(&s->acked, end - 1);
+        uint64_t start = i ? at[i - 1].end : 0;
+
+        if (i < ranges_count(&s->acked) && at[i].start < end) {
+            end = at[i].start;
+            continue;
+        }
+        if (start < lo)
+            start = lo;
+        err = ack_run(r, s, start, end, n);
+        end = start;
+    }
+    return err;
+}
+
+/* RFC 9002 B.7 and the validation of RFC 9000 13.4.2.1. `grew`: largest_acked did. */
+static void process_ecn(struct recovery *r, struct recovery_space *s,
+                        const struct frame_ack *ack, bool grew, const struct news *n)
+{
+    struct cc_loss ce = {.now = n->now};
+
+    if (r->ecn == RECOVERY_ECN_OFF || !grew)
+        return;
+    if (!ack->ecn) {
+        if (n->ect0)
+            r->ecn = RECOVERY_ECN_OFF;
+        return;
+    }
+    if (ack->ect0 < s->ect0 || ack->ce < s->ce || ack->ect1 || ack->ect0 > s->sent_ect0 ||
+        ack->ect0 - s->ect0 + (ack->ce - s->ce) < n->ect0) {
+        r->ecn = RECOVERY_ECN_OFF;
+        return;
+    }
+    if (n->ect0)
+        r->ecn = RECOVERY_ECN_CAPABLE;
+    if (ack->ce > s->ce && n->newest && n->newest->time >= r->path_since) {
+        ce.sent_time = n->newest->time;
+        cc_on_ecn(&r->cc, &ce);
+    }
+    s->ect0 = ack->ect0;
+    s->ce = ack->ce;
+}
+
+/* The rate at which what was in flight with `p` has been delivered. */
+static void sample_rate(struct recovery *r, const struct sent_packet *p, const struct news *n)
+{
+    ns_t interval =
+        ns_max(ns_sub(p->time, p->first_sent_time), ns_sub(n->now, p->delivered_time));
+    double bps;
+
+    r->delivered += n->bytes;
+    r->delivered_time = n->now;
+    r->first_sent_time = p->time;
+    if (!rtt_has_sample(&r->rtt) || !interval || interval < r->rtt.min)
+        return;
+    bps = 8.0 * (double)(r->delivered - p->delivered) * (double)NS_PER_S / (double)interval;
+    if (!(p->flags & SENT_APP_LIMITED) || bps > (double)r->delivery_bps)
+        r->delivery_bps = (uint64_t)bps;
+}
+
+/*
+ * Whether the window is in use (RFC 9002 7.8): in slow start half of it suffices, since
+ * it doubles within a round trip; later an eighth, or a few packets, may be free, since
+ * packets leave in bursts.
+ */
+static bool window_used(const struct recovery *r)
+{
+    uint64_t peak = r->round_peak > r->last_peak ? r->round_peak : r->last_peak;
+    uint64_t slack = r->cc.cwnd / 8;
+
+    if (cc_in_slow_start(&r->cc))
+        return 2 * peak >= r->cc.cwnd;
+    if (slack < 4 * r->cc.mss)
+        slack = 4 * r->cc.mss;
+    return peak + slack >= r->cc.cwnd;
+}
+
+static void grow_window(struct recovery *r, const struct news *n, ns_t rtt)
+{
+    struct cc_ack ack = {.now = n->now,
+                         .bytes = n->bytes,
+                         .growing = n->growing,
+                         .sent_time = n->newest->time,
+                         .rtt = rtt,
+                         .smoothed = r->rtt.smoothed,
+                         .cwnd_limited = window_used(r)};
+
+    /* Losses found by this very frame began a recovery period. */
+    if (cc_in_recovery(&r->cc, ack.sent_time))
+        ack.growing = 0;
+    cc_on_ack(&r->cc, &ack);
+    if (n->newest->time >= r->round_start) {
+        r->round_start = n->now;
+        r->last_peak = r->round_peak;
+        r->round_peak = r->bytes_in_flight;
+    }
+}
+
+/* The sample this ACK gives (RFC 9002 5.1), or 0. */
+static ns_t sample_rtt(struct recovery *r, enum quic_space space, const struct frame_ack *ack,
+                       const struct news *n, ns_t ack_delay)
+{
+    ns_t sample;
+
+    if (!n->newest || n->newest_pn != ack->largest || !n->eliciting ||
+        n->newest->time < r->path_since)
+        return 0;
+    sample = ns_sub(n->now, n->newest->time);
+    rtt_sample(&r->rtt, sample, space == SPACE_INITIAL ? 0 : ack_delay, r->state.confirmed,
+               r->state.max_ack_delay, n->now);
+    return sample;
+}
+
+/* Mark what the frame acknowledges. Lower ranges may be left out for lack of memory. */
+static int walk_ranges(struct recovery *r, struct recovery_space *s,
+                       const struct frame_ack *ack, struct news *n)
+{
+    struct ack_iter it;
+    uint64_t lo, hi;
+    int err = 0;
+
+    ack_iter_init(&it, ack);
+    while (!err && ack_iter_next(&it, &lo, &hi) && hi >= s->sent.base)
+        err = ack_range(r, s, lo, hi, n);
+    return err == QUIC_NOMEM ? 0 : err;
+}
+
+int recovery_on_ack(struct recovery *r, enum quic_space space, const struct frame_ack *ack,
+                    ns_t ack_delay, ns_t now)
+{
+    struct recovery_space *s = &r->space[space];
+    struct news n = {.now = now};
+    bool grew = s->largest_acked == RECOVERY_NO_PN || ack->largest > s->largest_acked;
+    ns_t rtt;
+    int err;
+
+    recovery_open_verdicts(r, space);
+    if (s->discarded)
+        return 0;
+    if (ack->largest >= sent_next(&s->sent))
+        return QUIC_PROTOCOL_VIOLATION;
+    err = walk_ranges(r, s, ack, &n);
+    if (err) {
+        recovery_open_verdicts(r, space);
+        return err;
+    }
+    if (grew)
+        s->largest_acked = ack->largest;
+    if (!n.any)
+        return 0;
+    rtt = sample_rtt(r, space, ack, &n, ack_delay);
+    process_ecn(r, s, ack, grew, &n);
+    recovery_detect_lost(r, space, now);
+    if (n.newest && n.bytes) {
+        sample_rate(r, n.newest, &n);
+        grow_window(r, &n, rtt);
+    }
+    if (r->state.server || r->state.peer_validated || r->state.confirmed)
+        r->pto_count = 0;
+    r->touched = now;
+    return 0;
+}

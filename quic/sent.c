@@ -1,0 +1,245 @@
+#include "quic/sent.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_GAP 16 /* numbers that one begin may pass over */
+
+void sent_init(struct sent *s)
+{
+    memset(s, 0, sizeof *s);
+}
+
+void sent_free(struct sent *s)
+{
+    free(s->ring);
+    free(s->recs);
+    sent_init(s);
+}
+
+size_t sent_memory(const struct sent *s)
+{
+    return s->cap * sizeof *s->ring + s->rec_cap * sizeof *s->recs;
+}
+
+/* Move the packets to a ring of `cap`, which must hold them. */
+static int resize_packets(struct sent *s, uint32_t cap)
+{
+    struct sent_packet *ring = malloc(cap * sizeof *ring);
+
+    if (!ring)
+        return QUIC_NOMEM;
+    for (uint64_t pn = s->base; pn < s->next; pn++)
+        ring[pn & (cap - 1)] = s->ring[pn & (s->cap - 1)];
+    free(s->ring);
+    s->ring = ring;
+    s->cap = cap;
+    return 0;
+}
+
+/* Where `n` records end up that must not wrap in a ring of `cap`, from index `at` on. */
+static uint64_t unwrapped(uint64_t at, uint32_t n, uint32_t cap)
+{
+    uint32_t pos = (uint32_t)at & (cap - 1);
+
+    return pos + n > cap ? at + (cap - pos) : at;
+}
+
+/*
+ * Move the records to a ring of `cap`, packing them anew from index 0: a packet's records
+ * that were contiguous in the old ring must be so in the new one.
+ */
+static int resize_records(struct sent *s, uint32_t cap)
+{
+    struct sent_record *recs = malloc(cap * sizeof *recs);
+    uint64_t next = 0;
+
+    if (!recs)
+        return QUIC_NOMEM;
+    for (uint64_t pn = s->base; pn < s->next; pn++) {
+        struct sent_packet *p = sent_get(s, pn);
+
+        if (!p->n_rec)
+            continue;
+        memcpy(&recs[next], sent_recs(s, p), p->n_rec * sizeof *recs);
+        p->rec_first = next;
+        next += p->n_rec;
+    }
+    s->rec_base = 0;
+    if (s->open && s->open_n)
+        memcpy(&recs[next], &s->recs[s->open_first & (s->rec_cap - 1)],
+               s->open_n * sizeof *recs);
+    s->open_first = next;
+    s->rec_next = next + (s->open ? s->open_n : 0);
+    free(s->recs);
+    s->recs = recs;
+    s->rec_cap = cap;
+    return 0;
+}
+
+/* Make room for `n` more packets. */
+static int packet_room(struct sent *s, uint64_t n)
+{
+    uint32_t cap = s->cap ? s->cap : SENT_MIN;
+
+    while (sent_count(s) + n > cap)
+        cap *= 2;
+    if (cap > SENT_MAX_PACKETS)
+        return QUIC_BLOCKED;
+    return cap == s->cap ? 0 : resize_packets(s, cap);
+}
+
+static void push(struct sent *s, const struct sent_packet *p)
+{
+    s->ring[s->next++ & (s->cap - 1)] = *p;
+    if (sent_count(s) > s->peak)
+        s->peak = (uint32_t)sent_count(s);
+}
+
+static void push_skipped(struct sent *s, uint64_t upto)
+{
+    ns_t time = sent_count(s) ? sent_get(s, s->next - 1)->time : 0;
+    struct sent_packet skipped = {
+        .time = time, .flags = SENT_SKIPPED, .ack_largest = SENT_NO_ACK};
+
+    while (s->next < upto)
+        push(s, &skipped);
+}
+
+int sent_begin(struct sent *s, uint64_t pn)
+{
+    int err;
+
+    if (s->open || pn < s->next || pn - s->next > MAX_GAP)
+        return QUIC_INVAL;
+    err = packet_room(s, pn - s->next + 1);
+    if (err)
+        return err;
+    push_skipped(s, pn);
+    s->open = true;
+    s->open_first = s->rec_next;
+    s->open_n = 0;
+    return 0;
+}
+
+int sent_record_add(struct sent *s, const struct sent_record *rec)
+{
+    uint64_t first;
+
+    if (!s->open)
+        return QUIC_INVAL;
+    if (s->open_n == UINT16_MAX)
+        return QUIC_TOOBIG;
+    first = s->rec_cap ? unwrapped(s->open_first, s->open_n + 1, s->rec_cap) : 0;
+    if (first + s->open_n + 1 - s->rec_base > s->rec_cap) {
+        uint32_t cap = s->rec_cap ? s->rec_cap * 2 : SENT_MIN;
+        int err = cap > SENT_MAX_RECORDS ? QUIC_BLOCKED : resize_records(s, cap);
+
+        if (err)
+            return err;
+        first = s->open_first;
+    }
+    /* At the end of the ring the packet's records move to its beginning. */
+    if (first != s->open_first)
+        memmove(&s->recs[first & (s->rec_cap - 1)], &s->recs[s->open_first & (s->rec_cap - 1)],
+                s->open_n * sizeof *rec);
+    s->open_first = first;
+    s->recs[(first + s->open_n++) & (s->rec_cap - 1)] = *rec;
+    s->rec_next = first + s->open_n;
+    if (s->rec_next - s->rec_base > s->rec_peak)
+        s->rec_peak = (uint32_t)(s->rec_next - s->rec_base);
+    return 0;
+}
+
+void sent_commit(struct sent *s, const struct sent_packet *proto)
+{
+    struct sent_packet p = *proto;
+
+    p.rec_first = s->open_first;
+    p.n_rec = (uint16_t)s->open_n;
+    push(s, &p);
+    s->open = false;
+}
+
+void sent_abort(struct sent *s)
+{
+    if (!s->open)
+        return;
+    s->rec_next = s->open_first;
+    s->open = false;
+}
+
+int sent_skip(struct sent *s, uint64_t pn)
+{
+    int err;
+
+    if (s->open || pn < s->next || pn - s->next > MAX_GAP)
+        return QUIC_INVAL;
+    err = packet_room(s, pn - s->next + 1);
+    if (!err)
+        push_skipped(s, pn + 1);
+    return err;
+}
+
+void sent_retire(struct sent *s)
+{
+    const struct sent_packet *p = sent_get(s, s->base);
+
+    s->base++;
+    if (p->n_rec)
+        s->rec_base = p->rec_first + p->n_rec;
+    /* The last one leaves no hole behind it. */
+    if (s->base == s->next && !s->open)
+        s->rec_base = s->rec_next;
+}
+
+/* The size that leaves `peak` room to double, at least SENT_MIN. */
+static uint32_t trimmed(uint32_t cap, uint32_t peak)
+{
+    while (cap > SENT_MIN && cap / 4 >= peak)
+        cap /= 2;
+    return cap;
+}
+
+void sent_trim(struct sent *s)
+{
+    uint32_t cap = trimmed(s->cap, s->peak), rec_cap = trimmed(s->rec_cap, s->rec_peak);
+
+    if (s->open)
+        return;
+    if (cap < s->cap && resize_packets(s, cap))
+        return;
+    if (rec_cap < s->rec_cap)
+        resize_records(s, rec_cap);
+    s->peak = (uint32_t)sent_count(s);
+    s->rec_peak = (uint32_t)(s->rec_next - s->rec_base);
+}
+
+void sent_clear(struct sent *s)
+{
+    uint64_t next = s->next;
+
+    sent_free(s);
+    s->base = s->next = next;
+}
+
+bool sent_check(const struct sent *s)
+{
+    uint64_t at = s->rec_base;
+
+    if (s->base > s->next || s->next - s->base > s->cap ||
+        s->rec_next - s->rec_base > s->rec_cap)
+        return false;
+    if ((s->cap & (s->cap - 1)) || (s->rec_cap & (s->rec_cap - 1)))
+        return false;
+    for (uint64_t pn = s->base; pn < s->next; pn++) {
+        const struct sent_packet *p = sent_get(s, pn);
+
+        if (!p->n_rec)
+            continue;
+        if (p->rec_first < at || (p->rec_first & (s->rec_cap - 1)) + p->n_rec > s->rec_cap)
+            return false;
+        at = p->rec_first + p->n_rec;
+    }
+    return at <= s->rec_next;
+}
