@@ -70,7 +70,6 @@ void h3_conn_abort(struct h3_conn *h, struct h3_stream *s, uint64_t code)
         h3_outq_drop(&h->box, &s->tx);
         h3_req_free(&s->rx);
         s->tx_state = H3_TX_OVER;
-        h3_send_advance(h);
     }
     h3_streams_raise(&h->streams, s, H3_PEND_ABORT);
 }
@@ -309,6 +308,7 @@ int h3_stream_stopped(struct h3_conn *h, uint64_t stream_id, uint64_t code)
         return 0;
     h3_outq_drop(&h->box, &s->tx);
     s->tx_state = H3_TX_OVER;
+    s->tx.opened = true; /* or the peer could not know it */
     s->stop_code = code;
     h3_send_advance(h);
     return cut_request(h, s, H3_PEND_STOPPED);
@@ -341,7 +341,13 @@ bool h3_next_event(struct h3_conn *h, struct h3_event *ev)
         h->now = (struct h3_event){.type = H3_EV_NONE};
         return true;
     }
-    return h3_streams_next(&h->streams, ev, &s);
+    if (!h3_streams_next(&h->streams, ev, &s))
+        return false;
+    if (ev->type == H3_EV_ABORT) { /* the driver keeps the numbers in step from here on */
+        s->tx.opened = true;
+        h3_send_advance(h);
+    }
+    return true;
 }
 
 const struct h3_settings *h3_peer_settings(const struct h3_conn *h)

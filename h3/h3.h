@@ -42,7 +42,8 @@
  * again. An error of one stream is an ABORT event: reset what is still open in the
  * sending direction and stop what is open in the receiving one, with that code. A
  * request that is given up before its first byte was taken may not be open in the
- * transport: then open streams up to its number first, so that numbers stay in step.
+ * transport: then open streams up to its number first, so that numbers stay in step;
+ * later ones are not offered before that event was pulled.
  *
  * Limits. Bytes waiting to be sent are bounded by `max_out_bytes`, a field section
  * by `max_field_section_size` (counted while decoding), requests by `max_requests`,

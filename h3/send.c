@@ -42,7 +42,7 @@ void h3_send_advance(struct h3_conn *h)
     while (h->box.opening < h->next_request) {
         const struct h3_stream *s = h3_streams_find(&h->streams, h->box.opening);
 
-        if (s && !s->tx.opened && !s->tx.over)
+        if (s && !s->tx.opened)
             return;
         h->box.opening += 4;
     }

@@ -45,6 +45,8 @@ static inline size_t unhex(const char *text, uint8_t *out, size_t max)
 /* A text that grows in place; too much is a failure of the test. */
 struct text {
     size_t n;
+    uint64_t data_id; /* the stream of a DATA line that ends at `data_end` */
+    size_t data_end;
     char p[1 << 17];
 };
 
@@ -74,9 +76,6 @@ static inline void say_fields(struct text *t, const struct h3_field *f, size_t n
  */
 static inline void say_event(struct text *t, const struct h3_event *ev)
 {
-    static uint64_t data_id;
-    static struct text *data_in;
-    static size_t data_end;
     unsigned long long id = ev->stream_id;
 
     switch (ev->type) {
@@ -96,16 +95,15 @@ static inline void say_event(struct text *t, const struct h3_event *ev)
         break;
     case H3_EV_DATA:
         assert_true(ev->data.n > 0);
-        if (data_in == t && data_end == t->n && data_id == id)
+        if (t->n > 0 && t->data_end == t->n && t->data_id == id)
             t->n--; /* goes on */
         else
             say(t, "DATA %llu ", id);
         for (size_t i = 0; i < ev->data.n; i++)
             say(t, "%c", ev->data.p[i] >= 0x20 && ev->data.p[i] < 0x7f ? ev->data.p[i] : '?');
         say(t, "\n");
-        data_in = t;
-        data_id = id;
-        data_end = t->n;
+        t->data_id = id;
+        t->data_end = t->n;
         break;
     case H3_EV_FIN:
         say(t, "FIN %llu\n", id);
@@ -127,14 +125,9 @@ static inline void say_event(struct text *t, const struct h3_event *ev)
     }
 }
 
-/* Start a text anew, so that a DATA line is not taken for the end of an older one. */
 static inline void text_clear(struct text *t)
 {
-    struct h3_event ev = {.type = H3_EV_FIN};
-
-    t->n = 0;
-    say_event(t, &ev);
-    t->n = 0;
+    t->n = t->data_end = 0;
     t->p[0] = 0;
 }
 
