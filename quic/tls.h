@@ -124,8 +124,8 @@ int tls_feed(struct tls *t, enum quic_level level, struct span bytes);
  *
  * Returns 0; QUIC_CRYPTO_ERROR + alert when TLS failed (RFC 9001 4.8), and with
  * TLS_ALERT_NO_APPLICATION_PROTOCOL if no ALPN was agreed, TLS_ALERT_MISSING_EXTENSION if the
- * peer sent no transport parameters; QUIC_PROTOCOL_VIOLATION for bytes left over at a level
- * that ended; QUIC_INTERNAL_ERROR without memory. An error is final: nothing is left to
+ * peer sent no transport parameters; QUIC_TRANSPORT_PARAMETER_ERROR if it sent an empty list of
+ * them; QUIC_PROTOCOL_VIOLATION for bytes left over at a level that ended; QUIC_INTERNAL_ERROR without memory. An error is final: nothing is left to
  * send and no secret to take, and each later call returns it again.
  */
 int tls_step(struct tls *t);

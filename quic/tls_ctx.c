@@ -236,18 +236,23 @@ static bool set_alpn(struct tls_ctx *ctx, const struct tls_ctx_config *cfg, stru
     return true;
 }
 
-/* Only suites for which packet protection exists here (RFC 9001 5.3). */
+/*
+ * Only suites of TLS 1.3 (0x13..) for which packet protection exists here (RFC 9001 5.3). The
+ * list also has those of other versions, which are never negotiated.
+ */
 static bool suites_known(SSL_CTX *ssl)
 {
     const STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(ssl);
+    size_t known = 0;
 
     for (int i = 0; i < sk_SSL_CIPHER_num(all); i++) {
         uint16_t id = SSL_CIPHER_get_protocol_id(sk_SSL_CIPHER_value(all, i));
 
-        if (id < 0x1301 || id > 0x1303)
+        if (id >> 8 == 0x13 && (id < 0x1301 || id > 0x1303))
             return false;
+        known += id >> 8 == 0x13;
     }
-    return sk_SSL_CIPHER_num(all) > 0;
+    return known > 0;
 }
 
 static bool set_crypto(struct tls_ctx *ctx, const struct tls_ctx_config *cfg, struct why *why)
