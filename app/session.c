@@ -502,7 +502,7 @@ static bool on_h3(struct session *s, const struct h3_event *he, struct session_e
     case H3_EV_ABORT:
         quic_stream_reset(s->quic, he->stream_id, he->code);
         quic_stream_stop(s->quic, he->stream_id, he->code);
-        stream_let_go(s, he->stream_id, true, false);
+        stream_let_go(s, he->stream_id, true, true);
         return tunnel_over(s, he->stream_id, ev);
     case H3_EV_GOAWAY:
     case H3_EV_NONE:
@@ -544,6 +544,7 @@ static bool on_quic(struct session *s, const struct quic_event *qe, struct sessi
         return false;
     case QUIC_EV_STREAM_STOPPED:
         h3_failed(s, h3_stream_stopped(s->h3, qe->stream, qe->code), now);
+        stream_let_go(s, qe->stream, false, true);
         return false;
     case QUIC_EV_STREAM_FINISHED:
         stream_let_go(s, qe->stream, false, true);
