@@ -189,6 +189,8 @@ static int user_make(struct report *rep)
     char map[40];
     int rc;
 
+    /* After a change of identity /proc/self is root's, unless the process may be dumped. */
+    prctl(PR_SET_DUMPABLE, 1);
     rep->stage = STAGE_USER;
     if (unshare(CLONE_NEWUSER))
         return -errno;
