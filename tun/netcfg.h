@@ -87,10 +87,12 @@ int netcfg_link_mtu(struct netcfg *nc, int ifindex, unsigned mtu_bytes, char *wh
                     size_t why_size);
 
 /*
- * Keep the kernel from giving the link an IPv6 link-local address by itself (and from
- * sending router solicitations and multicast reports over it): right for a tunnel. To be
- * called before the link comes up. Without IPv6 on this machine it does nothing.
- * Undo: only with the device.
+ * Keep the kernel from giving the link an IPv6 link-local address by itself, and with it from
+ * sending router solicitations: right for a tunnel. To be called before the link comes up.
+ * Without IPv6 on this machine it does nothing. Undo: only with the device.
+ *
+ * An IPv6 address on the link still makes the kernel send a few multicast listener reports
+ * to ff02::16 when it comes up; whoever reads the TUN drops what has link-local scope.
  */
 int netcfg_link_plain(struct netcfg *nc, int ifindex, char *why, size_t why_size);
 
