@@ -162,11 +162,14 @@ static int recv_uni(struct h3_conn *h, struct h3_stream *s, struct span in, size
     struct span rest;
     int rc = 0;
 
-    if (s->kind == H3_KIND_NEW)
+    if (s->kind == H3_KIND_NEW) {
         rc = recv_type(h, s, in, used);
+        if (rc != 0 || s->kind == H3_KIND_UNKNOWN) /* an event waits */
+            return rc;
+    }
     rest = span_of(in.p + *used, in.n - *used);
-    if (rc != 0 || rest.n == 0)
-        return rc;
+    if (rest.n == 0)
+        return 0;
     switch (s->kind) {
     case H3_KIND_CONTROL:
         rc = h3_ctrl_read(&h->ctrl, rest, used, &h->now);

@@ -93,6 +93,7 @@ static const struct script rows[] = {
      "ABORT 2 H3_STREAM_CREATION_ERROR\nABORT 6 H3_STREAM_CREATION_ERROR\n"},
     {true, NULL, "2:40;6:c0;10:;2:54;10:00 0400", 0,
      "ABORT 2 H3_STREAM_CREATION_ERROR\n" SET_EVENT},
+    {true, NULL, "2:21 0011!;6:00 0400", 0, "ABORT 2 H3_STREAM_CREATION_ERROR\n" SET_EVENT},
     /* ended before the type is whole */
     {true, NULL, "2:!;6:40!;10:80;10R0;14:00 0400", 0, SET_EVENT},
     {true, NULL, "2R100;6:40;6R100;2:00 0400", 0, SET_EVENT},
