@@ -69,7 +69,7 @@ size_t pacer_ready(const struct pacer *p, ns_t now)
     if (!p->rate_bps)
         return SIZE_MAX;
     tokens = filled(p, now);
-    return tokens > 0 ? (size_t)((tokens + BYTE - 1) / BYTE) : 0;
+    return tokens > 0 ? (size_t)(tokens / BYTE) : 0;
 }
 
 ns_t pacer_next(const struct pacer *p, size_t bytes)
