@@ -26,7 +26,8 @@ struct uring_write {
 struct uring_state {
     struct io_uring ring;
     struct msghdr recv_msg; /* template: sizes of name and control */
-    unsigned requests, inline_n;
+    unsigned requests;
+    bool output; /* sends or writes are to be submitted */
     bool read_multishot;
     bool rearm;    /* something may be to arm or cancel */
     unsigned turn; /* who is armed first, for fairness */

@@ -5,12 +5,12 @@
  * plain ones before Linux 6.7), each watched descriptor one one-shot poll, all fed from
  * provided-buffer rings or re-armed by arm() at the start of each gather: nothing else
  * starts or cancels a request that stays. Sends and TUN writes are requests that never wait
- * in the kernel (MSG_DONTWAIT, RWF_NOWAIT): each completes within the submission, so one
- * io_uring_enter submits a batch, and waits for `inline_n` + 1 completions: the next event.
+ * in the kernel (MSG_DONTWAIT, RWF_NOWAIT): as a rule each completes within the submission, so
+ * that one io_uring_enter passes a whole batch on, and brings the next under load.
  *
  * Invariant: `requests` counts submissions whose last completion is outstanding; an object
  * is freed only when its own share (`pending`) is 0, a slot reused only when its references
- * are gone.
+ * are gone. Nothing depends on a request completing at once.
  *
  * A full socket leaves the ring's fast way: its trains wait in its queue for POLLOUT and go
  * out by system calls, in order. So do trains that the kernel wants in several parts.
@@ -259,16 +259,15 @@ static void send_done(struct uring_state *u, struct udp_train *t, int res)
 {
     struct ring_udp *s = t->sock;
 
-    u->inline_n--;
     s->pending--;
     switch (loop_send_result(s, t, res)) {
     case LOOP_DONE:
         break;
     case LOOP_FULL:
         s->full = true;
-        u->rearm = true;
         /* fall through */
     case LOOP_MORE:
+        u->rearm = true;
         loop_send_queue(s, t);
         if (s->dead)
             loop_send_drop(s);
@@ -309,12 +308,11 @@ static void op_free(struct ring *r, struct uring_write *op)
     u->free_ops = op;
 }
 
-static void write_done(struct uring_state *u, struct uring_write *op, int res)
+static void write_done(struct uring_write *op, int res)
 {
     struct ring_tun *t = op->tun;
     struct ring_stats *st = &t->r->stats;
 
-    u->inline_n--;
     t->pending--;
     /* Descriptors that know no RWF_NOWAIT are written to the plain way. */
     if (res == -EAGAIN || res == -EOPNOTSUPP)
@@ -349,7 +347,7 @@ static void reap(struct ring *r)
             read_done(u, object, cqe);
             break;
         case TAG_WRITE:
-            write_done(u, object, cqe->res);
+            write_done(object, cqe->res);
             break;
         case TAG_SEND:
             send_done(u, object, cqe->res);
@@ -367,7 +365,10 @@ static void reap(struct ring *r)
     io_uring_cq_advance(&u->ring, n);
 }
 
-/* Submit, wait until `until` for one event more than what completes at once. */
+/*
+ * Submit; wait for one completion until `until` (0: don't). The requests submitted are done
+ * before it returns, where they can be, and so may some that were armed before.
+ */
 static int submit_wait(struct ring *r, ns_t until)
 {
     struct uring_state *u = r->priv;
@@ -375,26 +376,35 @@ static int submit_wait(struct ring *r, ns_t until)
     ns_t left = until == NS_NEVER || until == 0 ? until : ns_sub(until, ring_clock());
     struct __kernel_timespec ts = {.tv_sec = (int64_t)(left / NS_PER_S),
                                    .tv_nsec = (int64_t)(left % NS_PER_S)};
+    int rc;
 
     r->stats.enters++;
+    u->output = false;
     if (left == 0)
-        return io_uring_submit_and_get_events(&u->ring);
-    if (left == NS_NEVER)
-        return io_uring_submit_and_wait(&u->ring, u->inline_n + 1);
-    return io_uring_submit_and_wait_timeout(&u->ring, &cqe, u->inline_n + 1, &ts, NULL);
+        rc = io_uring_submit_and_get_events(&u->ring);
+    else if (left == NS_NEVER)
+        rc = io_uring_submit_and_wait(&u->ring, 1);
+    else
+        rc = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL);
+    reap(r);
+    /* EBUSY and EAGAIN: the kernel wants completions reaped, or memory back, first. */
+    return rc < 0 && rc != -ETIME && rc != -EINTR && rc != -EBUSY && rc != -EAGAIN ? rc : 0;
 }
 
 static int uring_gather(struct ring *r, ns_t until)
 {
+    struct uring_state *u = r->priv;
     int rc;
 
     arm(r);
-    rc = submit_wait(r, until);
-    reap(r);
-    /* EBUSY and EAGAIN: the kernel wants completions reaped, or memory back, first. */
-    if (rc < 0 && rc != -ETIME && rc != -EINTR && rc != -EBUSY && rc != -EAGAIN)
-        return rc;
-    return 0;
+    if (u->output && until) {
+        /* What completes at once must not count as the event waited for, and what failed
+         * must be seen to first. Under load there are events already, and no second wait. */
+        rc = submit_wait(r, 0);
+        if (rc || r->got || r->errors_n || r->flush_due || u->rearm)
+            return rc;
+    }
+    return submit_wait(r, until);
 }
 
 /* ---- output ---- */
@@ -493,7 +503,7 @@ static int uring_tun_write(struct ring_tun *t, const struct iovec *iov, size_t n
     }
     io_uring_prep_writev2(sqe, t->fd, op->iov, op->n, 0, RWF_NOWAIT);
     sqe_done(u, sqe, op, TAG_WRITE);
-    u->inline_n++;
+    u->output = true;
     t->pending++;
     return 0;
 }
@@ -509,7 +519,7 @@ static void uring_udp_send(struct ring_udp *s, struct udp_train *t)
     }
     io_uring_prep_sendmsg(sqe, s->fd, &t->msg, MSG_DONTWAIT | MSG_NOSIGNAL);
     sqe_done(u, sqe, t, TAG_SEND);
-    u->inline_n++;
+    u->output = true;
     s->pending++;
 }
 

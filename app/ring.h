@@ -227,8 +227,9 @@ void ring_train_put(struct udp_train *t);
 
 /*
  * Queue a train: one sendmsg with UDP_SEGMENT, or as many as the kernel and the device
- * make necessary. Trains of one socket leave in the order given. A full socket is waited
- * for; other errors lose what they hit, are counted, and told to on_udp_error in the next
+ * make necessary. Trains of one socket leave in the order given, those excepted whose
+ * segmentation was refused and that are tried again in pieces. A full socket is waited for;
+ * other errors lose the rest of the train, are counted, and told to on_udp_error in the next
  * batch. The train is the ring's from now on.
  *
  * Returns 0, or QUIC_INVAL for contradicting fields (see udp_train_msg); it is dropped then.
