@@ -4,7 +4,7 @@
 #include "quic/build.h"
 
 #define BATCH    64 /* headers masked by one cipher call */
-#define ACK_ROOM 40 /* an ACK with a few ranges */
+#define ACK_ROOM 36 /* an ACK with a few ranges */
 #define PREFIX   (ACK_ROOM + 24)
 #define PN_LEN   2 /* packet numbers have at least this, so that sizes stay equal */
 #define SAMPLE   4 /* see build.c */
@@ -150,6 +150,8 @@ static int one(struct run *run, const struct quic_dgram *d, bool last)
     if (room < size)
         return run->t->count == 0 ? QUIC_TOOBIG : QUIC_AGAIN;
     size_t most = run->t->count ? run->t->segment : p->mtu.current;
+    if (most > size + ACK_ROOM)
+        most = size + ACK_ROOM;
     if (recovery_room(r) < most || path_amplification_room(run->r) < most)
         return QUIC_BLOCKED;
     if (pacer_ready(&p->pacer, run->c->now) == 0) {

@@ -1,0 +1,320 @@
+/*
+ * A hostile peer: for each thing that RFC 9000 forbids, the frame is sealed with real keys and
+ * given to a real connection, which must close with the right code, or shrug.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "test/sim/evil.h"
+#include "test/sim/world.h"
+
+enum { SHRUG = -1 }; /* no error: the connection stays open */
+
+enum stage { HANDSHAKE, OPEN };
+
+/* Frames, one after the other, in bytes; a size of 0 is an empty payload. */
+struct evil_case {
+    const char *name;
+    bool from_server;
+    enum stage stage;
+    enum quic_level level;
+    int code;
+    const char *frames;
+    size_t n;
+    uint8_t bits;
+};
+
+#define F(s) s, sizeof(s) - 1
+
+#define CID8                                                                                   \
+    "\x08"                                                                                     \
+    "12345678"
+#define TOKEN "0123456789abcdef"
+
+// clang-format off
+static const struct evil_case cases[] = {
+    /* frames where they don't belong (12.4, 12.5) */
+    {"STREAM in Initial", false, HANDSHAKE, LEVEL_INITIAL, QUIC_PROTOCOL_VIOLATION, F("\x08\x00x"), 0},
+    {"DATAGRAM in Initial", false, HANDSHAKE, LEVEL_INITIAL, QUIC_PROTOCOL_VIOLATION, F("\x31\x01x"), 0},
+    {"application close in Initial", false, HANDSHAKE, LEVEL_INITIAL, QUIC_PROTOCOL_VIOLATION, F("\x1d\x00\x00"), 0},
+    {"HANDSHAKE_DONE in Initial", true, HANDSHAKE, LEVEL_INITIAL, QUIC_PROTOCOL_VIOLATION, F("\x1e"), 0},
+    {"HANDSHAKE_DONE from a client", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x1e"), 0},
+    {"NEW_TOKEN from a client", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x07\x01t"), 0},
+    {"NEW_TOKEN without a token", true, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x07\x00"), 0},
+    {"NEW_TOKEN", true, OPEN, LEVEL_APP, SHRUG, F("\x07\x01t"), 0},
+
+    /* encoding (12.4, 19) */
+    {"no frames", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F(""), 0},
+    {"reserved bits", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x01"), 0x18},
+    {"reserved bits of a long header", false, HANDSHAKE, LEVEL_INITIAL, QUIC_PROTOCOL_VIOLATION, F("\x01"), 0x0c},
+    {"unknown frame", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x21"), 0},
+    {"frame type too long", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x40\x01"), 0},
+    {"truncated frame", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x04\x00\x00"), 0},
+    {"truncated CRYPTO", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x06\x00\x05xy"), 0},
+    {"truncated STREAM", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x0a\x00\x05xy"), 0},
+    {"offset past 2^62", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x0e\x00\xff\xff\xff\xff\xff\xff\xff\xff\x01x"), 0},
+    {"MAX_STREAMS past 2^60", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x12\xd0\x00\x00\x00\x00\x00\x00\x01"), 0},
+    {"STREAMS_BLOCKED past 2^60", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x16\xd0\x00\x00\x00\x00\x00\x00\x01"), 0},
+    {"only padding", false, OPEN, LEVEL_APP, SHRUG, F("\0\0\0\0\0\0\0\0"), 0},
+
+    /* acknowledgements (13.1, 19.3) */
+    {"ACK of a packet not sent", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x02\x80\x0f\xff\xff\x00\x00\x00"), 0},
+    {"ACK range below zero", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x02\x00\x00\x00\x05"), 0},
+    {"ACK gap below zero", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x02\x00\x00\x01\x00\x05\x00"), 0},
+    {"ACK without its ranges", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x02\x00\x00\x20\x00"), 0},
+    {"ACK in Initial of a packet not sent", false, HANDSHAKE, LEVEL_INITIAL, QUIC_PROTOCOL_VIOLATION, F("\x02\x80\x0f\xff\xff\x00\x00\x00"), 0},
+
+    /* streams (2 to 4, 19.4 to 19.14) */
+    {"stream of the server, not open", false, OPEN, LEVEL_APP, QUIC_STREAM_STATE_ERROR, F("\x0a\x01\x01x"), 0},
+    {"data on our own unidirectional stream", false, OPEN, LEVEL_APP, QUIC_STREAM_STATE_ERROR, F("\x0a\x03\x01x"), 0},
+    {"stream beyond the limit", false, OPEN, LEVEL_APP, QUIC_STREAM_LIMIT_ERROR, F("\x0a\x44\x00\x01x"), 0},
+    {"unidirectional stream beyond the limit", false, OPEN, LEVEL_APP, QUIC_STREAM_LIMIT_ERROR, F("\x0a\x44\x02\x01x"), 0},
+    {"beyond the stream's window", false, OPEN, LEVEL_APP, QUIC_FLOW_CONTROL_ERROR, F("\x0e\x04\x80\x04\x00\x00\x01x"), 0},
+    {"final size that shrinks", false, OPEN, LEVEL_APP, QUIC_FINAL_SIZE_ERROR, F("\x0e\x04\x40\x64\x01x\x0f\x04\x05\x01x"), 0},
+    {"two final sizes", false, OPEN, LEVEL_APP, QUIC_FINAL_SIZE_ERROR, F("\x0f\x04\x05\x01x\x0f\x04\x06\x01x"), 0},
+    {"data past the end", false, OPEN, LEVEL_APP, QUIC_FINAL_SIZE_ERROR, F("\x0f\x04\x05\x01x\x0e\x04\x06\x01x"), 0},
+    {"RESET_STREAM with another final size", false, OPEN, LEVEL_APP, QUIC_FINAL_SIZE_ERROR, F("\x0f\x04\x05\x01x\x04\x04\x00\x07"), 0},
+    {"RESET_STREAM beyond the window", false, OPEN, LEVEL_APP, QUIC_FLOW_CONTROL_ERROR, F("\x04\x04\x00\x80\x04\x00\x01"), 0},
+    {"RESET_STREAM of our own unidirectional stream", false, OPEN, LEVEL_APP, QUIC_STREAM_STATE_ERROR, F("\x04\x03\x00\x00"), 0},
+    {"STOP_SENDING of a stream that only receives", false, OPEN, LEVEL_APP, QUIC_STREAM_STATE_ERROR, F("\x05\x02\x00"), 0},
+    {"STOP_SENDING of a stream not open", false, OPEN, LEVEL_APP, QUIC_STREAM_STATE_ERROR, F("\x05\x01\x00"), 0},
+    {"MAX_STREAM_DATA for one that only receives", false, OPEN, LEVEL_APP, QUIC_STREAM_STATE_ERROR, F("\x11\x02\x44\x00"), 0},
+    {"MAX_STREAM_DATA for one not open", false, OPEN, LEVEL_APP, QUIC_STREAM_STATE_ERROR, F("\x11\x01\x44\x00"), 0},
+    {"STREAM_DATA_BLOCKED of our own", false, OPEN, LEVEL_APP, QUIC_STREAM_STATE_ERROR, F("\x15\x03\x00"), 0},
+    {"MAX_DATA that shrinks", false, OPEN, LEVEL_APP, SHRUG, F("\x10\x00"), 0},
+    {"MAX_STREAMS that shrinks", false, OPEN, LEVEL_APP, SHRUG, F("\x12\x00"), 0},
+    {"blocked", false, OPEN, LEVEL_APP, SHRUG, F("\x14\x00\x16\x00\x17\x00"), 0},
+
+    /* connection IDs (5.1, 19.15, 19.16) */
+    {"NEW_CONNECTION_ID of length 0", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x18\x09\x00\x00" TOKEN), 0},
+    {"NEW_CONNECTION_ID of length 21", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x18\x09\x00\x15" "123456789012345678901" TOKEN), 0},
+    {"Retire Prior To above the number", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x18\x09\x0a" CID8 TOKEN), 0},
+    {"one number for two IDs", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x18\x01\x00" CID8 TOKEN), 0},
+    {"more IDs than allowed", false, OPEN, LEVEL_APP, QUIC_CONNECTION_ID_LIMIT_ERROR, F("\x18\x09\x00" CID8 TOKEN), 0},
+    {"RETIRE_CONNECTION_ID of one not issued", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x19\x40\x64"), 0},
+    {"RETIRE_CONNECTION_ID of the one in use", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x19\x00"), 0},
+    {"RETIRE_CONNECTION_ID", false, OPEN, LEVEL_APP, SHRUG, F("\x19\x01"), 0},
+
+    /* paths */
+    {"PATH_RESPONSE out of the blue", false, OPEN, LEVEL_APP, SHRUG, F("\x1b" "abcdefgh"), 0},
+    {"many PATH_CHALLENGEs", false, OPEN, LEVEL_APP, SHRUG, F("\x1a" "abcdefg1" "\x1a" "abcdefg2" "\x1a" "abcdefg3" "\x1a" "abcdefg4" "\x1a" "abcdefg5" "\x1a" "abcdefg6"), 0},
+
+    /* CRYPTO (7.5, RFC 9001 4.1.3, 6) */
+    {"CRYPTO far ahead", false, HANDSHAKE, LEVEL_INITIAL, QUIC_CRYPTO_BUFFER_EXCEEDED, F("\x06\x80\x01\x00\x00\x01x"), 0},
+    {"CRYPTO far ahead in 1-RTT", false, OPEN, LEVEL_APP, QUIC_CRYPTO_BUFFER_EXCEEDED, F("\x06\x80\x01\x00\x00\x01x"), 0},
+    {"TLS KeyUpdate", false, OPEN, LEVEL_APP, 0x10a, F("\x06\x00\x05\x18\x00\x00\x01\x00"), 0},
+    {"TLS KeyUpdate from the server", true, OPEN, LEVEL_APP, 0x10a, F("\x06\x00\x05\x18\x00\x00\x01\x00"), 0},
+};
+// clang-format on
+
+static bool server_has_conn(void *ctx)
+{
+    struct world *w = ctx;
+    return w->server->n_conns == 1;
+}
+
+/* A world in the stage that the case wants. */
+static void stage(struct world *w, enum stage stage, uint64_t dgram)
+{
+    world_init(w, 1);
+    w->server_cfg.conn.max_datagram_frame_size = dgram;
+    world_path(w, NS_PER_MS, 0, 0);
+    world_start(w, 1);
+    if (stage == OPEN)
+        sim_run(&w->sim, w->sim.now + NS_PER_S, NULL, NULL);
+    else
+        assert_true(sim_run(&w->sim, w->sim.now + NS_PER_S, server_has_conn, w));
+}
+
+static void run_case(const struct evil_case *ec)
+{
+    struct world w;
+    stage(&w, ec->stage, 65535);
+    struct quic_conn *client = w.client->conn[0], *server = w.server->conn[0];
+    struct quic_conn *as = ec->from_server ? server : client;
+    struct quic_conn *victim = ec->from_server ? client : server;
+    struct evil e = {.level = ec->level, .bits = ec->bits};
+    e.pad = ec->level == LEVEL_INITIAL;
+    int r = evil_send(as, victim, &e, span_of(ec->frames, ec->n), w.sim.now);
+    struct quic_close_info info;
+    quic_close_info(victim, &info);
+    int want = ec->code == SHRUG ? 0 : ec->code;
+    bool alive = conn_alive(victim);
+    if (r != want || alive != (ec->code == SHRUG) || (int)info.code != want) {
+        print_error("%s: returned 0x%x, code 0x%x, %s\n", ec->name, (unsigned)r,
+                    (unsigned)info.code, info.text);
+        fail();
+    }
+    /* The rest of the world learns of it, and nothing breaks. */
+    sim_host_wake(w.client);
+    sim_host_wake(w.server);
+    sim_run(&w.sim, w.sim.now + 2 * NS_PER_S, NULL, NULL);
+    assert_false(w.sim.livelock);
+    if (!alive) {
+        assert_true(w.xfer.end[ec->from_server ? 0 : 1].closed);
+        assert_true(w.xfer.end[ec->from_server ? 1 : 0].closed);
+        quic_close_info(as, &info);
+        assert_int_equal(info.kind, QUIC_CLOSE_PEER);
+        assert_int_equal(info.code, want);
+    }
+    world_free(&w);
+}
+
+static void test_table(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        run_case(&cases[i]);
+}
+
+/* DATAGRAM where none was allowed, and one longer than allowed (RFC 9221 3). */
+static void test_datagram_limit(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t limit;
+        const char *frames;
+        size_t n;
+        int code;
+    } rows[] = {
+        {0, F("\x30x"), QUIC_PROTOCOL_VIOLATION},
+        {0, F("\x31\x00"), QUIC_PROTOCOL_VIOLATION},
+        {4, F("\x31\x02xy"), 0},
+        {4, F("\x31\x03xyz"), QUIC_PROTOCOL_VIOLATION},
+        {4, F("\x30xyz"), 0},
+        {4, F("\x30xyzw"), QUIC_PROTOCOL_VIOLATION},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct world w;
+        stage(&w, OPEN, rows[i].limit);
+        struct evil e = {.level = LEVEL_APP};
+        int r = evil_send(w.client->conn[0], w.server->conn[0], &e,
+                          span_of(rows[i].frames, rows[i].n), w.sim.now);
+        assert_int_equal(r, rows[i].code);
+        struct quic_dgram_rx d;
+        assert_int_equal(quic_dgram_recv(w.server->conn[0], &d, 1), r == 0);
+        world_free(&w);
+    }
+}
+
+/* Each challenge of the newest few is answered once, however many come (RFC 9000 8.2.2). */
+static void test_challenge_flood(void **state)
+{
+    (void)state;
+    struct world w;
+    stage(&w, OPEN, 65535);
+    struct quic_conn *server = w.server->conn[0];
+    uint8_t frame[9] = {FRAME_PATH_CHALLENGE};
+    struct evil e = {.level = LEVEL_APP};
+    for (int i = 0; i < 1000; i++) {
+        frame[1] = (uint8_t)i;
+        frame[2] = (uint8_t)(i >> 8);
+        assert_int_equal(evil_send(w.client->conn[0], server, &e, span_of(frame, 9), w.sim.now),
+                         0);
+    }
+    assert_true(path_current(&server->path[0])->n_responses <= PATH_RESPONSES);
+    struct quic_stats stats;
+    quic_stats(server, &stats);
+    assert_int_equal(stats.path_responses_dropped, 1000 - PATH_RESPONSES);
+    world_free(&w);
+}
+
+/* A packet that comes again does nothing a second time. */
+static void test_replay(void **state)
+{
+    (void)state;
+    struct world w;
+    stage(&w, OPEN, 65535);
+    struct quic_conn *server = w.server->conn[0];
+    struct evil e = {.level = LEVEL_APP};
+    uint8_t buf[100], copy[100];
+    size_t n = evil_packet(w.client->conn[0], &e, SPAN_LIT("\x31\x03xyz"), buf, sizeof(buf));
+    for (int i = 0; i < 5; i++) {
+        memcpy(copy, buf, n);
+        struct quic_rx rx = {path_current(&server->path[0])->route, 0, copy, n};
+        assert_int_equal(quic_recv(server, &rx, 1, w.sim.now), 0);
+        struct quic_dgram_rx d;
+        assert_int_equal(quic_dgram_recv(server, &d, 1), i == 0);
+    }
+    world_free(&w);
+}
+
+/* NEW_CONNECTION_ID with Retire Prior To, again and again, and no acknowledgement. */
+static void test_retire_flood(void **state)
+{
+    (void)state;
+    struct world w;
+    stage(&w, OPEN, 65535);
+    struct quic_conn *server = w.server->conn[0];
+    struct evil e = {.level = LEVEL_APP};
+    int r = 0, sent = 0;
+    for (uint8_t seq = 4; r == 0 && seq < 60; seq++, sent++) {
+        uint8_t frame[64] = {FRAME_NEW_CONNECTION_ID, seq, seq, 8, 1, 2, 3, 4, 5, 6, 7, seq};
+        frame[12] = seq;
+        r = evil_send(w.client->conn[0], server, &e, span_of(frame, 28), w.sim.now);
+    }
+    assert_int_equal(r, QUIC_CONNECTION_ID_LIMIT_ERROR);
+    assert_true(sent <= CID_RETIRE_MAX + 1);
+    world_free(&w);
+}
+
+/* The peer updates its keys twice without waiting for our answer (RFC 9001 6.2). */
+static void test_two_updates(void **state)
+{
+    (void)state;
+    struct world w;
+    stage(&w, OPEN, 65535);
+    struct quic_conn *client = w.client->conn[0], *server = w.server->conn[0];
+    struct aead first, second;
+    assert_int_equal(aead_next(&first, &client->keys.tx[LEVEL_APP]), 0);
+    assert_int_equal(aead_next(&second, &first), 0);
+    struct evil e = {.level = LEVEL_APP, .flip_phase = true, .key = &first};
+    assert_int_equal(evil_send(client, server, &e, SPAN_LIT("\x01"), w.sim.now), 0);
+    e.flip_phase = false;
+    e.key = &second;
+    assert_int_equal(evil_send(client, server, &e, SPAN_LIT("\x01"), w.sim.now),
+                     QUIC_KEY_UPDATE_ERROR);
+    aead_free(&first);
+    aead_free(&second);
+    world_free(&w);
+}
+
+/* One-byte frames with gaps: bounded memory, then an end (RFC 9000 21.6). */
+static void test_gaps(void **state)
+{
+    (void)state;
+    struct world w;
+    stage(&w, OPEN, 65535);
+    struct quic_conn *server = w.server->conn[0];
+    struct evil e = {.level = LEVEL_APP};
+    int r = 0;
+    for (unsigned i = 1; r == 0 && i < 5000; i++) {
+        uint8_t frame[8] = {0x0e, 0x04, (uint8_t)(0x40 | (2 * i) >> 8), (uint8_t)(2 * i),
+                            1,    'x'};
+        r = evil_send(w.client->conn[0], server, &e, span_of(frame, 6), w.sim.now);
+    }
+    assert_int_equal(r, QUIC_INTERNAL_ERROR);
+    struct quic_stats stats;
+    quic_stats(server, &stats);
+    assert_true(stats.memory_bytes < 1 << 20);
+    world_free(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_datagram_limit),
+        cmocka_unit_test(test_challenge_flood),
+        cmocka_unit_test(test_replay),
+        cmocka_unit_test(test_retire_flood),
+        cmocka_unit_test(test_two_updates),
+        cmocka_unit_test(test_gaps),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
