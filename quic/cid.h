@@ -79,7 +79,8 @@ void cid_local_set_limit(struct cid_local *l, uint64_t limit);
 
 /*
  * The next ID to advertise: a lost or unsent one, else a new one if the peer has fewer than
- * its limit. The same one is given until cid_local_on_sent. False if there is none.
+ * its limit. The same one is given until cid_local_on_sent. False if there is none, or if the
+ * generator failed. A new one is an event: pull it before the peer can answer.
  */
 bool cid_local_next(struct cid_local *l, struct cid_issue *out);
 
@@ -193,7 +194,10 @@ const struct quic_cid *cid_remote_get(const struct cid_remote *r, uint64_t seq);
 /* Make a reserved ID the current one, and retire that. QUIC_BLOCKED if it is gone. */
 int cid_remote_adopt(struct cid_remote *r, uint64_t seq);
 
-/* Retire a reserved ID that is not needed any more; nothing happens if it is gone. */
+/*
+ * Retire a reserved ID that is not needed any more; nothing happens if it is gone. With
+ * CID_RETIRE_MAX retirements outstanding it is put back among the unused ones.
+ */
 void cid_remote_release(struct cid_remote *r, uint64_t seq);
 
 /* The next RETIRE_CONNECTION_ID to send; the same until cid_remote_on_sent. */
