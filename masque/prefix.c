@@ -392,10 +392,9 @@ static size_t join(struct ip_range *r, size_t n)
 
     for (size_t i = 0; i < n; i++) {
         struct ip_addr after = k ? r[k - 1].end : r[i].end;
-        bool last = !ip_addr_next(&after);
 
-        if (k > 0 && same_list(&r[k - 1], &r[i]) &&
-            (last || ip_addr_cmp(&r[i].start, &after) <= 0)) {
+        ip_addr_next(&after); /* the last address of all stays, and touches what follows */
+        if (k > 0 && same_list(&r[k - 1], &r[i]) && ip_addr_cmp(&r[i].start, &after) <= 0) {
             if (ip_addr_cmp(&r[i].end, &r[k - 1].end) > 0)
                 r[k - 1].end = r[i].end;
         } else {

@@ -211,6 +211,8 @@ static void remote_access(void **state)
     assert_int_equal(send_udp(&p, CLIENT, "192.0.2.12", "198.51.100.1"), CIP_SOURCE);
     assert_int_equal(send_udp(&p, PROXY, "198.51.100.1", "192.0.2.12"), CIP_NO_ROUTE);
     assert_int_equal(send_udp(&p, CLIENT, "fd00::1", "2001:db8::1"), CIP_NO_ROUTE);
+    /* who routes for nobody sends no errors of others either */
+    assert_int_equal(send_proto(&p, CLIENT, "192.0.2.12", "198.51.100.1", 1, 11), CIP_SOURCE);
     /* a withdrawn address is gone at once */
     assert_int_equal(cip_assign(&p.end[PROXY], NULL, 0), 0);
     pump(&p);
@@ -489,6 +491,38 @@ static void strict_output(void **state)
     }
 }
 
+/* A change while a large capsule is half read goes out whole behind it. */
+static void change_while_sending(void **state)
+{
+    static struct ip_range r[CIP_RANGES_MAX];
+    struct pair p;
+    struct cip *c;
+
+    (void)state;
+    pair_init(&p, false);
+    c = &p.end[PROXY];
+    for (uint32_t i = 0; i < CIP_RANGES_MAX; i++)
+        r[i] = (struct ip_range){ip_addr_v4(2 * i), ip_addr_v4(2 * i), 0};
+    assert_int_equal(cip_advertise(c, r, CIP_RANGES_MAX), 0);
+    for (size_t due = 3; due-- > 0;) {
+        struct span s = cip_out_bytes(c);
+
+        assert_int_equal(feed(&p.end[CLIENT], s.p, 100, &p.seed, NULL), 0);
+        cip_out_done(c, 100);
+        assert_int_equal(cip_advertise(c, r, CIP_RANGES_MAX - 3 + due), 0);
+        assign(c, 0, "10.0.0.2", NULL);
+        assert_true(cip_check(c));
+        s = cip_out_bytes(c);
+        assert_int_equal(feed(&p.end[CLIENT], s.p, s.n, &p.seed, NULL), 0);
+        cip_out_done(c, s.n);
+        assert_true(cip_check(c));
+    }
+    pump(&p);
+    assert_int_equal(p.end[CLIENT].nours, 1);
+    assert_int_equal(p.end[CLIENT].their_routes.n, CIP_RANGES_MAX - 3);
+    pair_free(&p);
+}
+
 static void request_life(void **state)
 {
     struct ip_prefix want[CIP_REQUESTS_MAX + 1];
@@ -762,6 +796,13 @@ static void answers(void **state)
     assert_int_equal(cip_reject_out(&p.end[PROXY], CIP_TOO_BIG, span_of(pkt, 0), 1300, now, out,
                                     sizeof(out)),
                      0);
+    /* a whole family assigned names no host: the gateway answers */
+    cip_set_self(&p.end[CLIENT], &g4, &g6);
+    assign(&p.end[CLIENT], 0, "0.0.0.0/0", NULL);
+    make_udp(pkt, "10.0.0.2", "192.0.2.9", 9, 100);
+    assert_true(cip_reject_out(&p.end[CLIENT], CIP_TOO_BIG, span_of(pkt, 100), 1300, now, out,
+                               sizeof(out)) > 0);
+    assert_memory_equal(out + 12, g4.b, 4);
     /* the answer passes the other end's checks */
     struct ip_range all[2] = {ip_range_all(4, 0), ip_range_all(6, 0)};
     assert_int_equal(cip_advertise(&p.end[PROXY], all, 2), 0);
@@ -998,14 +1039,23 @@ static void random_input(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(remote_access),     cmocka_unit_test(split_tunnel),
-        cmocka_unit_test(site_to_site),      cmocka_unit_test(flow_forwarding),
-        cmocka_unit_test(both_families),     cmocka_unit_test(splitting_peer),
-        cmocka_unit_test(strict_peers),      cmocka_unit_test(strict_output),
-        cmocka_unit_test(request_life),      cmocka_unit_test(bad_lists),
-        cmocka_unit_test(verdicts),          cmocka_unit_test(answers),
-        cmocka_unit_test(answer_rate),       cmocka_unit_test(link_probe),
-        cmocka_unit_test(datagram_capsules), cmocka_unit_test(hostile_peer),
+        cmocka_unit_test(remote_access),
+        cmocka_unit_test(split_tunnel),
+        cmocka_unit_test(site_to_site),
+        cmocka_unit_test(flow_forwarding),
+        cmocka_unit_test(both_families),
+        cmocka_unit_test(splitting_peer),
+        cmocka_unit_test(strict_peers),
+        cmocka_unit_test(strict_output),
+        cmocka_unit_test(change_while_sending),
+        cmocka_unit_test(request_life),
+        cmocka_unit_test(bad_lists),
+        cmocka_unit_test(verdicts),
+        cmocka_unit_test(answers),
+        cmocka_unit_test(answer_rate),
+        cmocka_unit_test(link_probe),
+        cmocka_unit_test(datagram_capsules),
+        cmocka_unit_test(hostile_peer),
         cmocka_unit_test(random_input),
     };
 

@@ -199,6 +199,45 @@ static void memory(void **state)
     queue_free(&q);
 }
 
+/* Records that fill the ring to its last byte, and an end of the ring that moves. */
+static void turns(void **state)
+{
+    struct queue q;
+    struct queue_item it;
+    static uint8_t b[2000];
+    uint32_t id = 0;
+
+    (void)state;
+    queue_init(&q, 1 << 20, NS_NEVER);
+    for (; id < QUEUE_RING_MIN / 1024; id++)
+        assert_int_equal(queue_push(&q, packet(b, id, 1008), id, 0), 0);
+    assert_int_equal(q.cap, QUEUE_RING_MIN);
+    queue_clear(&q);
+    /* 2016 a record: the ring turns with 256 bytes to spare */
+    for (id = 0; id < 8; id++)
+        assert_int_equal(queue_push(&q, packet(b, id, 2000), id, 0), 0);
+    queue_pop(&q);
+    queue_pop(&q);
+    assert_int_equal(queue_push(&q, packet(b, id, 2000), id, 0), 0);
+    assert_true(q.turned);
+    while (queue_head(&q, 0, &it) && it.flow < id)
+        queue_pop(&q);
+    assert_false(q.turned);
+    /* round again, with a record that fits behind where it turned last time */
+    while (id++ < 15)
+        assert_int_equal(queue_push(&q, packet(b, id, 2000), id, 0), 0);
+    assert_int_equal(queue_push(&q, packet(b, id, 100), id, 0), 0);
+    assert_int_equal(q.cap, QUEUE_RING_MIN);
+    for (uint32_t want = 8; want <= id; want++) {
+        assert_true(queue_check(&q) && queue_head(&q, 0, &it));
+        assert_int_equal(it.flow, want);
+        assert_memory_equal(it.pkt.p, packet(b, want, it.pkt.n).p, it.pkt.n);
+        queue_pop(&q);
+    }
+    assert_int_equal(queue_count(&q), 0);
+    queue_free(&q);
+}
+
 /* A steady stream through a ring that is large enough moves no memory. */
 static void steady(void **state)
 {
@@ -299,6 +338,7 @@ int main(void)
         cmocka_unit_test(time_bound),
         cmocka_unit_test(limits_change),
         cmocka_unit_test(memory),
+        cmocka_unit_test(turns),
         cmocka_unit_test(steady),
         cmocka_unit_test(oracle),
     };
