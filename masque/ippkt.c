@@ -198,7 +198,7 @@ static uint64_t rotl(uint64_t x, unsigned n)
     return x << n | x >> (64 - n);
 }
 
-static void sip_round(uint64_t s[4])
+static inline void sip_round(uint64_t s[4])
 {
     s[0] += s[1];
     s[2] += s[3];

@@ -72,46 +72,6 @@ bool ip_addr_prev(struct ip_addr *a)
     return true;
 }
 
-bool ip_bytes_unspecified(uint8_t version, const uint8_t *bytes)
-{
-    static const uint8_t zero[16];
-
-    return memcmp(bytes, zero, ip_size(version)) == 0;
-}
-
-bool ip_bytes_loopback(uint8_t version, const uint8_t *bytes)
-{
-    static const uint8_t one[16] = {[15] = 1};
-
-    return version == 4 ? bytes[0] == 127 : memcmp(bytes, one, 16) == 0;
-}
-
-bool ip_bytes_link_local(uint8_t version, const uint8_t *bytes)
-{
-    return version == 4 ? bytes[0] == 169 && bytes[1] == 254
-                        : bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80;
-}
-
-bool ip_bytes_multicast(uint8_t version, const uint8_t *bytes)
-{
-    return version == 4 ? (bytes[0] & 0xf0) == 0xe0 : bytes[0] == 0xff;
-}
-
-bool ip_bytes_broadcast(uint8_t version, const uint8_t *bytes)
-{
-    return version == 4 && (bytes[0] & bytes[1] & bytes[2] & bytes[3]) == 0xff;
-}
-
-bool ip_bytes_martian(uint8_t version, const uint8_t *bytes)
-{
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-
-    if (version == 4)
-        return bytes[0] == 0 || bytes[0] == 127 || bytes[0] >= 224;
-    return ip_bytes_unspecified(6, bytes) || ip_bytes_loopback(6, bytes) ||
-           ip_bytes_multicast(6, bytes) || memcmp(bytes, mapped, 12) == 0;
-}
-
 /* A decimal of one to `most` digits without leading zeros, at most `max`; else -1. */
 static int decimal(struct span text, size_t most, int max)
 {

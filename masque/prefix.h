@@ -18,6 +18,8 @@
 #ifndef MASQUE_PREFIX_H
 #define MASQUE_PREFIX_H
 
+#include <string.h>
+
 #include "quic/types.h"
 
 struct ip_addr {
@@ -70,18 +72,57 @@ bool ip_addr_add(const struct ip_addr *base, uint64_t n, struct ip_addr *out);
 
 /*
  * Kinds of address, by version and network-order bytes, so that a packet's header can
- * be asked without a copy. `bytes` holds 4 or 16.
+ * be asked without a copy. `bytes` holds 4 or 16. Inline: each packet asks several.
  */
-bool ip_bytes_unspecified(uint8_t version, const uint8_t *bytes); /* 0.0.0.0, :: */
-bool ip_bytes_loopback(uint8_t version, const uint8_t *bytes);    /* 127/8, ::1 */
-bool ip_bytes_link_local(uint8_t version, const uint8_t *bytes);  /* 169.254/16, fe80::/10 */
-bool ip_bytes_multicast(uint8_t version, const uint8_t *bytes);   /* 224/4, ff00::/8 */
-bool ip_bytes_broadcast(uint8_t version, const uint8_t *bytes);   /* 255.255.255.255 */
+
+/* 0.0.0.0, :: */
+static inline bool ip_bytes_unspecified(uint8_t version, const uint8_t *bytes)
+{
+    static const uint8_t zero[16];
+
+    return memcmp(bytes, zero, version == 4 ? 4 : 16) == 0;
+}
+
+/* 127/8, ::1 */
+static inline bool ip_bytes_loopback(uint8_t version, const uint8_t *bytes)
+{
+    static const uint8_t one[16] = {[15] = 1};
+
+    return version == 4 ? bytes[0] == 127 : memcmp(bytes, one, 16) == 0;
+}
+
+/* 169.254/16, fe80::/10 */
+static inline bool ip_bytes_link_local(uint8_t version, const uint8_t *bytes)
+{
+    return version == 4 ? bytes[0] == 169 && bytes[1] == 254
+                        : bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80;
+}
+
+/* 224/4, ff00::/8 */
+static inline bool ip_bytes_multicast(uint8_t version, const uint8_t *bytes)
+{
+    return version == 4 ? (bytes[0] & 0xf0) == 0xe0 : bytes[0] == 0xff;
+}
+
+/* 255.255.255.255 */
+static inline bool ip_bytes_broadcast(uint8_t version, const uint8_t *bytes)
+{
+    return version == 4 && (bytes[0] & bytes[1] & bytes[2] & bytes[3]) == 0xff;
+}
+
 /*
  * What can't be one host's address on any wire: unspecified, 0/8, loopback, multicast,
  * broadcast, 240/4 and IPv4-mapped IPv6 (RFC 1122 3.2.1.3, RFC 6890).
  */
-bool ip_bytes_martian(uint8_t version, const uint8_t *bytes);
+static inline bool ip_bytes_martian(uint8_t version, const uint8_t *bytes)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+    if (version == 4)
+        return bytes[0] == 0 || bytes[0] == 127 || bytes[0] >= 224;
+    return ip_bytes_unspecified(6, bytes) || ip_bytes_loopback(6, bytes) ||
+           ip_bytes_multicast(6, bytes) || memcmp(bytes, mapped, 12) == 0;
+}
 
 /*
  * Parse the text of one address: dotted quad without leading zeros, or RFC 4291 2.2
