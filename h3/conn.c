@@ -46,6 +46,8 @@ void h3_conn_del(struct h3_conn *h)
     for (size_t i = 0; i < H3_OWN_N; i++)
         h3_outq_drop(NULL, &h->own[i]);
     h3_streams_free(&h->streams);
+    h3_idset_free(&h->over[0]);
+    h3_idset_free(&h->over[1]);
     qpack_dec_free(&h->dec);
     free(h);
 }
@@ -60,6 +62,16 @@ static int conn_fail(struct h3_conn *h, int code, const char *why)
                h3_error_name((uint64_t)code), why);
     }
     return h->failed;
+}
+
+/* The same for an error in a frame of a stream. */
+static int frame_fail(struct h3_conn *h, const struct h3_stream *s, int code,
+                      const struct h3_frame_rd *frame, const char *why)
+{
+    LOG_AT(h->cfg.log, LOG_DEBUG, "h3: stream %llu, frame %s (0x%llx) of %llu bytes",
+           (unsigned long long)s->id, h3_frame_name(frame->type),
+           (unsigned long long)frame->type, (unsigned long long)frame->len);
+    return conn_fail(h, code, why);
 }
 
 void h3_conn_abort(struct h3_conn *h, struct h3_stream *s, uint64_t code)
@@ -96,9 +108,19 @@ static bool is_own_uni(const struct h3_conn *h, uint64_t id)
     return (id & 2) && !is_peer_uni(h, id);
 }
 
+/* Free a stream; one of the peer's stays known as over. */
+static void forget(struct h3_conn *h, struct h3_stream *s)
+{
+    bool uni = s->id & 2;
+
+    if (uni || h->cfg.server)
+        h3_idset_add(&h->over[uni], s->id / 4);
+    h3_streams_remove(&h->streams, s);
+}
+
 /*
  * The stream that the peer sends on, made if it is new. Returns 0 with a null `*s`
- * for a request that is done.
+ * for one that is over.
  */
 static int stream_for(struct h3_conn *h, uint64_t id, struct h3_stream **s)
 {
@@ -113,6 +135,8 @@ static int stream_for(struct h3_conn *h, uint64_t id, struct h3_stream **s)
                    : conn_fail(h, H3_STREAM_CREATION_ERROR, "bidirectional stream of a server");
     if (!uni && !h->cfg.server)
         return id < h->next_request ? 0 : QUIC_INVAL;
+    if (h3_idset_has(&h->over[uni], id / 4))
+        return 0;
     if (uni ? h->streams.unis >= h->cfg.max_uni_streams
             : h->streams.requests >= h->cfg.max_requests)
         return conn_fail(h, H3_EXCESSIVE_LOAD, "too many streams");
@@ -173,7 +197,7 @@ static int recv_uni(struct h3_conn *h, struct h3_stream *s, struct span in, size
     switch (s->kind) {
     case H3_KIND_CONTROL:
         rc = h3_ctrl_read(&h->ctrl, rest, used, &h->now);
-        return rc == 0 ? 0 : conn_fail(h, rc, h->ctrl.why);
+        return rc == 0 ? 0 : frame_fail(h, s, rc, &h->ctrl.frame, h->ctrl.why);
     case H3_KIND_ENCODER:
         rc = qpack_estream_feed(&h->estream, rest);
         break;
@@ -192,7 +216,7 @@ static int end_uni(struct h3_conn *h, struct h3_stream *s)
 {
     if (s->kind != H3_KIND_NEW && s->kind != H3_KIND_UNKNOWN)
         return conn_fail(h, H3_CLOSED_CRITICAL_STREAM, "a critical stream was closed");
-    h3_streams_remove(&h->streams, s);
+    forget(h, s);
     return 0;
 }
 
@@ -212,12 +236,12 @@ static int recv_request(struct h3_conn *h, struct h3_stream *s, struct span in, 
     int rc = h3_req_read(&s->rx, &h->dec, in, used, &h->now, &aborted);
 
     if (rc != 0)
-        return conn_fail(h, rc, s->rx.why);
+        return frame_fail(h, s, rc, &s->rx.frame, s->rx.why);
     h->now.stream_id = s->id;
     if (aborted == 0 && fin && *used == in.n) {
         rc = h3_req_end(&s->rx, &aborted);
         if (rc != 0)
-            return conn_fail(h, rc, s->rx.why);
+            return frame_fail(h, s, rc, &s->rx.frame, s->rx.why);
         if (aborted == 0) {
             s->rx_over = true;
             h->now.fin = h->now.type == H3_EV_HEADERS;
@@ -331,7 +355,7 @@ void h3_stream_done(struct h3_conn *h, uint64_t stream_id)
     if (h->now.type != H3_EV_NONE && h->now.stream_id == stream_id &&
         (h->now.type == H3_EV_HEADERS || h->now.type == H3_EV_DATA))
         h->now.type = H3_EV_NONE;
-    h3_streams_remove(&h->streams, s);
+    forget(h, s);
     h3_send_advance(h);
 }
 
@@ -388,6 +412,8 @@ void h3_conn_check(const struct h3_conn *h)
         assert(!s->dead || (s->tx.over && s->tx_state == H3_TX_OVER));
     }
     h3_outbox_check(&h->box, sum);
+    h3_idset_check(&h->over[0]);
+    h3_idset_check(&h->over[1]);
     assert(h->streams.requests <= h->cfg.max_requests);
     assert(h->streams.unis <= h->cfg.max_uni_streams);
     assert((h->failed != 0) == (h->why[0] != 0));

@@ -10,6 +10,7 @@
 
 #include "h3/ctrl.h"
 #include "h3/h3.h"
+#include "h3/idset.h"
 #include "h3/outq.h"
 #include "h3/qpack_dec.h"
 #include "h3/qpack_enc.h"
@@ -30,6 +31,7 @@ struct h3_conn {
     struct qpack_dstream dstream;
     bool have_stream[H3_KIND_UNKNOWN]; /* by kind: the peer opened its own of these */
     struct h3_event now;
+    struct h3_idset over[2]; /* by direction: the peer's streams that are done, as id / 4 */
     size_t resets;
     uint64_t next_seen; /* server: behind the highest request that was seen */
 

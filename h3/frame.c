@@ -85,11 +85,6 @@ int h3_frame_check(uint64_t type, enum h3_frame_place place, bool from_server)
     return type == H3_FRAME_PUSH_PROMISE ? H3_ID_ERROR : 0;
 }
 
-bool h3_frame_known(uint64_t type)
-{
-    return row_of(type) != NULL;
-}
-
 const char *h3_frame_name(uint64_t type)
 {
     const struct frame_row *row = row_of(type);

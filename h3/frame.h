@@ -84,9 +84,6 @@ static inline bool h3_frame_rd_idle(const struct h3_frame_rd *r)
  */
 int h3_frame_check(uint64_t type, enum h3_frame_place place, bool from_server);
 
-/* Whether the type is one of the known frames, rather than one to skip. */
-bool h3_frame_known(uint64_t type);
-
 /* Its name for a person; "unknown" without a row. Static text. */
 const char *h3_frame_name(uint64_t type);
 

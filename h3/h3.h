@@ -28,8 +28,8 @@
  * input, HEADERS the decoder's memory. `fin` belongs to the end of `data` and is
  * given again with the rest. Tell it of RESET_STREAM and STOP_SENDING by the other
  * two calls, drain the events again, and call h3_stream_done when the transport
- * has let go of both directions, which frees the stream. A number that is done is
- * never used again by either side.
+ * has let go of both directions, which frees the stream. What still comes for it is
+ * ignored.
  *
  * Out. While h3_next_out gives bytes, write them and say with h3_out_done how many
  * the transport took; if not all, or if the stream cannot be opened yet, call

@@ -73,6 +73,18 @@ static int put_headers(struct h3_conn *h, struct h3_stream *s, const struct h3_f
     return rc;
 }
 
+/* Judge a section that is to be sent: 0, or QUIC_INVAL with the reason in the log. */
+static int check(const struct h3_conn *h, enum h3_msg_kind kind, const struct h3_field *fields,
+                 size_t n, struct h3_msg *m)
+{
+    const char *why;
+
+    if (h3_msg_check(kind, fields, n, kind == H3_MSG_REQUEST, m, &why) == 0)
+        return 0;
+    LOG_AT(h->cfg.log, LOG_WARN, "h3: malformed section not sent: %s", why);
+    return QUIC_INVAL;
+}
+
 /* Extended CONNECT needs the peer's word (RFC 9220 3, RFC 8441 3). */
 static int may_extend(const struct h3_conn *h)
 {
@@ -86,13 +98,12 @@ int h3_request(struct h3_conn *h, const struct h3_field *fields, size_t n, bool 
 {
     struct h3_stream *s;
     struct h3_msg m;
-    const char *why;
     int rc;
 
     if (h->failed != 0 || h->goaway_sent || h->ctrl.goaway != UINT64_MAX)
         return QUIC_CLOSED;
     if (h->cfg.server || h->next_request > VARINT_MAX ||
-        h3_msg_check(H3_MSG_REQUEST, fields, n, true, &m, &why) != 0)
+        check(h, H3_MSG_REQUEST, fields, n, &m) != 0)
         return QUIC_INVAL;
     rc = m.extended ? may_extend(h) : 0;
     if (rc != 0)
@@ -133,7 +144,6 @@ int h3_respond(struct h3_conn *h, uint64_t stream_id, const struct h3_field *fie
 {
     struct h3_stream *s;
     struct h3_msg m;
-    const char *why;
     bool interim;
     int rc;
 
@@ -143,7 +153,7 @@ int h3_respond(struct h3_conn *h, uint64_t stream_id, const struct h3_field *fie
     if (!s)
         return QUIC_CLOSED;
     if (s->rx.phase == H3_REQ_HEAD || s->tx_state != H3_TX_HEAD ||
-        h3_msg_check(H3_MSG_RESPONSE, fields, n, false, &m, &why) != 0)
+        check(h, H3_MSG_RESPONSE, fields, n, &m) != 0)
         return QUIC_INVAL;
     interim = m.status / 100 == 1;
     if (interim && fin)
@@ -181,13 +191,12 @@ int h3_trailers(struct h3_conn *h, uint64_t stream_id, const struct h3_field *fi
 {
     struct h3_stream *s = sendable(h, stream_id);
     struct h3_msg m;
-    const char *why;
     int rc;
 
     if (!s)
         return QUIC_CLOSED;
     if (s->tx_state != H3_TX_BODY || s->tx_tunnel ||
-        h3_msg_check(H3_MSG_TRAILERS, fields, n, false, &m, &why) != 0)
+        check(h, H3_MSG_TRAILERS, fields, n, &m) != 0)
         return QUIC_INVAL;
     rc = put_headers(h, s, fields, n, true);
     if (rc == 0)

@@ -608,6 +608,38 @@ static void first_bytes(void **state)
     }
 }
 
+static void keep_line(void *ctx, enum log_level level, const char *line)
+{
+    (void)level;
+    say(ctx, "%s\n", line);
+}
+
+/* Why something failed is told, in the log and for CONNECTION_CLOSE. */
+static void reasons(void **state)
+{
+    static struct text lines, t;
+    struct log log = {keep_line, &lines, LOG_DEBUG};
+    struct h3_config cfg = {.server = true, .log = &log};
+    struct h3_conn *h = h3_conn_new(&cfg);
+    uint64_t seed = 1;
+
+    (void)state;
+    text_clear(&lines);
+    text_clear(&t);
+    assert_string_equal(h3_fail_text(h), "");
+    assert_int_equal(step(h, "0:0108 0000 d1 d7 c1 50 0161;", 1, &seed, &t), 0);
+    assert_int_equal(h3_respond(h, 0, trailer, 1, true), QUIC_INVAL);
+    assert_int_equal(step(h, "4:0102 0000", 1, &seed, &t), 0);
+    assert_int_equal(step(h, "0:0403", 1, &seed, &t), H3_FRAME_UNEXPECTED);
+    assert_string_equal(h3_fail_text(h), "frame not allowed on a request stream");
+    assert_string_equal(lines.p, "h3: malformed section not sent: no :status\n"
+                                 "h3: stream 4: H3_MESSAGE_ERROR: no valid :method\n"
+                                 "h3: stream 0, frame SETTINGS (0x4) of 3 bytes\n"
+                                 "h3: connection error H3_FRAME_UNEXPECTED: "
+                                 "frame not allowed on a request stream\n");
+    h3_conn_del(h);
+}
+
 /* A request that was given up unopened holds back later ones until its ABORT is known. */
 static void numbers_in_step(void **state)
 {
@@ -901,13 +933,13 @@ static void allocation_sweep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tunnel),           cmocka_unit_test(messages),
-        cmocka_unit_test(refused),          cmocka_unit_test(goaway),
-        cmocka_unit_test(resets),           cmocka_unit_test(rapid_reset),
-        cmocka_unit_test(request_limit),    cmocka_unit_test(unpulled),
-        cmocka_unit_test(first_bytes),      cmocka_unit_test(numbers_in_step),
-        cmocka_unit_test(output_turns),     cmocka_unit_test(soak),
-        cmocka_unit_test(allocation_sweep),
+        cmocka_unit_test(tunnel),        cmocka_unit_test(messages),
+        cmocka_unit_test(refused),       cmocka_unit_test(goaway),
+        cmocka_unit_test(resets),        cmocka_unit_test(rapid_reset),
+        cmocka_unit_test(request_limit), cmocka_unit_test(unpulled),
+        cmocka_unit_test(first_bytes),   cmocka_unit_test(numbers_in_step),
+        cmocka_unit_test(reasons),       cmocka_unit_test(output_turns),
+        cmocka_unit_test(soak),          cmocka_unit_test(allocation_sweep),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

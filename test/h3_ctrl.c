@@ -96,7 +96,8 @@ static const struct script rows[] = {
     {true, NULL, "2:21 0011!;6:00 0400", 0, "ABORT 2 H3_STREAM_CREATION_ERROR\n" SET_EVENT},
     /* ended before the type is whole */
     {true, NULL, "2:!;6:40!;10:80;10R0;14:00 0400", 0, SET_EVENT},
-    {true, NULL, "2R100;6:40;6R100;2:00 0400", 0, SET_EVENT},
+    {true, NULL, "2R100;6:40;6R100;10:00 0400", 0, SET_EVENT},
+    {true, NULL, "2:21;2D;2:00 00;2R0;2:!", 0, "ABORT 2 H3_STREAM_CREATION_ERROR\n"},
     /* streams that can't be */
     {false, NULL, "1:00", H3_STREAM_CREATION_ERROR, ""},
     {false, NULL, "1R0", H3_STREAM_CREATION_ERROR, ""},

@@ -1,6 +1,7 @@
-/* outq and stream: queues against a naive model, turns, and the table with its events. */
+/* outq, stream, idset: against naive models; turns, the table and its events. */
 #include "test/h3_util.h"
 
+#include "h3/idset.h"
 #include "h3/outq.h"
 #include "h3/stream.h"
 
@@ -264,12 +265,62 @@ static void random_streams(void **state)
     assert_null(h3_streams_find(&t, 0));
 }
 
+/* The set against a bitmap, with numbers that come in order, nearly, and not at all. */
+static void random_ids(void **state)
+{
+    enum { IDS = 900 };
+    uint64_t seed = 13;
+
+    (void)state;
+    for (size_t round = 0; round < 60; round++) {
+        struct h3_idset s = {0};
+        bool have[IDS] = {false};
+        uint64_t base = round % 2 ? 0 : VARINT_MAX / 4 - IDS;
+
+        for (size_t i = 0; i < IDS; i++) {
+            size_t k = round % 3 == 0   ? i
+                       : round % 3 == 1 ? (i + rnd(&seed) % 8) % IDS
+                                        : rnd(&seed) % IDS;
+
+            h3_idset_add(&s, base + k);
+            have[k] = true;
+            h3_idset_check(&s);
+            k = rnd(&seed) % IDS;
+            assert_int_equal(h3_idset_has(&s, base + k), have[k]);
+        }
+        for (size_t k = 0; k < IDS; k++)
+            assert_int_equal(h3_idset_has(&s, base + k), have[k]);
+        assert_false(h3_idset_has(&s, base + IDS));
+        assert_true(round % 3 || s.n == 1);
+        h3_idset_free(&s);
+    }
+}
+
+/* Too many holes: the lowest are closed, nothing that was added is lost. */
+static void many_holes(void **state)
+{
+    struct h3_idset s = {0};
+
+    (void)state;
+    for (uint64_t k = 0; k < 5000; k++) {
+        h3_idset_add(&s, 2 * k);
+        h3_idset_check(&s);
+    }
+    for (uint64_t k = 0; k < 5000; k++)
+        assert_true(h3_idset_has(&s, 2 * k));
+    assert_true(h3_idset_has(&s, 1));
+    assert_false(h3_idset_has(&s, 9997));
+    assert_int_equal(s.n, H3_IDSET_MAX);
+    h3_idset_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_queues),  cmocka_unit_test(limits),
         cmocka_unit_test(turns),          cmocka_unit_test(opening),
-        cmocka_unit_test(random_streams),
+        cmocka_unit_test(random_streams), cmocka_unit_test(random_ids),
+        cmocka_unit_test(many_holes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -114,6 +114,9 @@ static const struct script requests[] = {
     {true, NULL, "0:0108 0000;0R10c;0R10c;0S0", 0, "ABORT 0 H3_REQUEST_REJECTED\n"},
     {true, NULL, "0R10c;0:ff", 0, "ABORT 0 H3_REQUEST_REJECTED\n"},
     {true, NULL, "0S10c", 0, "ABORT 0 H3_REQUEST_REJECTED\n"},
+    {true, NULL, "0:" GET ";0D;0:0000 ff;0R0;0S0;0:!", 0, E_GET},
+    {true, NULL, "0:ff;0D;0R0;4:" GET ";4R0;4D;4R0;4:0000;8:0000", BAD,
+     "HEADERS 4 :method=GET :scheme=https :path=/ :authority=a\nRESET 4 0x0\n"},
     {true, NULL, "0:" GET ";0S100;0S100;0:0001 61!", 0, E_GET "STOPPED 0 0x100\nDATA 0 a\n" E_FIN},
 };
 
