@@ -211,19 +211,23 @@ void streams_release_held(struct streams *s)
         streams_join(s, st, st->urgent ? QUEUE_URGENT : QUEUE_DATA);
 }
 
+void streams_allow(struct streams_type *t, uint64_t limit)
+{
+    if (limit <= t->limit)
+        return;
+    t->limit = limit;
+    t->wanted = false;
+    t->allowed = true;
+}
+
 void streams_set_peer(struct streams *s, const struct tparams *peer)
 {
     s->send_limit[SEND_OUR_BIDI] = peer->initial_max_stream_data_bidi_remote;
     s->send_limit[SEND_THEIR_BIDI] = peer->initial_max_stream_data_bidi_local;
     s->send_limit[SEND_OUR_UNI] = peer->initial_max_stream_data_uni;
     flow_tx_raise(&s->conn_tx, peer->initial_max_data);
-    for (int i = 0; i < 2; i++) {
-        uint64_t limit = i ? peer->initial_max_streams_uni : peer->initial_max_streams_bidi;
-
-        s->ours[i].allowed |= limit > s->ours[i].limit;
-        if (limit > s->ours[i].limit)
-            s->ours[i].limit = limit;
-    }
+    streams_allow(&s->ours[0], peer->initial_max_streams_bidi);
+    streams_allow(&s->ours[1], peer->initial_max_streams_uni);
 }
 
 /* ---- for the user -------------------------------------------------------------------- */

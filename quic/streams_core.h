@@ -36,6 +36,9 @@ uint8_t streams_right_queue(const struct streams *s, const struct stream *st);
 /* The connection's credit was raised: all that it held back may go on. */
 void streams_release_held(struct streams *s);
 
+/* The peer set the number of our streams of a type; a smaller one is ignored. */
+void streams_allow(struct streams_type *t, uint64_t limit);
+
 /* What the connection counts of a stream, before something is done to it. */
 struct streams_counts {
     uint64_t received, consumed;

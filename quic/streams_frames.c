@@ -126,11 +126,7 @@ static int on_max_streams(struct streams *s, uint64_t max, bool uni)
 {
     if (max > FRAME_STREAMS_MAX)
         return QUIC_FRAME_ENCODING_ERROR;
-    if (max <= s->ours[uni].limit)
-        return 0;
-    s->ours[uni].limit = max;
-    s->ours[uni].wanted = false;
-    s->ours[uni].allowed = true;
+    streams_allow(&s->ours[uni], max);
     return 0;
 }
 
