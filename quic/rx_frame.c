@@ -149,6 +149,7 @@ static handler *const handlers[] = {
     [FRAME_PATH_CHALLENGE]       = on_path_challenge,
     [FRAME_PATH_RESPONSE]        = on_path_response,
     [FRAME_CONNECTION_CLOSE]     = on_close,
+    [FRAME_CONNECTION_CLOSE_APP] = on_close,
     [FRAME_HANDSHAKE_DONE]       = on_handshake_done,
     [FRAME_DATAGRAM]             = on_datagram,
 };
@@ -184,7 +185,8 @@ int rx_frames(struct quic_conn *c, struct rx_packet *pkt, uint8_t *p, size_t n)
             pkt->eliciting |= row->flags & FRAME_ELICITING;
             pkt->probing &= (row->flags & FRAME_PROBING) != 0;
             /* While closing, only the peer's own close is of interest. */
-            if (!closing || row->first == FRAME_CONNECTION_CLOSE)
+            if (!closing || row->first == FRAME_CONNECTION_CLOSE ||
+                row->first == FRAME_CONNECTION_CLOSE_APP)
                 code = dispatch(c, pkt, row, &f);
         }
         if (code) {
