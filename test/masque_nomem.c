@@ -95,7 +95,7 @@ static int once(void)
 
 static void sweep(void **state)
 {
-    int n = 0, err;
+    int n = 0, clean = 0, err;
 
     (void)state;
 #ifdef SANITIZED
@@ -106,9 +106,11 @@ static void sweep(void **state)
         left = n++;
         err = once();
         left = -1;
-        assert_int_equal(err, failed ? QUIC_NOMEM : 0);
+        /* the C library's sort does without memory where it gets none */
+        assert_true(err == 0 || (failed && err == QUIC_NOMEM));
+        clean += err != 0;
     } while (failed);
-    assert_in_range(n, 6, 100);
+    assert_in_range(clean, 6, 100);
 }
 
 int main(void)
