@@ -27,7 +27,9 @@ int sysctl_get_int(const char *key, long *out);
 /* One setting changed by us; all zero: none. */
 struct sysctl_change {
     char key[SYSCTL_KEY_MAX];
-    uint64_t id;
+    char ours[SYSCTL_VALUE_MAX];   /* what we wrote; "": restore whatever it is then */
+    char former[SYSCTL_VALUE_MAX]; /* what to restore */
+    uint64_t id;                   /* record in the journal */
     bool active;
 };
 
@@ -40,6 +42,15 @@ struct sysctl_change {
  */
 int sysctl_set(struct undo *u, const char *key, const char *value, struct sysctl_change *c,
                char *why, size_t why_size);
+
+/*
+ * Write nothing, but restore the present value later whatever it has become: for settings that
+ * change along with another one (a link's `forwarding` with that of all links).
+ *
+ * Returns 0; -ENOENT, -EINVAL (bad key or value), errors of undo_add.
+ */
+int sysctl_keep(struct undo *u, const char *key, struct sysctl_change *c, char *why,
+                size_t why_size);
 
 /* Take one change back as described above. Inactive is fine. Returns 0 or -errno. */
 int sysctl_restore(struct undo *u, struct sysctl_change *c, char *why, size_t why_size);

@@ -1,16 +1,16 @@
 /*
  * undo - a journal of changes to the machine that would outlive this process.
  *
- * Model: one file per process in a state directory (0700), `<netns>-<pid>.undo`. Its first
- * line says who owns it: process id, start time, network namespace, boot. Each further line
- * is a record added BEFORE a change is made, or says that one is done with. A clean exit
+ * Model: one file per process in a state directory (0700), `<netns>-<pid>-<n>.undo`. Its
+ * first line says who owns it: process id, start time, network namespace, boot. Each further
+ * line is a record added BEFORE a change is made, or says that one is done with. A clean exit
  * takes every change back and removes the file. After a SIGKILL the file stays, and the
  * next start (undo_recover) hands each record to the function of its kind and removes it.
  *
  * The owner holds a lock on its file for as long as it lives. A journal counts as dead only
  * if the lock is free and no process has its id and start time; so running instances never
- * touch each other's changes. Journals of another network namespace are left alone, and
- * those of an earlier boot lose the records that a reboot has undone by itself.
+ * touch each other's changes. What was changed in the kernel is taken back only in the
+ * network namespace where it was made, and forgotten after a reboot.
  *
  * A change that two instances share (a sysctl) is restored by the last: undo_peer finds the
  * record of another living instance, under undo_lock.
@@ -18,8 +18,9 @@
  * Invariant: a change in force has its record in the file. The reverse does not hold: a
  * reverter must cope with a change that was never made.
  * Limits: UNDO_RECORDS_MAX records per process; UNDO_TEXT_MAX bytes each. Without any usable
- * directory, or with `dir` NULL, records are kept in memory only. Open it after forking:
- * the lock does not follow into a child.
+ * directory, or with `dir` NULL, records are kept in memory only. A journal whose namespace
+ * is gone stays until the next boot, unless its records are all of files. A child forked
+ * after opening shares the lock: the journal counts as alive as long as either lives.
  */
 #ifndef APP_UNDO_H
 #define APP_UNDO_H
@@ -63,15 +64,14 @@ bool undo_owner_alive(const struct undo_owner *o);
 
 /* How records of one kind are taken back in a later process. */
 struct undo_kind {
-    const char *name;   /* 1..UNDO_KIND_MAX letters */
-    bool reboot_undoes; /* a reboot takes the change back: state of the kernel */
+    const char *name; /* 1..UNDO_KIND_MAX letters */
+    bool in_kernel;   /* state of the network namespace, gone with it; else of a file system */
     /*
      * Take back what `text` says. Returns 0 when the change is gone (also if it never was
      * there, or if someone else's has taken its place), or a negative errno with the
      * reason: the record is kept for the next start.
      */
-    int (*revert)(struct undo *u, const char *text, void *ctx, char *why, size_t why_size);
-    void *ctx;
+    int (*revert)(struct undo *u, const char *text, char *why, size_t why_size);
 };
 
 /*
@@ -93,9 +93,6 @@ const char *undo_dir(const struct undo *u);
  * records still there keep the file, for the next start. NULL is fine.
  */
 void undo_close(struct undo *u);
-
-/* As a SIGKILL would leave it: free the memory, release the lock, keep the file. For tests. */
-void undo_abandon(struct undo *u);
 
 /*
  * Record a change about to be made. `kind` as in struct undo_kind; `text` any bytes but NUL.
@@ -125,7 +122,7 @@ int undo_recover(struct undo *u, const struct undo_kind *kinds, size_t n, const 
 
 /*
  * Hold the directory against other instances while a shared change is looked at and made,
- * or taken back. Waits a second at most, then goes on without. Not to be nested.
+ * or taken back. Waits a second at most, then goes on without. May be nested.
  */
 void undo_lock(struct undo *u);
 void undo_unlock(struct undo *u);
