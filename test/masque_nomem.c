@@ -17,11 +17,13 @@
 
 static long left = -1; /* allocations that still succeed; negative: all */
 static bool failed;
+static long live; /* blocks handed out and not freed */
 
 #ifndef SANITIZED
 /* The program's own malloc and realloc stand before the C library's. */
 void *__libc_malloc(size_t n);
 void *__libc_realloc(void *p, size_t n);
+void __libc_free(void *p);
 
 static bool refuse(void)
 {
@@ -36,12 +38,24 @@ static bool refuse(void)
 
 void *malloc(size_t n)
 {
-    return refuse() ? NULL : __libc_malloc(n);
+    void *p = refuse() ? NULL : __libc_malloc(n);
+
+    live += p != NULL;
+    return p;
 }
 
-void *realloc(void *p, size_t n)
+void *realloc(void *old, size_t n)
 {
-    return refuse() ? NULL : __libc_realloc(p, n);
+    void *p = refuse() ? NULL : __libc_realloc(old, n);
+
+    live += !old && p;
+    return p;
+}
+
+void free(void *p)
+{
+    live -= p != NULL;
+    __libc_free(p);
 }
 #endif
 
@@ -96,6 +110,7 @@ static int once(void)
 static void sweep(void **state)
 {
     int n = 0, clean = 0, err;
+    long before;
 
     (void)state;
 #ifdef SANITIZED
@@ -104,11 +119,13 @@ static void sweep(void **state)
     do {
         failed = false;
         left = n++;
+        before = live;
         err = once();
         left = -1;
         /* the C library's sort does without memory where it gets none */
         assert_true(err == 0 || (failed && err == QUIC_NOMEM));
         clean += err != 0;
+        assert_int_equal(live, before);
     } while (failed);
     assert_in_range(clean, 6, 100);
 }
