@@ -85,7 +85,7 @@ struct span wire_r_bytes(struct wire_r *r, uint64_t n)
 {
     struct span s = {r->p, 0};
 
-    if (!r_has(r, n))
+    if (!r_has(r, n) || n == 0)
         return s;
     s.n = (size_t)n;
     r->p += n;

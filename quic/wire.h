@@ -25,9 +25,12 @@ struct wire_w {
     bool failed;
 };
 
+/* A null `p` is fine where `n` is 0. */
 static inline struct wire_r wire_r_of(const void *p, size_t n)
 {
-    return (struct wire_r){(const uint8_t *)p, (const uint8_t *)p + n, false};
+    const uint8_t *b = (const uint8_t *)p;
+
+    return (struct wire_r){b, n ? b + n : b, false};
 }
 
 static inline struct wire_r wire_r_span(struct span s)
@@ -37,7 +40,9 @@ static inline struct wire_r wire_r_span(struct span s)
 
 static inline struct wire_w wire_w_of(void *p, size_t n)
 {
-    return (struct wire_w){(uint8_t *)p, (uint8_t *)p + n, false};
+    uint8_t *b = (uint8_t *)p;
+
+    return (struct wire_w){b, n ? b + n : b, false};
 }
 
 /* Bytes left to read, or room left to write; 0 after a failure. */

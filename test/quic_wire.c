@@ -186,6 +186,26 @@ static void test_huge_length(void **state)
     assert_true(r.failed);
 }
 
+/* An empty span has no address; cursors over it hold nothing and fail cleanly. */
+static void test_null(void **state)
+{
+    struct wire_r r = wire_r_span((struct span){NULL, 0});
+    struct wire_w w = wire_w_of(NULL, 0);
+
+    (void)state;
+    assert_int_equal(wire_r_left(&r), 0);
+    assert_int_equal(wire_w_left(&w), 0);
+    assert_int_equal(wire_r_bytes(&r, 0).n, 0);
+    assert_false(r.failed);
+    wire_w_bytes(&w, NULL, 0);
+    wire_w_zero(&w, 0);
+    assert_false(w.failed);
+    wire_w_u8(&w, 1);
+    assert_true(w.failed);
+    assert_int_equal(wire_r_u8(&r), 0);
+    assert_true(r.failed);
+}
+
 static void test_varint_random(void **state)
 {
     uint64_t seed = 1;
@@ -213,7 +233,8 @@ int main(void)
         cmocka_unit_test(test_varint),           cmocka_unit_test(test_varint_truncated),
         cmocka_unit_test(test_varint_too_large), cmocka_unit_test(test_integers),
         cmocka_unit_test(test_sticky),           cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_huge_length),      cmocka_unit_test(test_varint_random),
+        cmocka_unit_test(test_huge_length),      cmocka_unit_test(test_null),
+        cmocka_unit_test(test_varint_random),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
