@@ -99,7 +99,7 @@ struct cip_event {
 struct cip_head {
     uint8_t b[DGRAM_PREFIX_MAX];
     uint8_t len;
-    uint32_t flow; /* flow hash of the packet; 0 from cip_head */
+    uint32_t flow; /* flow hash of the packet; 0 from cip_prefix */
 };
 
 struct cip {

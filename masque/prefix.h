@@ -13,7 +13,7 @@
  * within those disjoint and ascending; and no range of one protocol overlaps a range
  * of all protocols.
  *
- * Pure functions; nothing allocates.
+ * Pure functions; nothing is kept.
  */
 #ifndef MASQUE_PREFIX_H
 #define MASQUE_PREFIX_H
