@@ -232,7 +232,6 @@ static void sweep(struct ring *r)
 
 int ring_run(struct ring *r)
 {
-    r->stop = false;
     while (!r->stop) {
         ns_t now;
         bool hurry;
@@ -253,6 +252,7 @@ int ring_run(struct ring *r)
             sweep(r);
     }
     r->be->flush(r);
+    r->stop = false;
     return r->code;
 }
 
@@ -280,7 +280,6 @@ static int cfg_fill(struct ring *r, const struct ring_cfg *cfg)
 
     *c = *cfg;
     c->udp_bufs = c->udp_bufs ? c->udp_bufs : 32;
-    c->tun_bufs = c->tun_bufs ? c->tun_bufs : 64;
     c->sock_trains = c->sock_trains ? c->sock_trains : 32;
     c->tun_writes = c->tun_writes ? c->tun_writes : 4096;
     if (c->udp_bufs > 4096 || c->tun_bufs > 32768 || c->sock_trains > 4096 ||
@@ -417,6 +416,43 @@ enum ring_kind ring_kind(const struct ring *r)
 const char *ring_kind_name(const struct ring *r)
 {
     return r->be->name;
+}
+
+/* Slots add up, and no spent one is free. */
+static bool arena_check(const struct loop_arena *a)
+{
+    unsigned held = 0;
+
+    for (unsigned i = 0; i < a->n; i++)
+        held += a->refs[i] > 0;
+    for (unsigned i = 0; i < a->spent_n; i++) {
+        if (!a->refs[a->spent[i]])
+            return false;
+    }
+    return held == a->held && a->avail + a->held == a->n && a->spent_n <= a->held;
+}
+
+bool ring_check(const struct ring *r)
+{
+    size_t trains = 0;
+
+    for (const struct loop_arena *a = r->arenas; a; a = a->next) {
+        if (!arena_check(a))
+            return false;
+    }
+    for (const struct udp_train *t = r->pool; t; t = t->next)
+        trains++;
+    for (const struct ring_udp *s = r->socks; s; s = s->next) {
+        const struct udp_train *t = s->queue;
+        unsigned queued = 0;
+
+        for (; t; t = t->next)
+            queued += t->sock == s;
+        if (queued > s->taken || s->taken > r->cfg.sock_trains)
+            return false;
+        trains += s->taken;
+    }
+    return trains == r->all_n;
 }
 
 const struct ring_stats *ring_stats(const struct ring *r)

@@ -29,6 +29,7 @@ static int nonblock(int fd)
 int ring_tun_add(struct ring *r, int fd, size_t packet_bytes, void *user, struct ring_tun **out)
 {
     struct ring_tun *t;
+    unsigned bufs;
     int rc;
 
     *out = NULL;
@@ -41,10 +42,10 @@ int ring_tun_add(struct ring *r, int fd, size_t packet_bytes, void *user, struct
     t->fd = fd;
     t->user = user;
     t->packet_bytes = packet_bytes;
-    t->pkts = calloc(r->cfg.tun_bufs, sizeof(*t->pkts));
-    rc = t->pkts
-             ? loop_arena_open(r, &t->arena, r->cfg.tun_bufs, RING_HEADROOM, packet_bytes + 1)
-             : QUIC_NOMEM;
+    bufs = r->cfg.tun_bufs ? r->cfg.tun_bufs : packet_bytes > 16384 ? 32 : 128;
+    t->pkts = calloc(bufs, sizeof(*t->pkts));
+    rc = t->pkts ? loop_arena_open(r, &t->arena, bufs, RING_HEADROOM, packet_bytes + 1)
+                 : QUIC_NOMEM;
     if (!rc)
         rc = r->be->tun_add(t);
     if (rc) {

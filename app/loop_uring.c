@@ -55,6 +55,96 @@ void uring_slots_publish(struct loop_arena *a)
     a->unsent = 0;
 }
 
+/* ---- TUN writes ---- */
+
+struct uring_write *uring_op_get(struct ring *r)
+{
+    struct uring_state *u = r->priv;
+    struct uring_write *op = u->free_ops;
+
+    if (op) {
+        u->free_ops = op->next;
+        return op;
+    }
+    if (u->ops_n == r->cfg.tun_writes)
+        return NULL;
+    op = calloc(1, sizeof(*op));
+    if (!op)
+        return NULL;
+    op->iov = op->small;
+    op->cap = LOOP_IOV_SMALL;
+    u->ops[u->ops_n++] = op;
+    return op;
+}
+
+static bool op_room(struct uring_write *op, size_t pieces, size_t bytes)
+{
+    if (pieces > op->cap) {
+        struct iovec *iov = malloc(pieces * sizeof(*iov));
+
+        if (!iov)
+            return false;
+        if (op->iov != op->small)
+            free(op->iov);
+        op->iov = iov;
+        op->cap = (unsigned)pieces;
+    }
+    if (bytes > op->copy_cap) {
+        uint8_t *copy = malloc(bytes);
+
+        if (!copy)
+            return false;
+        free(op->copy);
+        op->copy = copy;
+        op->copy_cap = bytes;
+    }
+    return true;
+}
+
+bool uring_op_fill(struct ring *r, struct uring_write *op, const struct iovec *iov, size_t n)
+{
+    size_t foreign = 0, off = 0;
+    unsigned slot;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!loop_find(r, iov[i].iov_base, &slot))
+            foreign += iov[i].iov_len;
+    }
+    if (!op_room(op, n, foreign))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        struct loop_arena *a = loop_find(r, iov[i].iov_base, &slot);
+
+        op->iov[i] = iov[i];
+        if (a) {
+            a->refs[slot]++;
+            continue;
+        }
+        if (iov[i].iov_len)
+            memcpy(op->copy + off, iov[i].iov_base, iov[i].iov_len);
+        op->iov[i].iov_base = op->copy + off;
+        off += iov[i].iov_len;
+    }
+    op->n = (unsigned)n;
+    return true;
+}
+
+void uring_op_free(struct ring *r, struct uring_write *op)
+{
+    struct uring_state *u = r->priv;
+
+    for (unsigned i = 0; i < op->n; i++) {
+        unsigned slot;
+        struct loop_arena *a = loop_find(r, op->iov[i].iov_base, &slot);
+
+        if (a)
+            loop_slot_unref(a, slot);
+    }
+    op->n = 0;
+    op->next = u->free_ops;
+    u->free_ops = op;
+}
+
 /* ---- opening and closing ---- */
 
 /* Why io_uring_setup failed with `err`, and what to do about it. */

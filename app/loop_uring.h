@@ -43,6 +43,15 @@ int uring_arena_open(struct loop_arena *a);
 void uring_arena_close(struct loop_arena *a);
 void uring_slot_back(struct loop_arena *a, unsigned slot);
 
+/* A free write, or NULL: too many are under way, or no memory. */
+struct uring_write *uring_op_get(struct ring *r);
+
+/* Lay out `op`: pieces in our slots by reference, others copied. False: no memory. */
+bool uring_op_fill(struct ring *r, struct uring_write *op, const struct iovec *iov, size_t n);
+
+/* It is done, or not to be: drop its references. */
+void uring_op_free(struct ring *r, struct uring_write *op);
+
 /* Let the kernel see the slots that came back. */
 void uring_slots_publish(struct loop_arena *a);
 

@@ -292,22 +292,6 @@ static void watch_done(struct uring_state *u, struct loop_watch *w, int res)
         loop_watch_ready(w, res < 0 ? POLLNVAL : (short)res);
 }
 
-static void op_free(struct ring *r, struct uring_write *op)
-{
-    struct uring_state *u = r->priv;
-
-    for (unsigned i = 0; i < op->n; i++) {
-        unsigned slot;
-        struct loop_arena *a = loop_find(r, op->iov[i].iov_base, &slot);
-
-        if (a)
-            loop_slot_unref(a, slot);
-    }
-    op->n = 0;
-    op->next = u->free_ops;
-    u->free_ops = op;
-}
-
 static void write_done(struct uring_write *op, int res)
 {
     struct ring_tun *t = op->tun;
@@ -323,7 +307,7 @@ static void write_done(struct uring_write *op, int res)
         st->tun_tx_packets++;
         st->tun_tx_bytes += op->bytes;
     }
-    op_free(t->r, op);
+    uring_op_free(t->r, op);
 }
 
 static void reap(struct ring *r)
@@ -409,96 +393,23 @@ static int uring_gather(struct ring *r, ns_t until)
 
 /* ---- output ---- */
 
-static struct uring_write *op_get(struct ring *r)
-{
-    struct uring_state *u = r->priv;
-    struct uring_write *op = u->free_ops;
-
-    if (op) {
-        u->free_ops = op->next;
-        return op;
-    }
-    if (u->ops_n == r->cfg.tun_writes)
-        return NULL;
-    op = calloc(1, sizeof(*op));
-    if (!op)
-        return NULL;
-    op->iov = op->small;
-    op->cap = LOOP_IOV_SMALL;
-    u->ops[u->ops_n++] = op;
-    return op;
-}
-
-static bool op_room(struct uring_write *op, size_t pieces, size_t bytes)
-{
-    if (pieces > op->cap) {
-        struct iovec *iov = malloc(pieces * sizeof(*iov));
-
-        if (!iov)
-            return false;
-        if (op->iov != op->small)
-            free(op->iov);
-        op->iov = iov;
-        op->cap = (unsigned)pieces;
-    }
-    if (bytes > op->copy_cap) {
-        uint8_t *copy = malloc(bytes);
-
-        if (!copy)
-            return false;
-        free(op->copy);
-        op->copy = copy;
-        op->copy_cap = bytes;
-    }
-    return true;
-}
-
-/* Lay out `op`: pieces in our slots by reference, others copied. */
-static bool op_fill(struct ring *r, struct uring_write *op, const struct iovec *iov, size_t n)
-{
-    size_t foreign = 0, off = 0;
-    unsigned slot;
-
-    for (size_t i = 0; i < n; i++) {
-        if (!loop_find(r, iov[i].iov_base, &slot))
-            foreign += iov[i].iov_len;
-    }
-    if (!op_room(op, n, foreign))
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        struct loop_arena *a = loop_find(r, iov[i].iov_base, &slot);
-
-        op->iov[i] = iov[i];
-        if (a) {
-            a->refs[slot]++;
-            continue;
-        }
-        if (iov[i].iov_len)
-            memcpy(op->copy + off, iov[i].iov_base, iov[i].iov_len);
-        op->iov[i].iov_base = op->copy + off;
-        off += iov[i].iov_len;
-    }
-    op->n = (unsigned)n;
-    return true;
-}
-
 static int uring_tun_write(struct ring_tun *t, const struct iovec *iov, size_t n, size_t bytes)
 {
     struct uring_state *u = t->r->priv;
-    struct uring_write *op = op_get(t->r);
+    struct uring_write *op = uring_op_get(t->r);
     struct io_uring_sqe *sqe;
 
     if (!op)
         return QUIC_BLOCKED;
     op->tun = t;
     op->bytes = bytes;
-    if (!op_fill(t->r, op, iov, n)) {
-        op_free(t->r, op);
+    if (!uring_op_fill(t->r, op, iov, n)) {
+        uring_op_free(t->r, op);
         return QUIC_NOMEM;
     }
     sqe = sqe_get(u);
     if (!sqe) {
-        op_free(t->r, op);
+        uring_op_free(t->r, op);
         return QUIC_BLOCKED;
     }
     io_uring_prep_writev2(sqe, t->fd, op->iov, op->n, 0, RWF_NOWAIT);

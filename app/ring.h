@@ -105,7 +105,7 @@ struct ring_cfg {
     void *ctx;             /* first argument of each callback in ops */
     const struct log *log; /* may be NULL; must outlive the ring */
     unsigned udp_bufs;     /* receive buffers of 64 KB, all sockets together; 0: 32 */
-    unsigned tun_bufs;     /* read buffers of each TUN; 0: 64 */
+    unsigned tun_bufs;     /* read buffers of each TUN; 0: 128, or 32 of more than 16 KB */
     unsigned sock_trains;  /* trains that one socket may have taken; 0: 32 */
     unsigned tun_writes;   /* TUN writes under way at most; 0: 4096 */
     bool no_gso;           /* one datagram per send from the start */
@@ -133,6 +133,9 @@ const char *ring_kind_name(const struct ring *r);
 
 const struct ring_stats *ring_stats(const struct ring *r);
 
+/* The invariants of buffers and trains; for tests, from callbacks too. */
+bool ring_check(const struct ring *r);
+
 /* CLOCK_MONOTONIC now, read afresh. */
 ns_t ring_clock(void);
 
@@ -142,7 +145,7 @@ ns_t ring_clock(void);
  */
 int ring_run(struct ring *r);
 
-/* End ring_run with `code` after the present batch, queued sends and writes included. */
+/* End ring_run, also one yet to come, with `code` after the present batch, queued sends and writes included. */
 void ring_stop(struct ring *r, int code);
 
 /* Call on_deadline once at or after `at` (CLOCK_MONOTONIC); NS_NEVER: not at all. */
