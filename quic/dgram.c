@@ -152,7 +152,9 @@ static int one(struct run *run, const struct quic_dgram *d, bool last)
     size_t most = run->t->count ? run->t->segment : p->mtu.current;
     if (most > size + ACK_ROOM)
         most = size + ACK_ROOM;
-    if (recovery_room(r) < most || path_amplification_room(run->r) < most)
+    /* A path MTU probe that is due gets its place in the window. */
+    size_t probe = mtu_next_probe(&p->mtu, run->c->now);
+    if (recovery_room(r) < most + probe || path_amplification_room(run->r) < most)
         return QUIC_BLOCKED;
     if (pacer_ready(&p->pacer, run->c->now) == 0) {
         p->dgram_paced_until = pacer_next(&p->pacer, 4 * p->mtu.current);

@@ -120,7 +120,7 @@ ns_t path_deadline(const struct quic_path *p, unsigned spaces)
         if (spaces & 1u << s)
             at = ns_min(at, ackrx_deadline(&p->ack[s]));
     size_t probe = mtu_next_probe(&p->mtu, NS_NEVER - 1);
-    if (recovery_room(&p->recovery) >= probe)
+    if (recovery_room(&p->recovery) >= probe && p->route[p->current].validated)
         at = ns_min(at, mtu_deadline(&p->mtu));
     return at;
 }

@@ -244,6 +244,9 @@ static enum rx_result protected_packet(struct quic_conn *c, struct rx_dgram *d,
     if (level == LEVEL_EARLY || c->keys.discarded & FRAME_AT(level) ||
         (path->id && level != LEVEL_APP)) {
         c->stats.drop_keys++;
+        /* The client still says its Finished: it doesn't know yet that it arrived. */
+        if (c->server && level == LEVEL_HANDSHAKE && !c->done_acked)
+            c->done_due = true;
         return RX_IGNORED;
     }
     if (!aead_ready(&c->keys.rx[level]) || (level == LEVEL_APP && !c->complete))

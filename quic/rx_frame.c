@@ -33,6 +33,9 @@ static int on_ack(struct quic_conn *c, struct rx_packet *pkt, const struct frame
     if (code)
         return code;
     c->got_handshake_ack |= pkt->space == SPACE_HANDSHAKE;
+    /* A client is sure too when its 1-RTT packets are acknowledged (RFC 9001 4.1.2). */
+    if (!c->server && pkt->space == SPACE_APP)
+        conn_confirm(c);
     conn_verdicts(c, p);
     return 0;
 }

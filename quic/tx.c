@@ -249,14 +249,19 @@ static int other_routes(struct quic_conn *c, struct quic_path *p, struct quic_tr
     return 0;
 }
 
+/* One packet now and then, which may not have to wait for the pacer behind saturating data. */
 static int mtu_probe(struct quic_conn *c, struct quic_path *p, struct quic_train *t)
 {
     size_t size = mtu_next_probe(&p->mtu, c->now);
     if (!size || !c->confirmed || recovery_room(&p->recovery) < size ||
         !path_current(p)->validated)
         return 0;
-    if (t->count || t->cap < size)
-        return t->count ? QUIC_AGAIN : 0;
+    if (t->count)
+        return 0;
+    if (t->cap < size) {
+        mtu_set_max(&p->mtu, t->cap, c->now);
+        return 0;
+    }
     struct build b;
     if (build_begin(&b, c, p, path_current(p), t, size) != 0 ||
         !build_room(&b, LEVEL_APP, FRAME_MIN))
@@ -289,6 +294,16 @@ static bool any_ack_due(const struct quic_conn *c, const struct quic_path *p)
     return false;
 }
 
+/*
+ * Handshake data goes first (CRYPTO of the two lower spaces, nothing of it in flight): packets
+ * that the peer can't acknowledge without it might fill the window for ever.
+ */
+static bool handshake_stuck(const struct quic_conn *c, const struct quic_path *p, unsigned s)
+{
+    return s != SPACE_APP && sbuf_pending(&c->crypto[s].tx) &&
+           p->recovery.space[s].eliciting == 0;
+}
+
 static struct allowance allowance(const struct quic_conn *c, struct quic_path *p)
 {
     struct allowance may = {0};
@@ -296,7 +311,7 @@ static struct allowance allowance(const struct quic_conn *c, struct quic_path *p
     bool paced = pacer_ready(&p->pacer, c->now) == 0;
     may.flight = window && !paced;
     for (unsigned s = 0; s < SPACE_N; s++)
-        if (recovery_probes(&p->recovery, (enum quic_space)s))
+        if (recovery_probes(&p->recovery, (enum quic_space)s) || handshake_stuck(c, p, s))
             may.probe_spaces |= 1u << s;
     if (window && paced)
         p->paced_until = pacer_next(&p->pacer, PACER_WAKE * p->mtu.current);
@@ -389,9 +404,9 @@ int quic_send(struct quic_conn *c, size_t path, struct quic_train *t, ns_t now)
     while (r > 0 && conn_alive(c)) {
         r = other_routes(c, p, t);
         if (r == 0)
-            r = datagram(c, p, t);
-        if (r == 0)
             r = mtu_probe(c, p, t);
+        if (r == 0)
+            r = datagram(c, p, t);
     }
     if (!conn_alive(c) && t->len == before)
         r = send_close(c, p, t);

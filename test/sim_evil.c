@@ -105,8 +105,8 @@ static const struct evil_case cases[] = {
     {"many PATH_CHALLENGEs", false, OPEN, LEVEL_APP, SHRUG, F("\x1a" "abcdefg1" "\x1a" "abcdefg2" "\x1a" "abcdefg3" "\x1a" "abcdefg4" "\x1a" "abcdefg5" "\x1a" "abcdefg6"), 0},
 
     /* CRYPTO (7.5, RFC 9001 4.1.3, 6) */
-    {"CRYPTO far ahead", false, HANDSHAKE, LEVEL_INITIAL, QUIC_CRYPTO_BUFFER_EXCEEDED, F("\x06\x80\x01\x00\x00\x01x"), 0},
-    {"CRYPTO far ahead in 1-RTT", false, OPEN, LEVEL_APP, QUIC_CRYPTO_BUFFER_EXCEEDED, F("\x06\x80\x01\x00\x00\x01x"), 0},
+    {"CRYPTO far ahead", false, HANDSHAKE, LEVEL_INITIAL, QUIC_CRYPTO_BUFFER_EXCEEDED, F("\x06\x80\x02\x00\x00\x01x"), 0},
+    {"CRYPTO far ahead in 1-RTT", false, OPEN, LEVEL_APP, QUIC_CRYPTO_BUFFER_EXCEEDED, F("\x06\x80\x02\x00\x00\x01x"), 0},
     {"TLS KeyUpdate", false, OPEN, LEVEL_APP, 0x10a, F("\x06\x00\x05\x18\x00\x00\x01\x00"), 0},
     {"TLS KeyUpdate from the server", true, OPEN, LEVEL_APP, 0x10a, F("\x06\x00\x05\x18\x00\x00\x01\x00"), 0},
 };
@@ -305,6 +305,41 @@ static void test_gaps(void **state)
     world_free(&w);
 }
 
+/* A closed connection answers at ever longer intervals, and not at all once it drains. */
+static void test_close_rate(void **state)
+{
+    (void)state;
+    struct world w;
+    stage(&w, OPEN, 65535);
+    struct quic_conn *client = w.client->conn[0], *server = w.server->conn[0];
+    uint8_t buf[1500];
+    struct quic_train train = {.buf = buf, .cap = sizeof(buf), .max_count = 1};
+    struct evil e = {.level = LEVEL_APP};
+    quic_close(server, 5, "gone", w.sim.now);
+    assert_true(quic_send(server, 0, &train, w.sim.now) > 0);
+    int answers = 0;
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(evil_send(client, server, &e, SPAN_LIT("\x01"), w.sim.now),
+                         QUIC_CLOSED);
+        quic_train_reset(&train);
+        answers += quic_send(server, 0, &train, w.sim.now) > 0;
+        assert_int_equal(quic_send(server, 0, &train, w.sim.now), QUIC_CLOSED);
+    }
+    assert_int_equal(answers, 10);
+    /* The peer closes too: silence. */
+    evil_send(client, server, &e, SPAN_LIT("\x1d\x00\x00"), w.sim.now);
+    for (int i = 0; i < 3000; i++) {
+        evil_send(client, server, &e, SPAN_LIT("\x01"), w.sim.now);
+        quic_train_reset(&train);
+        assert_int_equal(quic_send(server, 0, &train, w.sim.now), QUIC_CLOSED);
+    }
+    struct quic_close_info info;
+    quic_close_info(server, &info);
+    assert_int_equal(info.kind, QUIC_CLOSE_LOCAL);
+    assert_int_equal(info.code, 5);
+    world_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_retire_flood),
         cmocka_unit_test(test_two_updates),
         cmocka_unit_test(test_gaps),
+        cmocka_unit_test(test_close_rate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

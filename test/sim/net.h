@@ -17,7 +17,7 @@
 #include "quic/quic.h"
 
 #define SIM_NODES    48
-#define SIM_LIVELOCK 200000
+#define SIM_LIVELOCK 20000
 
 /* xoshiro256** (Blackman, Vigna), seeded by splitmix64. */
 struct sim_rng {
