@@ -94,6 +94,7 @@ static void session_drop(struct client *c, ns_t now)
 {
     if (!c->has_session)
         return;
+    session_log(&c->session, now);
     session_flush(&c->session, now); /* CONNECTION_CLOSE, if one is due */
     session_free(&c->session);
     c->has_session = false;
@@ -316,6 +317,7 @@ static int apply_addresses(struct client *c)
     static const uint8_t ula[16] = {0xfd, 0x6d, 0x71, 0x76, 0x70, 0x6e, [15] = 1};
     struct ip_addr a[2] = {{0}, {0}}, self[2];
     char text[2][IP_ADDR_TEXT];
+    bool changed = false;
     int rc;
 
     for (int i = 0; i < 2; i++) {
@@ -324,12 +326,15 @@ static int apply_addresses(struct client *c)
             continue;
         }
         struct ip_prefix p = ip_prefix_host(&a[i]);
+        changed |= !host_has_address(&c->host, &p);
         if ((rc = host_address(&c->host, &p)))
             return rc;
     }
     self[0] = gateway_of(&a[0]);
     self[1] = a[1].version ? gateway_of(&a[1]) : ip_addr_of(6, ula);
     cip_set_self(&c->session.cip, &self[0], &self[1]);
+    if (!changed)
+        return 0;
     LOG_AT(c->log, LOG_INFO, "tunnel address %s, IPv6 %s",
            ip_addr_format(&a[0], text[0], IP_ADDR_TEXT),
            a[1].version ? ip_addr_format(&a[1], text[1], IP_ADDR_TEXT) : "none (blocked)");

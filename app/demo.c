@@ -129,7 +129,7 @@ static int in_memory(const struct tls_pem *pem, char path[64])
 
 static int make_secrets(struct demo *d)
 {
-    static const char *const names[] = {"mqvpn demo"};
+    static const char *const names[] = {"demo.mqvpn"};
     struct rng rng = random_system();
     struct tls_pem cert = {0}, key = {0};
     uint8_t pin[TLS_PIN];
@@ -401,7 +401,7 @@ int demo_run(const struct config *config, const struct log *log)
         config->demo_rate_mbps, config->demo_delay_ms, config->demo_seconds);
     fflush(stdout);
     if (score_new(&d) || make_secrets(&d)) {
-        LOG_AT(log, LOG_ERROR, "out of memory");
+        LOG_AT(log, LOG_ERROR, "no memory for the demo, or no certificate could be made");
         status = EXIT_INTERNAL;
         goto out;
     }

@@ -74,6 +74,13 @@ void host_address_drop(struct host *h, uint8_t version)
     memset(slot, 0, sizeof(*slot));
 }
 
+bool host_has_address(const struct host *h, const struct ip_prefix *address)
+{
+    struct tun_prefix p = address_tun_prefix(address);
+
+    return tun_prefix_equal(&h->addr[address->addr.version == 6], &p);
+}
+
 int host_address(struct host *h, const struct ip_prefix *address)
 {
     struct tun_prefix p = address_tun_prefix(address);
@@ -81,7 +88,7 @@ int host_address(struct host *h, const struct ip_prefix *address)
     char why[WHY_SIZE] = "";
     int rc;
 
-    if (slot->addr.family && tun_prefix_equal(slot, &p))
+    if (host_has_address(h, address))
         return 0;
     host_address_drop(h, address->addr.version);
     rc = netcfg_addr_add(h->nc, h->tun.ifindex, &p, NULL, why, sizeof(why));

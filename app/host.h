@@ -42,6 +42,9 @@ void host_close(struct host *h);
 /* Give the TUN this address in place of the one of its family. */
 int host_address(struct host *h, const struct ip_prefix *address);
 
+/* Whether it has exactly this one. */
+bool host_has_address(const struct host *h, const struct ip_prefix *address);
+
 /* Remove the address of `version` (4, 6), if there is one. */
 void host_address_drop(struct host *h, uint8_t version);
 

@@ -118,6 +118,7 @@ static void events(struct server *s, struct client_entry *e, ns_t now)
                        *info.text ? info.text : "closed");
             else
                 LOG_AT(s->log, LOG_DEBUG, "connection over: %s", info.text);
+            session_log(&e->session, now);
             server_release(s, e);
             break;
         default:

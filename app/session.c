@@ -437,6 +437,55 @@ int session_open(struct session *s, uint64_t stream)
     return 0;
 }
 
+/* "name n" for each verdict that refused something, after `line`. */
+static void verdicts(const char *way, const uint64_t n[CIP_VERDICTS], const struct log *log)
+{
+    for (int v = 1; v < CIP_VERDICTS; v++)
+        if (n[v] > 0)
+            LOG_AT(log, LOG_DEBUG, "  %s refused, %s: %llu", way,
+                   cip_verdict_name((enum cip_verdict)v), (unsigned long long)n[v]);
+}
+
+void session_log(const struct session *s, ns_t now)
+{
+    const struct log *log = s->cfg.log;
+    const struct queue_stats *q = &s->queue.stats;
+    struct quic_path_view v;
+    struct quic_stats t;
+
+    quic_stats(s->quic, &t);
+    LOG_AT(log, LOG_DEBUG,
+           "  queue: %llu in, dropped %llu full, %llu old, %llu too big; tun full %llu, no "
+           "train %llu, no tunnel %llu",
+           (unsigned long long)q->pushed, (unsigned long long)q->dropped_full,
+           (unsigned long long)q->dropped_old, (unsigned long long)s->stats.too_big,
+           (unsigned long long)s->stats.tun_full, (unsigned long long)s->stats.no_train,
+           (unsigned long long)s->stats.no_tunnel);
+    LOG_AT(
+        log, LOG_DEBUG,
+        "  quic: datagrams %llu out, %llu in; dropped: crypt %llu, duplicate %llu, keys %llu, "
+        "datagrams %llu",
+        (unsigned long long)t.dgrams_sent, (unsigned long long)t.dgrams_received,
+        (unsigned long long)t.drop_crypt, (unsigned long long)t.drop_duplicate,
+        (unsigned long long)t.drop_keys, (unsigned long long)t.drop_dgram);
+    for (size_t i = 0; i < quic_path_count(s->quic); i++) {
+        if (quic_path_view(s->quic, i, now, &v))
+            continue;
+        LOG_AT(
+            log, LOG_DEBUG,
+            "  path %zu: sent %llu, lost %llu, spuriously %llu, received %llu; srtt %.2f ms, "
+            "min %.2f, cwnd %llu, in flight %llu, pace %.1f Mbit/s, mtu %zu",
+            i, (unsigned long long)v.packets_sent, (unsigned long long)v.packets_lost,
+            (unsigned long long)v.packets_spurious, (unsigned long long)v.packets_received,
+            (double)v.srtt / 1e6, (double)v.min_rtt / 1e6, (unsigned long long)v.cwnd_bytes,
+            (unsigned long long)v.in_flight_bytes, (double)v.pacing_bps / 1e6, v.mtu_bytes);
+    }
+    if (s->open) {
+        verdicts("out", s->cip.stats.out, log);
+        verdicts("in", s->cip.stats.in, log);
+    }
+}
+
 /* ---- events --------------------------------------------------------------------------- */
 
 /* The tunnel's stream ended, whoever did it. */

@@ -131,6 +131,9 @@ int session_request(struct session *s, const struct h3_field *fields, size_t n);
  */
 int session_open(struct session *s, uint64_t stream);
 
+/* What the session did, in a few debug lines: packets, drops by reason, path. */
+void session_log(const struct session *s, ns_t now);
+
 /* The longest IP packet that the tunnel carries now, 0 before it is known. */
 size_t session_mtu(const struct session *s);
 
