@@ -288,22 +288,37 @@ static int cfg_fill(struct ring *r, const struct ring_cfg *cfg)
     return 0;
 }
 
-/* Start the backend asked for, or for RING_AUTO the first that works. */
-static int backend_open(struct ring *r, char *why, size_t why_size)
+/* Start a backend, with the receive buffers, on which some systems refuse io_uring too. */
+static int backend_open(struct ring *r, const struct loop_backend *be, char *why,
+                        size_t why_size)
 {
-    int rc = QUIC_CLOSED;
+    int rc;
+
+    r->be = be;
+    rc = be->open(r, why, why_size);
+    if (rc)
+        return rc;
+    rc = loop_arena_open(r, &r->udp, r->cfg.udp_bufs, 0, LOOP_RX_SKIP + LOOP_RX_ROOM);
+    if (!rc)
+        return 0;
+    be->close(r);
+    snprintf(why, why_size,
+             "%s gives no receive buffers: out of memory, or `ulimit -l` too small", be->name);
+    return rc;
+}
+
+/* Start the backend asked for, or for RING_AUTO the first that works. */
+static int backend_choose(struct ring *r, char *why, size_t why_size)
+{
+    int rc;
 
     if (r->cfg.kind != RING_EPOLL) {
-        r->be = &loop_uring;
-        rc = r->be->open(r, why, why_size);
-    }
-    if (rc == QUIC_CLOSED && r->cfg.kind == RING_AUTO)
+        rc = backend_open(r, &loop_uring, why, why_size);
+        if (!rc || r->cfg.kind == RING_URING)
+            return rc;
         LOG_AT(r->cfg.log, LOG_INFO, "using epoll: %s", why);
-    if (r->cfg.kind == RING_EPOLL || (rc == QUIC_CLOSED && r->cfg.kind == RING_AUTO)) {
-        r->be = &loop_epoll;
-        rc = r->be->open(r, why, why_size);
     }
-    return rc;
+    return backend_open(r, &loop_epoll, why, why_size);
 }
 
 static void ring_release(struct ring *r)
@@ -336,24 +351,15 @@ int ring_new(const struct ring_cfg *cfg, struct ring **out, char *why, size_t wh
         ring_release(r);
         return rc;
     }
-    rc = backend_open(r, why, why_size);
+    r->rx = calloc(r->cfg.udp_bufs, sizeof(*r->rx));
+    r->rx_next = calloc(r->cfg.udp_bufs, sizeof(*r->rx_next));
+    rc = r->rx && r->rx_next ? backend_choose(r, why, why_size) : QUIC_NOMEM;
     if (rc) {
         ring_release(r);
         return rc;
     }
     /* Deadlines pace packets: the usual 50 us of slack would smear them. */
     prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
-    r->rx = calloc(r->cfg.udp_bufs, sizeof(*r->rx));
-    r->rx_next = calloc(r->cfg.udp_bufs, sizeof(*r->rx_next));
-    rc = r->rx && r->rx_next
-             ? loop_arena_open(r, &r->udp, r->cfg.udp_bufs, 0, LOOP_RX_SKIP + LOOP_RX_ROOM)
-             : QUIC_NOMEM;
-    if (rc) {
-        snprintf(why, why_size, "out of memory for receive buffers");
-        r->be->close(r);
-        ring_release(r);
-        return rc;
-    }
     *out = r;
     return 0;
 }

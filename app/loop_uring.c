@@ -197,20 +197,23 @@ static int queue_open(struct uring_state *u, unsigned writes)
     return rc;
 }
 
-/* What is needed and what is a matter of speed, by the requests that the kernel knows. */
-static bool probe(struct uring_state *u, const struct ring_cfg *cfg)
+/*
+ * What is needed and what is a matter of speed, by the requests that the kernel knows.
+ * NULL when it is enough, else why not.
+ */
+static const char *probe(struct uring_state *u, const struct ring_cfg *cfg)
 {
     struct io_uring_probe *p = io_uring_get_probe_ring(&u->ring);
     bool enough;
 
     if (!p)
-        return false;
+        return "io_uring starts, but io_uring_register is forbidden, by a seccomp filter";
     /* SEND_ZC came with 6.0, as did multishot recvmsg, which has no number of its own. */
     enough = io_uring_opcode_supported(p, IORING_OP_SEND_ZC);
     u->read_multishot =
         !cfg->no_multishot && io_uring_opcode_supported(p, IORING_OP_READ_MULTISHOT);
     io_uring_free_probe(p);
-    return enough;
+    return enough ? NULL : "io_uring of this kernel is too old: Linux 6.0 or newer is needed";
 }
 
 void uring_close(struct ring *r)
@@ -231,6 +234,7 @@ void uring_close(struct ring *r)
 int uring_open(struct ring *r, char *why, size_t why_size)
 {
     struct uring_state *u = calloc(1, sizeof(*u));
+    const char *lacks;
     int rc;
 
     if (!u)
@@ -250,9 +254,9 @@ int uring_open(struct ring *r, char *why, size_t why_size)
         return QUIC_CLOSED;
     }
     r->priv = u;
-    if (!probe(u, &r->cfg)) {
-        snprintf(why, why_size,
-                 "io_uring of this kernel is too old: Linux 6.0 or newer is needed");
+    lacks = probe(u, &r->cfg);
+    if (lacks) {
+        snprintf(why, why_size, "%s", lacks);
         uring_close(r);
         return QUIC_CLOSED;
     }

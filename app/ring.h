@@ -113,7 +113,8 @@ struct ring_cfg {
 };
 
 /*
- * Make a loop. On success `*out` is the caller's, to be freed with ring_free.
+ * Make a loop, for the calling thread only, whose timer slack it makes small. On success
+ * `*out` is the caller's, to be freed with ring_free.
  *
  * Returns 0; or, with a sentence for the user in `why`: QUIC_NOMEM; QUIC_INVAL (a count out
  * of range); QUIC_CLOSED where the forced backend can't work, telling what forbids it.
@@ -209,7 +210,10 @@ void ring_buf_release(struct ring *r, const void *p);
  */
 int ring_udp_add(struct ring *r, int fd, void *user, struct ring_udp **out);
 
-/* Queued sends are tried once, then the socket is closed; the handle is dead at once. */
+/*
+ * Queued sends are tried once, then the socket is closed, before or with the next batch; the
+ * handle is dead at once.
+ */
 void ring_udp_del(struct ring_udp *sock);
 
 void *ring_udp_user(const struct ring_udp *sock);

@@ -388,8 +388,8 @@ enum udp_verdict udp_send_verdict(const struct udp_train *t, int err)
     case EINTR:
         return UDP_RETRY;
     case EINVAL:
-        /* More segments than this kernel takes, or (before 6.13) a segment above the
-         * device's MTU, or no GSO: the first is told by its count, the others by trying. */
+        /* More segments than this kernel takes, or (older ones) a segment above the device's
+         * MTU, or no GSO: the first is told by its count, the others by trying. */
         if (segments > UDP_SEGMENTS_OLD)
             return UDP_SPLIT;
         return segments > 1 ? UDP_SINGLES : UDP_SOFT;

@@ -23,7 +23,7 @@
 #include "quic/types.h"
 
 #define UDP_TRAIN_BYTES   65507 /* the most that one send may carry */
-#define UDP_SEGMENTS_MAX  128   /* datagrams per send; kernels before 6.9 take 64 */
+#define UDP_SEGMENTS_MAX  128   /* datagrams per send; older kernels take 64 */
 #define UDP_SEGMENTS_OLD  64
 #define UDP_SOCKBUF_BYTES (7 * 1024 * 1024) /* send and receive buffer aimed at */
 #define UDP_ADDR_TEXT     80                /* room for udp_addr_text, scope included */

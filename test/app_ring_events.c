@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
@@ -452,29 +453,40 @@ static void log_keep(void *ctx, enum log_level level, const char *text)
     snprintf(ctx, 600, "%s", text);
 }
 
-/* In a child: io_uring_setup answers `err`. */
-static bool forbid_io_uring(int err)
+/* What is refused: a system call, or one only with a certain second argument. */
+struct ban {
+    unsigned call, err;
+    int arg; /* -1: any */
+};
+
+static bool forbid(const struct ban *b)
 {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)err),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, b->call, 0, 4),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x7fffffff), /* "by registered ring" */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)b->arg, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | b->err),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog prog = {ARRAY_LEN(code), code};
 
+    if (b->arg < 0)
+        code[4] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JA, 0, 0, 0);
     return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
            !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
 }
 
-static int forbidden_child(int err)
+static int forbidden_child(const struct ban *b)
 {
     char said[600] = "", why[300] = "";
     struct log log = {log_keep, said, LOG_INFO};
     struct ring_cfg cfg = {.kind = RING_AUTO, .log = &log};
+    unsigned fds = fds_open();
     struct ring *r;
 
-    if (!forbid_io_uring(err))
+    if (!forbid(b))
         return 77;
     if (ring_new(&cfg, &r, why, sizeof(why)) || ring_kind(r) != RING_EPOLL)
         return 1;
@@ -482,22 +494,30 @@ static int forbidden_child(int err)
     if (!strstr(said, "epoll") || !strstr(said, "io_uring"))
         return 2;
     cfg.kind = RING_URING;
-    if (ring_new(&cfg, &r, why, sizeof(why)) != QUIC_CLOSED || !strstr(why, "io_uring"))
+    if (ring_new(&cfg, &r, why, sizeof(why)) >= 0 || !strstr(why, "io_uring"))
         return 3;
-    return 0;
+    return fds_open() == fds ? 0 : 4;
 }
 
 static void test_forbidden(void **state)
 {
-    static const int errors[] = {EPERM, ENOSYS, ENOMEM, EACCES, EMFILE};
+    static const struct ban bans[] = {
+        {SYS_io_uring_setup, EPERM, -1},
+        {SYS_io_uring_setup, ENOSYS, -1},
+        {SYS_io_uring_setup, ENOMEM, -1},
+        {SYS_io_uring_setup, EACCES, -1},
+        {SYS_io_uring_setup, EMFILE, -1},
+        {SYS_io_uring_register, EPERM, -1},
+        {SYS_io_uring_register, ENOMEM, IORING_REGISTER_PBUF_RING},
+    };
 
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(bans); i++) {
         pid_t pid = fork();
         int status;
 
         if (pid == 0)
-            _exit(forbidden_child(errors[i]));
+            _exit(forbidden_child(&bans[i]));
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(WIFEXITED(status));
         if (WEXITSTATUS(status) == 77)

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <net/route.h>
 #include <netinet/ip.h>
@@ -211,6 +212,77 @@ static int echo_in_ns(void *arg, char *why, size_t why_size)
     ring_free(g.r);
     close(fd);
     CHECK(if_nametoindex("t0") == 0); /* nothing in the kernel holds it any more */
+    return 0;
+}
+
+/* ---- the device is removed ---- */
+
+static bool link_delete(const char *name)
+{
+    struct {
+        struct nlmsghdr head;
+        struct ifinfomsg info;
+    } msg = {{.nlmsg_len = sizeof(msg),
+              .nlmsg_type = RTM_DELLINK,
+              .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
+             {.ifi_index = (int)if_nametoindex(name)}};
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    struct {
+        struct nlmsghdr head;
+        struct nlmsgerr err;
+        char rest[200];
+    } answer;
+    bool ok = send(fd, &msg, sizeof(msg), 0) == sizeof(msg) &&
+              recv(fd, &answer, sizeof(answer), 0) > 0 && answer.err.error == 0;
+
+    close(fd);
+    return ok;
+}
+
+static void gone_on_deadline(void *ctx, ns_t now)
+{
+    struct rig *g = ctx;
+
+    (void)now;
+    if (g->sent++)
+        ring_stop(g->r, -1);
+    else
+        g->bad += !link_delete("t0");
+    ring_deadline_set(g->r, now + 20 * NS_PER_S);
+}
+
+static void gone_on_error(void *ctx, struct ring_tun *tun, int err, ns_t now)
+{
+    struct rig *g = ctx;
+
+    (void)now;
+    g->bad += tun != g->tun;
+    g->err = err;
+    g->errors++;
+    ring_stop(g->r, 0);
+}
+
+static int gone_in_ns(void *arg, char *why, size_t why_size)
+{
+    static const struct ring_ops ops = {.on_deadline = gone_on_deadline,
+                                        .on_tun_error = gone_on_error};
+    struct rig g = {.mode = arg};
+    int fd = device_open("t0", IFF_TUN | IFF_NO_PI), rc;
+
+    if (fd < 0)
+        return fd;
+    rc = rig_open(&g, &ops, why, why_size);
+    if (rc)
+        return rc;
+    CHECK(ring_tun_add(g.r, fd, 1400, NULL, &g.tun) == 0);
+    ring_deadline_set(g.r, ring_clock() + 10 * NS_PER_MS);
+    CHECK(ring_run(g.r) == 0);
+    CHECK(g.bad == 0 && g.errors == 1 && g.err > 0);
+    ring_deadline_set(g.r, ring_clock() + 10 * NS_PER_MS);
+    CHECK(ring_run(g.r) == -1);
+    CHECK(g.errors == 1);
+    ring_free(g.r);
+    close(fd);
     return 0;
 }
 
@@ -483,6 +555,11 @@ static void test_tun_echo(void **state)
     in_ns(state, echo_in_ns);
 }
 
+static void test_tun_removed(void **state)
+{
+    in_ns(state, gone_in_ns);
+}
+
 static void test_full_socket(void **state)
 {
     in_ns(state, full_in_ns);
@@ -513,8 +590,8 @@ static void test_after_soft_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        EACH(test_tun_echo),    EACH(test_full_socket),       EACH(test_full_socket_closed),
-        EACH(test_soft_errors), EACH(test_after_soft_errors),
+        EACH(test_tun_echo),           EACH(test_tun_removed), EACH(test_full_socket),
+        EACH(test_full_socket_closed), EACH(test_soft_errors), EACH(test_after_soft_errors),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
