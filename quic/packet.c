@@ -48,7 +48,7 @@ enum quic_level packet_level(enum packet_type type)
 
 static int parse_short(const uint8_t *p, size_t n, size_t dcid_len, struct packet_head *out)
 {
-    if (!(p[0] & FIXED) || dcid_len > QUIC_CID_MAX || n < 1 + dcid_len)
+    if (dcid_len > QUIC_CID_MAX || n < 1 + dcid_len)
         return QUIC_DROP;
     out->type = PACKET_1RTT;
     out->dcid = span_of(p + 1, dcid_len);
@@ -72,7 +72,7 @@ static int parse_v1(const uint8_t *p, struct wire_r *r, struct packet_head *out)
 {
     uint64_t length;
 
-    if (!(p[0] & FIXED) || out->dcid.n > QUIC_CID_MAX || out->scid.n > QUIC_CID_MAX)
+    if (out->dcid.n > QUIC_CID_MAX || out->scid.n > QUIC_CID_MAX)
         return QUIC_DROP;
     out->type = long_types[p[0] >> 4 & 3];
     if (out->type == PACKET_RETRY)
@@ -88,6 +88,16 @@ static int parse_v1(const uint8_t *p, struct wire_r *r, struct packet_head *out)
 }
 
 int packet_parse(const uint8_t *p, size_t n, size_t short_dcid_len, struct packet_head *out)
+{
+    int err = packet_parse_greased(p, n, short_dcid_len, out);
+    bool version_1 =
+        out->type != PACKET_VERSION_NEGOTIATION && out->type != PACKET_OTHER_VERSION;
+
+    return !err && version_1 && !(p[0] & FIXED) ? QUIC_DROP : err;
+}
+
+int packet_parse_greased(const uint8_t *p, size_t n, size_t short_dcid_len,
+                         struct packet_head *out)
 {
     struct wire_r r = wire_r_of(p, n);
 

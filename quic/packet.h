@@ -102,6 +102,13 @@ struct packet_head {
 int packet_parse(const uint8_t *p, size_t n, size_t short_dcid_len, struct packet_head *out);
 
 /*
+ * The same where a fixed bit that is clear is no reason to drop: for packets of a peer that
+ * knows our grease_quic_bit transport parameter (RFC 9287 3).
+ */
+int packet_parse_greased(const uint8_t *p, size_t n, size_t short_dcid_len,
+                         struct packet_head *out);
+
+/*
  * The next version of a Version Negotiation list: takes it off the front of `rest`.
  * Returns false when the list is over.
  */

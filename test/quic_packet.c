@@ -116,6 +116,26 @@ static void test_parse(void **state)
     }
 }
 
+/* RFC 9287: the same packets with the fixed bit clear; the other versions don't have it. */
+static void test_parse_greased(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(parse_cases); i++) {
+        const struct parse_case *c = &parse_cases[i];
+        struct hex h = hex_of(c->wire);
+        struct packet_head a, b;
+        bool v1 = c->type != PACKET_VERSION_NEGOTIATION && c->type != PACKET_OTHER_VERSION;
+
+        if (c->result)
+            continue;
+        assert_int_equal(packet_parse_greased(h.b, h.n, 4, &a), 0);
+        h.b[0] &= 0xbf;
+        assert_int_equal(packet_parse(h.b, h.n, 4, &b), v1 ? QUIC_DROP : 0);
+        assert_int_equal(packet_parse_greased(h.b, h.n, 4, &b), 0);
+        assert_memory_equal(&a, &b, sizeof(a));
+    }
+}
+
 /* Cut at each length and moved to each alignment; the sanitizer watches the end. */
 static void test_parse_truncated(void **state)
 {
@@ -480,13 +500,21 @@ static void test_error_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse),         cmocka_unit_test(test_parse_truncated),
-        cmocka_unit_test(test_parse_random),  cmocka_unit_test(test_long_head),
-        cmocka_unit_test(test_long_head_rfc), cmocka_unit_test(test_short_head),
-        cmocka_unit_test(test_pn_rfc),        cmocka_unit_test(test_pn_random),
-        cmocka_unit_test(test_pn_write),      cmocka_unit_test(test_version_negotiation),
-        cmocka_unit_test(test_retry_rfc),     cmocka_unit_test(test_retry_refused),
-        cmocka_unit_test(test_levels),        cmocka_unit_test(test_cid),
+        cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_parse_greased),
+        cmocka_unit_test(test_parse_truncated),
+        cmocka_unit_test(test_parse_random),
+        cmocka_unit_test(test_long_head),
+        cmocka_unit_test(test_long_head_rfc),
+        cmocka_unit_test(test_short_head),
+        cmocka_unit_test(test_pn_rfc),
+        cmocka_unit_test(test_pn_random),
+        cmocka_unit_test(test_pn_write),
+        cmocka_unit_test(test_version_negotiation),
+        cmocka_unit_test(test_retry_rfc),
+        cmocka_unit_test(test_retry_refused),
+        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_cid),
         cmocka_unit_test(test_error_names),
     };
 
