@@ -22,6 +22,7 @@
 #define BUF     66000
 
 static struct io_uring ring;
+static unsigned trains_n = TRAINS; /* fewer where the receive buffer is small */
 static uint8_t out[TRAINS][BYTES], in[TRAINS][BUF];
 
 struct send {
@@ -55,7 +56,7 @@ static void test_send(int tx, const struct sockaddr_in *to)
     static struct send sends[TRAINS];
     struct io_uring_cqe *cqes[TRAINS];
 
-    for (unsigned i = 0; i < TRAINS; i++) {
+    for (unsigned i = 0; i < trains_n; i++) {
         struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
 
         memset(out[i], (int)i, BYTES);
@@ -63,12 +64,12 @@ static void test_send(int tx, const struct sockaddr_in *to)
         io_uring_prep_sendmsg(sqe, tx, &sends[i].msg, MSG_DONTWAIT);
         sqe->user_data = i;
     }
-    HOLDS(io_uring_submit(&ring) == TRAINS);
+    HOLDS(io_uring_submit(&ring) == (int)trains_n);
     /* No wait: they are done. */
-    HOLDS(io_uring_peek_batch_cqe(&ring, cqes, TRAINS) == TRAINS);
-    for (unsigned i = 0; i < TRAINS; i++)
+    HOLDS(io_uring_peek_batch_cqe(&ring, cqes, TRAINS) == trains_n);
+    for (unsigned i = 0; i < trains_n; i++)
         HOLDS(cqes[i]->user_data == i && cqes[i]->res == BYTES);
-    io_uring_cq_advance(&ring, TRAINS);
+    io_uring_cq_advance(&ring, trains_n);
 }
 
 static void test_receive(int rx)
@@ -87,7 +88,7 @@ static void test_receive(int rx)
     io_uring_prep_recvmsg_multishot(sqe, rx, &msg, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = 0;
-    while (trains < TRAINS) {
+    while (trains < trains_n) {
         struct __kernel_timespec ts = {.tv_sec = 5};
         struct io_uring_recvmsg_out *o;
         struct io_uring_cqe *cqe;
@@ -167,7 +168,8 @@ int main(void)
         SKIP("no io_uring: %s", strerror(-rc));
     rx = udp_bound(&to);
     tx = udp_bound(&from);
-    setsockopt(rx, SOL_SOCKET, SO_RCVBUFFORCE, &big, sizeof(big));
+    if (setsockopt(rx, SOL_SOCKET, SO_RCVBUFFORCE, &big, sizeof(big)))
+        trains_n = 2;
     HOLDS(!setsockopt(rx, IPPROTO_UDP, UDP_GRO, &one, sizeof(one)));
     test_send(tx, &to);
     test_receive(rx);
