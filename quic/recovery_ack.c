@@ -338,9 +338,6 @@ static void grow_window(struct recovery *r, const struct news *n, ns_t rtt)
                          .smoothed = r->rtt.smoothed,
                          .cwnd_limited = window_used(r)};
 
-    /* Losses found by this very frame began a recovery period. */
-    if (cc_in_recovery(&r->cc, ack.sent_time))
-        ack.growing = 0;
     cc_on_ack(&r->cc, &ack);
     if (n->newest->time >= r->round_start) {
         r->round_start = n->now;
@@ -384,6 +381,7 @@ int recovery_on_ack(struct recovery *r, enum quic_space space, const struct fram
     struct recovery_space *s = &r->space[space];
     struct news n = {.now = now};
     bool grew = s->largest_acked == RECOVERY_NO_PN || ack->largest > s->largest_acked;
+    uint64_t cwnd;
     ns_t rtt;
     int err;
 
@@ -402,8 +400,12 @@ int recovery_on_ack(struct recovery *r, enum quic_space space, const struct fram
     if (!n.any)
         return 0;
     rtt = sample_rtt(r, space, ack, &n, ack_delay);
+    cwnd = r->cc.cwnd;
     process_ecn(r, s, ack, grew, &n);
     recovery_detect_lost(r, space, now);
+    /* A recovery period that begins here includes what is acknowledged here. */
+    if (r->cc.cwnd < cwnd || (n.newest && cc_in_recovery(&r->cc, n.newest->time)))
+        n.growing = 0;
     if (n.newest && n.bytes) {
         sample_rate(r, n.newest, &n);
         grow_window(r, &n, rtt);
