@@ -1,4 +1,7 @@
 /* The event loop and UDP over loopback: trains, views, shares, held buffers. */
+#include <errno.h>
+
+#include "app/loop_core.h"
 #include "test/app_ring_rig.h"
 
 static const struct train_row {
@@ -163,6 +166,122 @@ static void test_local_address(void **state)
     rig_close(&g);
 }
 
+static void empty_on_udp(struct rig *g, struct ring_udp *s, struct udp_dgram *d, size_t n,
+                         ns_t now)
+{
+    (void)now;
+    assert_ptr_equal(ring_udp_user(s), g);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(d[i].n, 1);
+    g->m += n;
+    if (g->m == 3)
+        ring_stop(g->r, 0);
+}
+
+/* Empty datagrams are no datagrams, and nothing comes out of step by them. */
+static void test_empty(void **state)
+{
+    static const size_t sizes[] = {0, 1, 0, 0, 1, 1, 0};
+    const union udp_addr *to;
+    struct rig g;
+    int fd;
+
+    rig_open(state, NULL, &g);
+    g.on_udp = empty_on_udp;
+    g.a = sock_open(&g, "127.0.0.1:0", false);
+    ring_udp_set_user(g.a, &g);
+    assert_true(ring_udp_fd(g.a) >= 0);
+    to = ring_udp_local(g.a);
+    fd = socket(AF_INET, SOCK_DGRAM, 0);
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+        assert_int_equal(sendto(fd, "x", sizes[i], 0, &to->sa, udp_addr_len(to)), sizes[i]);
+    assert_int_equal(ring_run(g.r), 0);
+    assert_int_equal(ring_stats(g.r)->udp_rx_datagrams, 3);
+    close(fd);
+    rig_close(&g);
+}
+
+/* ---- what the kernel may answer to a send ---- */
+
+static void log_keep(void *ctx, enum log_level level, const char *text)
+{
+    (void)level;
+    snprintf(ctx, 600, "%s", text);
+}
+
+static struct udp_train *train_of(struct rig *g, size_t n, size_t segment)
+{
+    struct udp_train *t = ring_train_get(g->a);
+
+    assert_non_null(t);
+    t->n = n;
+    t->segment = segment;
+    assert_int_equal(udp_addr_parse("127.0.0.1:9", 0, &t->remote), 0);
+    assert_int_equal(udp_train_msg(t, AF_INET, g->a->segments_max), 0);
+    return t;
+}
+
+/* Answers of other kernels and devices, given by hand. */
+static void test_send_results(void **state)
+{
+    char said[600] = "";
+    struct log log = {log_keep, said, LOG_INFO};
+    struct ring_cfg cfg = {.log = &log};
+    struct udp_train *t;
+    struct rig g;
+
+    rig_open(state, &cfg, &g);
+    g.a = sock_open(&g, "127.0.0.1:0", false);
+
+    /* 64 segments only: the same in two parts. */
+    t = train_of(&g, 12800, 100);
+    assert_int_equal(t->part, 12800);
+    assert_int_equal(loop_send_result(g.a, t, -EINVAL), LOOP_MORE);
+    assert_int_equal(udp_train_msg(t, AF_INET, g.a->segments_max), 0);
+    assert_int_equal(t->part, 6400);
+    assert_int_equal(loop_send_result(g.a, t, 6400), LOOP_MORE);
+    assert_int_equal(udp_train_msg(t, AF_INET, g.a->segments_max), 0);
+    assert_int_equal(loop_send_result(g.a, t, -EINTR), LOOP_MORE);
+    assert_int_equal(loop_send_result(g.a, t, -EAGAIN), LOOP_FULL);
+    assert_int_equal(loop_send_result(g.a, t, 6400), LOOP_DONE);
+    assert_true(ring_udp_gso(g.a));
+    assert_string_equal(said, "");
+
+    /* The whole refused, and its pieces as well: not the segmentation's fault. */
+    t = train_of(&g, 2500, 1000);
+    assert_int_equal(loop_send_result(g.a, t, -EMSGSIZE), LOOP_MORE);
+    assert_int_equal(udp_train_msg(t, AF_INET, g.a->segments_max), 0);
+    assert_int_equal(t->part, 1000);
+    assert_int_equal(loop_send_result(g.a, t, -EMSGSIZE), LOOP_DONE);
+    assert_true(ring_udp_gso(g.a));
+    assert_int_equal(ring_stats(g.r)->udp_tx_drops, 3);
+
+    /* The whole refused, a piece passes: no segmentation any more. */
+    t = train_of(&g, 2500, 1000);
+    assert_int_equal(loop_send_result(g.a, t, -EINVAL), LOOP_MORE);
+    assert_int_equal(udp_train_msg(t, AF_INET, g.a->segments_max), 0);
+    assert_int_equal(loop_send_result(g.a, t, 1000), LOOP_MORE);
+    assert_false(ring_udp_gso(g.a));
+    assert_non_null(strstr(said, "GSO"));
+    assert_int_equal(loop_send_result(g.a, t, -ENOBUFS), LOOP_DONE);
+    assert_int_equal(ring_stats(g.r)->udp_tx_drops, 5);
+
+    /* The device can't: known at once. */
+    said[0] = 0;
+    g.b = sock_open(&g, "127.0.0.1:0", false);
+    t = ring_train_get(g.b);
+    assert_non_null(t);
+    t->n = 2500;
+    t->segment = 1000;
+    assert_int_equal(udp_addr_parse("127.0.0.1:9", 0, &t->remote), 0);
+    assert_int_equal(udp_train_msg(t, AF_INET, 64), 0);
+    assert_int_equal(loop_send_result(g.b, t, -EIO), LOOP_MORE);
+    assert_false(ring_udp_gso(g.b));
+    assert_non_null(strstr(said, "GSO"));
+    ring_train_put(t);
+    rig_close(&g);
+}
+
 /* Contradicting trains are refused, and go back to the pool. */
 static void test_train_refused(void **state)
 {
@@ -302,9 +421,17 @@ static void test_hold(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        EACH(test_trains_v4),     EACH(test_trains_v6),          EACH(test_trains_dual),
-        EACH(test_trains_no_gso), EACH(test_trains_two_buffers), EACH(test_local_address),
-        EACH(test_train_refused), EACH(test_train_share),        EACH(test_hold),
+        EACH(test_trains_v4),
+        EACH(test_trains_v6),
+        EACH(test_trains_dual),
+        EACH(test_trains_no_gso),
+        EACH(test_trains_two_buffers),
+        EACH(test_local_address),
+        EACH(test_empty),
+        EACH(test_send_results),
+        EACH(test_train_refused),
+        EACH(test_train_share),
+        EACH(test_hold),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,12 +21,19 @@ static void echo_on_tun(struct rig *g, struct ring_tun *t, struct ring_pkt *p, s
     (void)now;
     for (size_t i = 0; i < n; i++) {
         uint8_t head[4] = {'h', 'e', 'a', (uint8_t)g->m};
-        struct iovec iov[3] = {{head, 4}, {p[i].p, 1}, {p[i].p + 1, p[i].n - 1}};
+        struct iovec iov[20] = {{head, 4}};
+        size_t pieces = 1 + g->m % 15, off = 0;
 
+        for (size_t k = 1; k <= pieces; k++) {
+            size_t n_k = k < pieces ? 1 : p[i].n - off;
+
+            iov[k] = (struct iovec){p[i].p + off, n_k};
+            off += n_k;
+        }
         assert_true(pattern_is(p[i].p, p[i].n, g->m, 0));
         memset(p[i].p - RING_HEADROOM, 1, RING_HEADROOM);
         memset(p[i].p + p[i].n, 2, RING_TAILROOM);
-        assert_int_equal(ring_tun_write(t, iov, 3), 0);
+        assert_int_equal(ring_tun_write(t, iov, pieces + 1), 0);
         memset(head, 0, sizeof(head));
         g->m++;
     }
@@ -154,6 +161,42 @@ static void test_tun_gone(void **state)
     rig_close(&g);
 }
 
+/* More writes than allowed at once are refused and counted; those taken are done. */
+static void test_too_many_writes(void **state)
+{
+    struct ring_cfg cfg = {.tun_writes = 3};
+    struct iovec many[1025];
+    unsigned avail, total, taken = 0;
+    uint8_t byte = 1, buf[10];
+    struct rig g;
+    int fd;
+
+    rig_open(state, &cfg, &g);
+    pair_open(&g, 100);
+    fd = (int)g.n;
+    for (unsigned i = 0; i < 10; i++) {
+        int rc = ring_tun_write_one(g.tun, &byte, 1);
+
+        assert_true(rc == 0 || (rc == QUIC_BLOCKED && i >= 3));
+        taken += rc == 0;
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(many); i++)
+        many[i] = (struct iovec){&byte, 1};
+    assert_int_equal(ring_tun_write(g.tun, many, ARRAY_LEN(many)), QUIC_INVAL);
+    ring_deadline_set(g.r, ring_clock() + NS_PER_MS);
+    assert_int_equal(ring_run(g.r), -1);
+    assert_int_equal(ring_stats(g.r)->tun_tx_packets, taken);
+    assert_int_equal(ring_stats(g.r)->tun_tx_drops, 11 - taken);
+    for (unsigned i = 0; i < taken; i++)
+        assert_int_equal(recv(g.peer, buf, sizeof(buf), MSG_DONTWAIT), 1);
+    assert_int_equal(recv(g.peer, buf, sizeof(buf), MSG_DONTWAIT), -1);
+    ring_tun_room(g.tun, &avail, &total);
+    assert_int_equal(avail, 128);
+    assert_int_equal(total, 128);
+    pair_close(&g, fd);
+    rig_close(&g);
+}
+
 /* ---- time, signals, children, descriptors ---- */
 
 static void tick_on_deadline(struct rig *g, ns_t now)
@@ -272,7 +315,24 @@ static void test_child(void **state)
     }
     assert_int_equal(g.m, 2);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* reaped */
+
+    /* Forgotten, or still watched when the loop ends: left for the caller to reap. */
+    for (unsigned i = 0; i < 2; i++) {
+        pid = fork();
+        if (pid == 0)
+            _exit(7);
+        assert_int_equal(ring_child_add(g.r, pid, child_over, &g), 0);
+        if (i)
+            break;
+        ring_child_del(g.r, pid);
+        ring_child_del(g.r, pid);
+        ring_deadline_set(g.r, ring_clock() + 20 * NS_PER_MS);
+        assert_int_equal(ring_run(g.r), -1);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+    }
     rig_close(&g);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(g.m, 2);
 }
 
 static void pipe_read(void *ctx, int fd, short events, ns_t now)
@@ -499,6 +559,57 @@ static int forbidden_child(const struct ban *b)
     return fds_open() == fds ? 0 : 4;
 }
 
+/* Where there is no epoll_pwait2 (before Linux 5.11), milliseconds have to do. */
+static void coarse_deadline(void *ctx, ns_t now)
+{
+    struct ring **r = ctx;
+
+    (void)now;
+    ring_stop(*r, 5);
+}
+
+static int coarse_child(void)
+{
+    struct ban ban = {SYS_epoll_pwait2, ENOSYS, -1};
+    struct ring *r;
+    struct ring_cfg cfg = {
+        .kind = RING_EPOLL, .ops = {.on_deadline = coarse_deadline}, .ctx = &r};
+    char why[300];
+    ns_t start = ring_clock(), took;
+
+    if (!forbid(&ban))
+        return 77;
+    if (ring_new(&cfg, &r, why, sizeof(why)))
+        return 1;
+    for (unsigned i = 1; i <= 3; i++) {
+        ring_deadline_set(r, start + i * 10 * NS_PER_MS + NS_PER_MS / 2);
+        if (ring_run(r) != 5)
+            return 2;
+        took = ring_clock() - start;
+        if (took < i * 10 * NS_PER_MS + NS_PER_MS / 2 || took > (i * 10 + 100) * NS_PER_MS)
+            return 3;
+    }
+    if (ring_stats(r)->enters > 10)
+        return 4;
+    ring_free(r);
+    return 0;
+}
+
+static void test_coarse_epoll(void **state)
+{
+    pid_t pid = fork();
+    int status;
+
+    (void)state;
+    if (pid == 0)
+        _exit(coarse_child());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77)
+        skip();
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void test_forbidden(void **state)
 {
     static const struct ban bans[] = {
@@ -532,6 +643,7 @@ int main(void)
         EACH(test_echo),
         EACH(test_echo_two_buffers),
         EACH(test_too_long),
+        EACH(test_too_many_writes),
         EACH(test_tun_gone),
         EACH(test_deadline),
         EACH(test_idle),
@@ -541,6 +653,7 @@ int main(void)
         EACH(test_delete),
         EACH(test_free_busy),
         EACH(test_bad_arguments),
+        cmocka_unit_test(test_coarse_epoll),
         cmocka_unit_test(test_forbidden),
     };
 
