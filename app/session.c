@@ -382,6 +382,7 @@ static void streams_out(struct session *s, ns_t now)
 void session_flush(struct session *s, ns_t now)
 {
     s->wake = NS_NEVER;
+    queue_trim(&s->queue, now);
     if (quic_is_established(s->quic))
         streams_out(s, now);
     if (s->control_first)
@@ -549,6 +550,7 @@ static bool on_h3(struct session *s, const struct h3_event *he, struct session_e
     case H3_EV_STOPPED:
         return tunnel_over(s, he->stream_id, ev);
     case H3_EV_ABORT:
+        stream_ensure(s, he->stream_id);
         quic_stream_reset(s->quic, he->stream_id, he->code);
         quic_stream_stop(s->quic, he->stream_id, he->code);
         stream_let_go(s, he->stream_id, true, true);
