@@ -146,7 +146,10 @@ ns_t ring_clock(void);
  */
 int ring_run(struct ring *r);
 
-/* End ring_run, also one yet to come, with `code` after the present batch, queued sends and writes included. */
+/*
+ * End ring_run, also one yet to come, with `code` after the present batch, queued sends and
+ * writes included.
+ */
 void ring_stop(struct ring *r, int code);
 
 /* Call on_deadline once at or after `at` (CLOCK_MONOTONIC); NS_NEVER: not at all. */
