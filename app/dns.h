@@ -3,20 +3,22 @@
  *
  * Two ways. Where systemd-resolved runs and resolv.conf points at it, the servers are set
  * for the TUN link by `resolvectl` (dns, domain ~., default-route): resolved forgets them
- * with the link. Elsewhere resolv.conf is replaced:
+ * with the link. Elsewhere, or where resolvectl fails, resolv.conf is replaced:
  *
  *   the original is kept beside it as `<path>.before-mqvpn` (a hard link: same inode, or
  *   the same symbolic link), and a new file takes its name by rename. Restoring is a rename
  *   back: bytes, mode, owner, times and links are what they were. Where the file can't be
  *   renamed (a bind mount, as in containers), it is rewritten in place and the original
- *   bytes are kept in the journal.
+ *   bytes are kept in the journal. Search domains and options of the original are carried
+ *   over.
  *
  * The new file says who made it. Restoring happens only if the file still has exactly our
  * bytes: when somebody else has written it meanwhile, theirs stays. One running instance
  * at a time may hold a resolv.conf.
  *
  * A SIGKILL or a power cut leaves the journal record, or at least the file with its owner
- * line beside the original; dns_recover and dns_undo_kind take either back.
+ * line beside the original; dns_recover and dns_undo_kind take either back. Only what was
+ * rewritten in place needs the journal.
  */
 #ifndef APP_DNS_H
 #define APP_DNS_H
@@ -44,9 +46,9 @@ struct dns_cfg {
  * Apply. `u` is the process's journal, borrowed until dns_stop.
  *
  * Returns 0, or -errno with a sentence, everything as before: -EINVAL (no server, too
- * many), -EBUSY (another running instance holds the file), -EPERM, -EACCES, -EROFS (can't
- * be written: why), -EFBIG (resolv.conf of more than 64 KB is none), -ETIMEDOUT, -EIO
- * (resolvectl failed).
+ * many, a path with blanks, a file that is no text), -EBUSY (another running instance holds
+ * the file), -EPERM, -EACCES, -EROFS (can't be written: why), -EFBIG (resolv.conf of more
+ * than 64 KB is none).
  */
 int dns_start(struct dns **out, const struct dns_cfg *cfg, struct undo *u,
               const struct log *log, char *why, size_t why_size);

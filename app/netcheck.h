@@ -22,9 +22,9 @@ enum netcheck_kind {
 struct netcheck_item {
     enum netcheck_kind kind;
     char ifname[IFNAMSIZ]; /* the link concerned, or "" */
-    char what[128];
+    char what[160];
     char why[160];
-    char fix[192]; /* a shell command */
+    char fix[320]; /* a shell command */
 };
 
 struct netcheck_cfg {

@@ -453,11 +453,12 @@ static void copy_name(char out[NFT_NAME_SIZE], const struct nlattr *attr)
         strncat(out, mnl_attr_get_str(attr), NFT_NAME_SIZE - 1);
 }
 
-/* A base chain at the forward hook that drops by policy is added to the drops. */
+/* A base chain at the forward hook that drops is added to the drops. */
 static int on_chain(const struct nlmsghdr *nlh, void *ctx)
 {
     const struct nfgenmsg *head = mnl_nlmsg_get_payload(nlh);
     const struct nlattr *tb[NFTA_CHAIN_POLICY + 1], *attr;
+    struct nft_drop e = {0};
     struct drops *d = ctx;
     uint32_t hook = UINT32_MAX;
 
@@ -475,15 +476,14 @@ static int on_chain(const struct nlmsghdr *nlh, void *ctx)
         if (mnl_attr_get_type(attr) == NFTA_HOOK_HOOKNUM)
             hook = ntohl(netlink_u32(attr, UINT32_MAX));
     }
-    if (hook != NF_INET_FORWARD || netlink_u32(tb[NFTA_CHAIN_POLICY], ~0u) != htonl(NF_DROP))
+    copy_name(e.table, tb[NFTA_CHAIN_TABLE]);
+    copy_name(e.chain, tb[NFTA_CHAIN_NAME]);
+    if (hook != NF_INET_FORWARD || (netlink_u32(tb[NFTA_CHAIN_POLICY], ~0u) != htonl(NF_DROP) &&
+                                    strcmp(e.table, NFT_FIREWALLD)))
         return MNL_CB_OK;
-    if (d->n++ < d->max) {
-        struct nft_drop *e = &d->out[d->n - 1];
-
-        *e = (struct nft_drop){.family = head->nfgen_family};
-        copy_name(e->table, tb[NFTA_CHAIN_TABLE]);
-        copy_name(e->chain, tb[NFTA_CHAIN_NAME]);
-    }
+    e.family = head->nfgen_family;
+    if (d->n++ < d->max)
+        d->out[d->n - 1] = e;
     return MNL_CB_OK;
 }
 

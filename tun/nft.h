@@ -21,6 +21,7 @@
 
 #define NFT_NAME_SIZE 64 /* a table or chain name with its NUL, as we keep it */
 #define NFT_POOLS_MAX 16
+#define NFT_FIREWALLD "firewalld" /* the table of that program */
 
 struct nft;
 
@@ -56,7 +57,10 @@ int nft_nat_set(struct nft *nf, const struct nft_nat *nat, bool *owned, char *wh
 /* Remove table `table` of family inet. Returns 0, -ENOENT (there is none), -EPERM, -errno. */
 int nft_table_del(struct nft *nf, const char *table, char *why, size_t why_size);
 
-/* A base chain at the forward hook whose policy is to drop. */
+/*
+ * A base chain at the forward hook whose policy is to drop; or that of firewalld, which
+ * accepts by policy but ends with a rule that rejects.
+ */
 struct nft_drop {
     uint8_t family; /* NFPROTO_IPV4, NFPROTO_IPV6 or NFPROTO_INET */
     bool legacy;    /* of iptables-legacy, not nf_tables */
