@@ -146,8 +146,10 @@ static void lost(struct client *c, int status, bool hopeless, ns_t now)
     c->next_addr = (c->next_addr + 1) % c->addrs;
     wait = backoff(c);
     c->retry_at = now + wait;
-    LOG_AT(c->log, LOG_INFO, "trying again %s%.1f s", wait ? "in " : "now, after ",
-           (double)wait / 1e9);
+    if (wait)
+        LOG_AT(c->log, LOG_INFO, "trying again in %.1f s", (double)wait / 1e9);
+    else
+        LOG_AT(c->log, LOG_INFO, "trying again");
 }
 
 /* ---- connecting ------------------------------------------------------------------------ */
@@ -167,6 +169,12 @@ static void connect_now(struct client *c, ns_t now)
     c->tries++;
     udp_addr_text(remote, text, sizeof(text));
     rc = interface_of(c, remote, c->ifname, &mtu);
+    if (rc && c->cfg->paths.n) {
+        LOG_AT(c->log, LOG_WARN, "--path %s: there is no such interface, or it is down",
+               c->cfg->paths.item[0]);
+        lost(c, EXIT_BIND, false, now);
+        return;
+    }
     if (rc) {
         LOG_AT(c->log, LOG_WARN, "no interface leads to %s", text);
         lost(c, EXIT_NO_ANSWER, false, now);
@@ -457,9 +465,11 @@ static void events(struct client *c, ns_t now)
         case SESSION_CLOSED:
             closed(c, now);
             break;
+        case SESSION_ASKED: /* a client has no addresses to give */
+            cip_refuse(&c->session.cip, ev.asked.request_id);
+            break;
         case SESSION_REQUEST:
         case SESSION_ROUTES:
-        case SESSION_ASKED:
             break;
         }
     }

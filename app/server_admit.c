@@ -239,8 +239,8 @@ static uint32_t take_slot(struct server *s, struct client_entry *e, struct span 
     return slot;
 }
 
-/* Tell the client its addresses and that we route everything for it. */
-static int hand_out(struct server *s, struct client_entry *e)
+/* Tell the client its addresses, and that we route what its scope asks for. */
+static int hand_out(struct server *s, struct client_entry *e, const struct masque_scope *scope)
 {
     struct ip_assign a[2] = {0};
     struct ip_range r[2];
@@ -248,21 +248,20 @@ static int hand_out(struct server *s, struct client_entry *e)
 
     a[n].prefix.addr.version = 4;
     a[n].prefix.len = 32;
-    pool_addr4(&s->pool, e->slot, a[n].prefix.addr.b);
-    r[n++] = ip_range_all(4, 0);
+    pool_addr4(&s->pool, e->slot, a[n++].prefix.addr.b);
     if (s->pool.has6) {
         a[n].prefix.addr.version = 6;
         a[n].prefix.len = 128;
-        pool_addr6(&s->pool, e->slot, a[n].prefix.addr.b);
-        r[n++] = ip_range_all(6, 0);
+        pool_addr6(&s->pool, e->slot, a[n++].prefix.addr.b);
     }
     cip_set_self(&e->session.cip, &s->self[0], &s->self[1]);
-    return cip_assign(&e->session.cip, a, n) || cip_advertise(&e->session.cip, r, n);
+    return cip_assign(&e->session.cip, a, n) ||
+           cip_advertise(&e->session.cip, r, masque_scope_ranges(scope, true, s->pool.has6, r));
 }
 
 /* Let the client in on `stream`. */
-static void admit(struct server *s, struct client_entry *e, uint64_t stream, struct span lease,
-                  ns_t now)
+static void admit(struct server *s, struct client_entry *e, uint64_t stream,
+                  const struct masque_scope *scope, struct span lease, ns_t now)
 {
     char token[LEASE_TEXT + 1], from[QUIC_ADDR_TEXT], text[IP_ADDR_TEXT];
     struct ip_addr v4 = {.version = 4};
@@ -283,7 +282,7 @@ static void admit(struct server *s, struct client_entry *e, uint64_t stream, str
     extra[0] = h3_field_secret(h3_field_str(LEASE_FIELD, token));
     if (masque_response_build(200, extra, 1, &head) ||
         h3_respond(e->session.h3, stream, head.field, head.n, false) ||
-        session_open(&e->session, stream) || hand_out(s, e)) {
+        session_open(&e->session, stream) || hand_out(s, e, scope)) {
         quic_close(e->session.quic, H3_INTERNAL_ERROR, "out of memory", now);
         server_release(s, e);
         return;
@@ -309,6 +308,8 @@ void server_request(struct server *s, struct client_entry *e, const struct sessi
     }
     if (status == 0 && e->slot != POOL_NONE)
         status = 400; /* one tunnel for each connection */
+    if (status == 0 && r.scope.target == MASQUE_TARGET_HOST)
+        status = 501; /* tunnels to one named host are not served */
     if (status) {
         respond(e, ev->stream, status, now);
         return;
@@ -321,7 +322,7 @@ void server_request(struct server *s, struct client_entry *e, const struct sessi
         return;
     }
     snprintf(e->user, sizeof(e->user), "%s", user);
-    admit(s, e, ev->stream, h3_fields_value(ev->fields, ev->n, LEASE_FIELD), now);
+    admit(s, e, ev->stream, &r.scope, h3_fields_value(ev->fields, ev->n, LEASE_FIELD), now);
 }
 
 void server_asked(struct client_entry *e, const struct session_event *ev)
