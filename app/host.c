@@ -5,6 +5,11 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
+
+/* How often, and with what pause, a device name that is taken is asked for. */
+#define TAKEN_TRIES    40
+#define TAKEN_PAUSE_US 50000
 
 /* The status for a failure of the TUN or netlink code. */
 static int status_of(int rc)
@@ -18,6 +23,18 @@ static int fail(struct host *h, int rc, const char *why)
 {
     LOG_AT(h->log, LOG_ERROR, "%s", why);
     return status_of(rc);
+}
+
+/* A killed instance's device outlives it a little: io_uring lets go of it in its own time. */
+static int open_tun(struct tun *tun, const struct tun_cfg *cfg, char *why, size_t why_size)
+{
+    int rc = tun_open(tun, cfg, why, why_size);
+
+    for (int i = 1; rc == -EBUSY && i < TAKEN_TRIES; i++) {
+        usleep(TAKEN_PAUSE_US);
+        rc = tun_open(tun, cfg, why, why_size);
+    }
+    return rc;
 }
 
 int host_open(struct host *h, const char *tun_name, unsigned mtu_bytes, const char *state_dir,
@@ -37,7 +54,7 @@ int host_open(struct host *h, const char *tun_name, unsigned mtu_bytes, const ch
     leftovers_recover(h->undo, state_dir ? NULL : "", log);
     journal = leftovers_netcfg_journal(h->undo);
     if ((rc = netcfg_new(&h->nc, &journal, why, sizeof(why))) ||
-        (rc = tun_open(&h->tun, &cfg, why, sizeof(why)))) {
+        (rc = open_tun(&h->tun, &cfg, why, sizeof(why)))) {
         rc = fail(h, rc, why);
         host_close(h);
         return rc;

@@ -21,12 +21,16 @@
 #include "app/server_admit.h"
 #include "app/transport.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define TUN_MTU_DEFAULT 1400
+#define TAKEN_TRIES     40 /* how often a port that is taken is asked for */
+#define TAKEN_PAUSE_US  50000
 #define DRAIN           (200 * NS_PER_MS) /* after a signal, for the goodbyes */
 
 static struct client_entry *entry_of(struct quic_conn *conn)
@@ -168,7 +172,11 @@ static struct client_entry *route(struct server *s, const struct udp_dgram *d, n
     case QUIC_ROUTE_CONN:
         return entry_of(conn);
     case QUIC_ROUTE_NEW:
-        return entry_new(s, conn);
+        if (s->stop_at == NS_NEVER)
+            return entry_new(s, conn);
+        quic_endpoint_remove(s->endpoint, conn);
+        quic_del(conn);
+        return NULL; /* the next server may answer when the client asks again */
     case QUIC_ROUTE_ANSWER:
         answer_stateless(s, &answer);
         return NULL;
@@ -314,6 +322,18 @@ static void on_tun_error(void *ctx, struct ring_tun *tun, int err, ns_t now)
 
 /* ---- setting up ------------------------------------------------------------------------ */
 
+/* A killed server's socket outlives it a little: io_uring lets go of it in its own time. */
+static int open_patiently(const struct udp_cfg *cfg, int *fd, char *why, size_t why_size)
+{
+    int rc = udp_open(cfg, fd, why, why_size);
+
+    for (int i = 1; rc == -EADDRINUSE && i < TAKEN_TRIES; i++) {
+        usleep(TAKEN_PAUSE_US);
+        rc = udp_open(cfg, fd, why, why_size);
+    }
+    return rc;
+}
+
 static int open_socket(struct server *s)
 {
     struct udp_cfg cfg = {.log = s->log};
@@ -326,11 +346,11 @@ static int open_socket(struct server *s)
     if (cfg.dual || udp_addr_parse(host, port, &cfg.bind))
         cfg.bind = udp_addr_any(AF_INET6, port);
     udp_addr_set_port(&cfg.bind, port);
-    rc = udp_open(&cfg, &fd, why, sizeof(why));
-    if (rc && host[0] == 0) { /* a machine without IPv6 */
+    rc = open_patiently(&cfg, &fd, why, sizeof(why));
+    if (rc && rc != -EADDRINUSE && host[0] == 0) { /* a machine without IPv6 */
         cfg.dual = false;
         cfg.bind = udp_addr_any(AF_INET, port);
-        rc = udp_open(&cfg, &fd, why, sizeof(why));
+        rc = open_patiently(&cfg, &fd, why, sizeof(why));
     }
     if (rc) {
         LOG_AT(s->log, LOG_ERROR, "%s", why);
