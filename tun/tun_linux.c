@@ -179,6 +179,8 @@ static int make(struct tun *t, const struct tun_cfg *cfg, const char *name, char
     if (err)
         return why_set(why, why_size, err, "%s has no index: %s", t->name, strerror(-err));
     t->ifindex = ifr.ifr_ifindex;
+    ifr.ifr_qlen = TUN_QUEUE_PACKETS;
+    link_ioctl(t, SIOCSIFTXQLEN, &ifr); /* without it bursts may be dropped: no failure */
     return tun_mtu_set(t, cfg->mtu_bytes, why, why_size);
 }
 
