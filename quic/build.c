@@ -20,13 +20,12 @@ size_t build_train_room(const struct quic_train *t, const struct quic_path *p,
 {
     size_t left = t->cap < 65507 ? t->cap : 65507;
     left = left > t->len ? left - t->len : 0;
-    size_t room = want < left ? want : left;
     if (t->count == 0)
-        return room;
+        return want < left ? want : left;
     if (t->count >= t->max_count || t->len != t->count * t->segment ||
         !quic_route_eq(&t->route, &r->route) || t->ecn != recovery_ecn_mark(&p->recovery))
         return 0;
-    return room < t->segment ? 0 : t->segment;
+    return left < t->segment ? left : t->segment;
 }
 
 int build_begin(struct build *b, struct quic_conn *c, struct quic_path *p, struct path_route *r,
@@ -37,8 +36,11 @@ int build_begin(struct build *b, struct quic_conn *c, struct quic_path *p, struc
     if (amplification < PATH_SMALLEST || !path_dcid(p, r))
         return QUIC_BLOCKED;
     size_t room = build_train_room(t, p, r, limit);
-    if (room < PATH_SMALLEST)
+    /* What is left at the end of a long train is not worth a small datagram. */
+    if (room < PATH_SMALLEST || (t->count && room < t->segment))
         return QUIC_AGAIN;
+    if (room > limit)
+        room = limit;
     b->base = t->buf + t->len;
     b->cap = room < amplification ? room : amplification;
     return 0;

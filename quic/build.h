@@ -79,8 +79,8 @@ void build_sent(struct quic_conn *c, struct quic_path *p, struct path_route *r,
                 struct quic_train *t, size_t size, bool flight);
 
 /*
- * Whether the train can take one more datagram of up to `want` bytes on `r`: returns how many
- * bytes it may have, 0 if none. A train that is empty takes route and ECN mark of `p`.
+ * How many bytes one more datagram on `r` may have: 0 if the train takes none, at most `want`
+ * in an empty one, else at most the segment.
  */
 size_t build_train_room(const struct quic_train *t, const struct quic_path *p,
                         const struct path_route *r, size_t want);

@@ -288,7 +288,10 @@ struct rx_packet {
     bool late;               /* opened with the previous key generation */
 };
 
-/* All frames of a packet's payload. 0 or the error code; the connection is failed then. */
+/*
+ * All frames of a packet's payload. 0; the error code, and the connection is failed then; or
+ * QUIC_DROP: the packet must not be acknowledged.
+ */
 int rx_frames(struct quic_conn *c, struct rx_packet *pkt, uint8_t *p, size_t n);
 
 /* Process what was held for keys that are there now. */

@@ -124,7 +124,7 @@ void conn_path_follow(struct quic_conn *c, struct quic_path *p, struct path_rout
         return;
     p->largest_non_probing = pn;
     struct path_route *old = path_current(p);
-    if (r == old)
+    if (r == old || !c->server) /* clients decide for themselves (RFC 9000 9) */
         return;
     char text[QUIC_ADDR_TEXT];
     LOG_AT(c->cfg.log, LOG_INFO, "quic: the peer moved to %s",
@@ -196,6 +196,8 @@ int quic_path_move(struct quic_conn *c, size_t path, const struct quic_route *ro
     validate_start(&r->validate, conn_pto(c), now);
     move_to(c, p, r);
     restart_estimates(c, p);
+    /* Only a packet with more than probing frames moves the peer (RFC 9000 9.2). */
+    p->ping_due = true;
     return 0;
 }
 

@@ -28,7 +28,8 @@ static int can_send(const struct quic_conn *c, size_t path)
     if (!c->complete || !c->peer.max_datagram_frame_size || path >= c->n_paths ||
         !c->path[path].used)
         return QUIC_INVAL;
-    return 0;
+    /* The end of our handshake first: without it the peer can't read what follows. */
+    return sbuf_pending(&c->crypto[SPACE_HANDSHAKE].tx) ? QUIC_BLOCKED : 0;
 }
 
 /* Mask the headers of what is sealed, all by one call. */

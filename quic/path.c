@@ -52,11 +52,7 @@ struct path_route *path_find(struct quic_path *p, const struct quic_route *route
 struct path_route *path_spare(struct quic_path *p)
 {
     struct path_route *other = &p->route[1 - p->current];
-    if (!other->used)
-        return other;
-    if (other->validated && !path_current(p)->validated)
-        return NULL;
-    return validate_active(&other->validate) ? NULL : other;
+    return other->used && other->validated && !path_current(p)->validated ? NULL : other;
 }
 
 void path_route_set(struct path_route *r, const struct quic_route *route)

@@ -90,9 +90,8 @@ static inline struct path_route *path_current(struct quic_path *p)
 struct path_route *path_find(struct quic_path *p, const struct quic_route *route);
 
 /*
- * A slot for a new route: the one that isn't current, if it is free or less worth keeping
- * than a new one: not the last valid route while the current one is unproven, and not one
- * that is being validated. Null if there is none. Its connection ID must be released first.
+ * A slot for a new route: the one that isn't current, unless that holds the last valid route
+ * while the current one is unproven; null then. Its connection ID must be released first.
  */
 struct path_route *path_spare(struct quic_path *p);
 

@@ -18,7 +18,7 @@
 #include "quic/ranges.h"
 #include "quic/types.h"
 
-#define RBUF_GAPS    64
+#define RBUF_GAPS    256
 #define RBUF_NO_SIZE UINT64_MAX
 
 struct rbuf {

@@ -2,7 +2,10 @@
 
 #include "quic/conn.h"
 
-/* One handler per kind of frame: 0 or the error code that the peer deserves. */
+/*
+ * One handler per kind of frame: 0, the error code that the peer deserves, or QUIC_DROP where
+ * the packet can't be taken now and has to come again.
+ */
 typedef int handler(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f);
 
 static int on_nothing(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
@@ -51,7 +54,7 @@ static int on_stream(struct quic_conn *c, struct rx_packet *pkt, const struct fr
 {
     (void)pkt;
     int r = streams_on_frame(&c->streams, f);
-    return r < 0 ? QUIC_INTERNAL_ERROR : r;
+    return r < 0 && r != QUIC_DROP ? QUIC_INTERNAL_ERROR : r;
 }
 
 static int on_new_cid(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
@@ -192,6 +195,8 @@ int rx_frames(struct quic_conn *c, struct rx_packet *pkt, uint8_t *p, size_t n)
                 row->first == FRAME_CONNECTION_CLOSE_APP)
                 code = dispatch(c, pkt, row, &f);
         }
+        if (code == QUIC_DROP)
+            return code;
         if (code) {
             conn_fail(c, (uint64_t)code, f.type, "%s in %s frame",
                       quic_error_name((uint64_t)code), frame_name(f.type));

@@ -70,6 +70,8 @@ int stream_on_data(struct stream *st, uint64_t off, struct span data, bool fin)
     if (stream_growth(st, off + data.n) > st->rx.limit - st->rx.received)
         return QUIC_FLOW_CONTROL_ERROR;
     err = rbuf_add(&st->in, off, data, fin);
+    if (err == QUIC_TOOBIG)
+        return QUIC_DROP;
     if (err)
         return err < 0 ? QUIC_INTERNAL_ERROR : err;
     settle_rx(st);

@@ -102,7 +102,8 @@ uint64_t stream_growth(const struct stream *st, uint64_t end);
 /*
  * STREAM frame. The connection's flow control has been asked before.
  * Returns 0; QUIC_FLOW_CONTROL_ERROR past the stream's limit; QUIC_FINAL_SIZE_ERROR;
- * QUIC_INTERNAL_ERROR for too many gaps or lack of memory.
+ * QUIC_DROP for too many gaps, when nothing has changed and the packet must not be
+ * acknowledged, so that it counts as lost; QUIC_INTERNAL_ERROR for lack of memory.
  */
 int stream_on_data(struct stream *st, uint64_t off, struct span data, bool fin);
 

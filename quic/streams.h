@@ -108,7 +108,8 @@ bool streams_takes(uint64_t type);
  * Returns 0; QUIC_STREAM_STATE_ERROR (a stream of ours that doesn't exist, a frame for
  * the half that it lacks); QUIC_STREAM_LIMIT_ERROR; QUIC_FLOW_CONTROL_ERROR;
  * QUIC_FINAL_SIZE_ERROR; QUIC_FRAME_ENCODING_ERROR (offsets past 2^62, MAX_STREAMS past
- * 2^60); QUIC_INTERNAL_ERROR (memory, too many gaps); QUIC_INVAL for another type.
+ * 2^60); QUIC_DROP (too many gaps: nothing changed, and the packet must not be
+ * acknowledged); QUIC_INTERNAL_ERROR (memory); QUIC_INVAL for another type.
  */
 int streams_on_frame(struct streams *s, const struct frame *f);
 

@@ -313,6 +313,9 @@ static struct allowance allowance(const struct quic_conn *c, struct quic_path *p
     for (unsigned s = 0; s < SPACE_N; s++)
         if (recovery_probes(&p->recovery, (enum quic_space)s) || handshake_stuck(c, p, s))
             may.probe_spaces |= 1u << s;
+    /* Few and urgent: the validation of the route itself (RFC 9000 8.2.2). */
+    if (path_route_due(path_current(p), c->now))
+        may.probe_spaces |= 1u << SPACE_APP;
     if (window && paced)
         p->paced_until = pacer_next(&p->pacer, PACER_WAKE * p->mtu.current);
     return may;
@@ -331,8 +334,10 @@ static int datagram(struct quic_conn *c, struct quic_path *p, struct quic_train 
     /* A server in the handshake sends whole datagrams or nothing. */
     if (!c->complete && path_amplification_room(r) < QUIC_MIN_DATAGRAM)
         return QUIC_BLOCKED;
+    /* Nothing comes back: perhaps only small packets get through (RFC 8899 4.3). */
+    size_t limit = p->recovery.pto_count > 1 ? QUIC_MIN_DATAGRAM : p->mtu.current;
     struct build b;
-    int begun = build_begin(&b, c, p, r, t, p->mtu.current);
+    int begun = build_begin(&b, c, p, r, t, limit);
     if (begun)
         return begun;
     for (size_t i = 0; i < ARRAY_LEN(levels); i++)

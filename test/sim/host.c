@@ -258,7 +258,8 @@ int sim_host_dgrams(struct sim_host *host, struct quic_conn *conn, struct quic_d
         if (r < 0 && r != QUIC_AGAIN)
             break;
     }
-    sim_host_wake(host);
+    if (done)
+        sim_host_wake(host);
     return done ? (int)done : r;
 }
 
