@@ -33,7 +33,7 @@ static const struct {
     {"PATH_ACK",       MP_PATH_ACK,      3, 8,  {0x3e, 3, 0x40, 0x64, 5, 1, 2, 0x00}}, /* cut: one range is due */
     {"PATH_ACK",       MP_PATH_ACK,      3, 9,  {0x3e, 3, 0x40, 0x64, 5, 1, 2, 0, 4}},
     {"PATH_ACK (ECN)", MP_PATH_ACK_ECN,  1, 9,  {0x3f, 1, 9, 0, 0, 9, 1, 2, 3}},
-    {"PATH_ABANDON",   MP_PATH_ABANDON,  2, 5,  {0x7e, 0x75, 2, 0x40, 0x3e}},
+    {"PATH_ABANDON",   MP_PATH_ABANDON,  2, 4,  {0x7e, 0x75, 2, 0x3e}},
     {"PATH_STATUS",    MP_PATH_STATUS_BACKUP,    2, 4, {0x7e, 0x76, 2, 7}},
     {"PATH_STATUS",    MP_PATH_STATUS_AVAILABLE, 2, 4, {0x7e, 0x77, 2, 8}},
     {"NEW_CID",        MP_PATH_NEW_CONNECTION_ID, 1, 30, {0x7e, 0x78, 1, 2, 1, 8, CID8, TOKEN}},
