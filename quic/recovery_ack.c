@@ -177,6 +177,7 @@ struct news {
     uint64_t newest_pn;
     uint64_t bytes, growing; /* as in cc_ack */
     uint64_t ect0;           /* packets that were sent with ECT(0) */
+    size_t index;            /* where in the set of acknowledged numbers the walk is */
     bool eliciting, any;
 };
 
@@ -240,6 +241,19 @@ static int ack_run(struct recovery *r, struct recovery_space *s, uint64_t start,
     return err;
 }
 
+/*
+ * The index of the first range of `acked` that ends above `v`, known to be at most `from`.
+ * An ACK is walked downwards, so this takes a step or two.
+ */
+static size_t find_below(const struct ranges *acked, uint64_t v, size_t from)
+{
+    const struct range *at = ranges_at(acked);
+
+    while (from > 0 && at[from - 1].end > v)
+        from--;
+    return from;
+}
+
 /* Those of [lo, hi] that are new, from the highest down. */
 static int ack_range(struct recovery *r, struct recovery_space *s, uint64_t lo, uint64_t hi,
                      struct news *n)
@@ -251,7 +265,7 @@ static int ack_range(struct recovery *r, struct recovery_space *s, uint64_t lo, 
         lo = s->sent.base;
     while (end > lo && !err) {
         const struct range *at = ranges_at(&s->acked);
-        size_t i = ranges_find(&s->acked, end - 1);
+        size_t i = n->index = find_below(&s->acked, end - 1, n->index);
         uint64_t start = i ? at[i - 1].end : 0;
 
         if (i < ranges_count(&s->acked) && at[i].start < end) {
@@ -262,6 +276,7 @@ static int ack_range(struct recovery *r, struct recovery_space *s, uint64_t lo, 
             start = lo;
         err = ack_run(r, s, start, end, n);
         end = start;
+        n->index = ranges_count(&s->acked); /* the set has changed */
     }
     return err;
 }
@@ -369,6 +384,7 @@ static int walk_ranges(struct recovery *r, struct recovery_space *s,
     uint64_t lo, hi;
     int err = 0;
 
+    n->index = ranges_count(&s->acked);
     ack_iter_init(&it, ack);
     while (!err && ack_iter_next(&it, &lo, &hi) && hi >= s->sent.base)
         err = ack_range(r, s, lo, hi, n);
