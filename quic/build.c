@@ -232,7 +232,8 @@ size_t build_end(struct build *b)
         size_t size = b->len + (size_t)(b->payload - b->start) + written(b) + QUIC_TAG;
         size_t want = b->pad_to > b->cap ? b->cap : b->pad_to;
         size_t segment = b->train->segment;
-        if (b->train->count && want < segment && size < segment && segment - size <= FILL_MAX)
+        if (b->train->count && want < segment && size < segment && segment <= b->cap &&
+            segment - size <= FILL_MAX)
             want = segment;
         seal(b, want > size ? want - size : 0);
     } else if (b->open) {

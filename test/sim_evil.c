@@ -224,6 +224,28 @@ static void test_challenge_flood(void **state)
     world_free(&w);
 }
 
+/* The QUIC bit may be anything once we have said so (RFC 9287 3). */
+static void test_grease(void **state)
+{
+    (void)state;
+    struct world w;
+    stage(&w, OPEN, 65535);
+    struct quic_conn *client = w.client->conn[0], *server = w.server->conn[0];
+    struct evil e = {.level = LEVEL_APP, .clear = 0x40};
+    uint8_t buf[100];
+    struct quic_rx rx = {.route = path_current(&server->path[0])->route, .p = buf};
+    rx.n = evil_packet(client, &e, SPAN_LIT("\x31\x03xyz"), buf, sizeof(buf));
+    struct quic_conn *conn;
+    struct quic_train answer = {.buf = buf, .cap = sizeof(buf), .max_count = 1};
+    assert_int_equal(quic_endpoint_route(w.server->ep, &rx, w.sim.now, &conn, &answer),
+                     QUIC_ROUTE_CONN);
+    assert_ptr_equal(conn, server);
+    assert_int_equal(quic_recv(server, &rx, 1, w.sim.now), 0);
+    struct quic_dgram_rx d;
+    assert_int_equal(quic_dgram_recv(server, &d, 1), 1);
+    world_free(&w);
+}
+
 /* A packet that comes again does nothing a second time. */
 static void test_replay(void **state)
 {
@@ -355,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_two_updates),
         cmocka_unit_test(test_gaps),
         cmocka_unit_test(test_close_rate),
+        cmocka_unit_test(test_grease),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,6 +23,7 @@ size_t evil_packet(struct quic_conn *as, const struct evil *e, struct span frame
             &w, e->level == LEVEL_INITIAL ? PACKET_INITIAL : PACKET_HANDSHAKE, QUIC_V1, dcid,
             &as->local.initial_scid, span_of(as->token, as->token_len), pnl);
     out[0] |= e->bits;
+    out[0] &= (uint8_t)~e->clear;
     uint8_t *pn_at = w.p;
     pn_write(&w, pn, pnl);
     uint8_t *payload = w.p;

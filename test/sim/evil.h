@@ -13,6 +13,7 @@
 struct evil {
     enum quic_level level;
     uint8_t bits;     /* or-ed into the first byte before it is masked: reserved bits */
+    uint8_t clear;    /* taken out of it: the fixed bit */
     bool flip_phase;  /* the other Key Phase bit */
     struct aead *key; /* null: the connection's */
     bool pad;         /* datagram of at least 1200 bytes, by PADDING frames */
