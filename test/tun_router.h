@@ -51,9 +51,10 @@ __attribute__((unused)) static void router_init(struct router *r)
     r->outside = ns_here();
     ok = !netcfg_new(&r->nc_out, NULL, r->why, sizeof(r->why)) && ns_enter();
     r->router = ns_here();
-    ok = ok && !ns_veth("up0", "in0", r->outside) &&
-         !netcfg_new(&r->nc, NULL, r->why, sizeof(r->why)) &&
+    /* The TUN first: veth ends of different index are told about their carrier at once. */
+    ok = ok && !netcfg_new(&r->nc, NULL, r->why, sizeof(r->why)) &&
          !tun_open(&r->tun, &cfg, r->why, sizeof(r->why)) &&
+         !ns_veth("up0", "in0", r->outside) &&
          router_link(r, r->nc, r->tun.ifindex, "10.9.0.1/24", "fd00:9::1/64") &&
          router_link(r, r->nc, (int)if_nametoindex("up0"), "192.0.2.1/24", "fd00:1::1/64");
     if (ok) {
