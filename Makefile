@@ -64,6 +64,9 @@ USE_app    := app mp quic h3 masque sched tun leaf openssl liburing libmnl inih
 USE_sim    := sim mp quic h3 masque sched leaf openssl
 USE_fuzz   := mp quic h3 masque sched tun leaf openssl libmnl
 
+# Flags to link single tests with.
+LINK_quic_alloc := $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc free)
+
 PROGRAM    := $(if $(wildcard app/main.c),$(O)/mqvpn)
 UNITS      := $(patsubst test/%.c,%,$(wildcard test/*.c))
 PLATFORM   := $(patsubst test/%.c,%,$(wildcard test/platform/*.c))
@@ -169,7 +172,7 @@ $1: $2 $(call archives,$3) $(if $(filter cmocka,$3),$(DEPS)/check.ok,$(DEPS)/bui
 endef
 layer = $(firstword $(subst _, ,$1))
 $(eval $(call program,$(O)/mqvpn,$(O)/app/main.o,$(USE_app)))
-$(foreach t,$(UNITS),$(eval $(call program,$(O)/test/$t,$(O)/test/$t.o,$(USE_$(call layer,$t)) cmocka)))
+$(foreach t,$(UNITS),$(eval $(call program,$(O)/test/$t,$(O)/test/$t.o,$(USE_$(call layer,$t)) cmocka,$(LINK_$t))))
 $(foreach t,$(PLATFORM),$(eval $(call program,$(O)/test/$t,$(O)/test/$t.o,liburing libmnl)))
 $(foreach t,$(HELPERS),$(eval $(call program,$(O)/test/$t,$(O)/test/$t.o,$(USE_app))))
 $(foreach t,$(FUZZERS),$(eval $(call program,$(O)/$t,$(O)/$t.o $(if $(LIBFUZZER),,$(O)/fuzz/replay.o),$(USE_fuzz),$(if $(LIBFUZZER),-fsanitize=fuzzer))))

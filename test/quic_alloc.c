@@ -1,0 +1,221 @@
+/*
+ * Allocation sweep: connection set-up, handshake and first streams with the n-th allocation
+ * failing, for every n. Nothing may crash or leak; the connection isn't made, or it closes, or
+ * it goes on. Allocations of libcrypto and libssl are left out: SSL_set_quic_tls_cbs of 3.5
+ * doesn't survive the lack of memory itself.
+ *
+ * Linked with --wrap for malloc and its kin.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <openssl/crypto.h>
+
+#include "quic/endpoint.h"
+#include "test/quic_pair.h"
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t m);
+void *__real_realloc(void *p, size_t n);
+void __real_free(void *p);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t m);
+void *__wrap_realloc(void *p, size_t n);
+void __wrap_free(void *p);
+
+static struct {
+    bool armed;
+    uint64_t n;       /* allocations since armed */
+    uint64_t fail_at; /* which one fails; UINT64_MAX: none */
+    bool failed;
+    int64_t live; /* blocks of ours that are not freed */
+} sweep = {.fail_at = UINT64_MAX};
+
+static bool fails(void)
+{
+    if (!sweep.armed || sweep.n++ != sweep.fail_at)
+        return false;
+    sweep.failed = true;
+    return true;
+}
+
+void *__wrap_malloc(size_t n)
+{
+    void *p = fails() ? NULL : __real_malloc(n);
+    sweep.live += p != NULL;
+    return p;
+}
+
+void *__wrap_calloc(size_t n, size_t m)
+{
+    void *p = fails() ? NULL : __real_calloc(n, m);
+    sweep.live += p != NULL;
+    return p;
+}
+
+void *__wrap_realloc(void *old, size_t n)
+{
+    void *p = fails() ? NULL : __real_realloc(old, n);
+    sweep.live += p && !old;
+    return p;
+}
+
+void __wrap_free(void *p)
+{
+    sweep.live -= p != NULL;
+    __real_free(p);
+}
+
+static void *ssl_malloc(size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    return __real_malloc(n);
+}
+
+static void *ssl_realloc(void *p, size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    return __real_realloc(p, n);
+}
+
+static void ssl_free(void *p, const char *file, int line)
+{
+    (void)file, (void)line;
+    __real_free(p);
+}
+
+/* An endpoint that accepts, a client, a handshake, a stream each way, DATAGRAMs, closing. */
+struct life {
+    struct quic_endpoint *ep;
+    struct pair *p;
+    bool echoed;
+};
+
+static void accept_flight(struct life *l)
+{
+    static uint8_t buf[65536], answer_buf[1500];
+    struct quic_train t = {.buf = buf, .cap = 65507, .max_count = 64};
+    struct quic_train answer = {.buf = answer_buf, .cap = sizeof(answer_buf), .max_count = 1};
+    if (quic_send(l->p->conn[CLIENT], 0, &t, l->p->now) <= 0)
+        return;
+    for (size_t i = 0; i < t.count; i++) {
+        struct quic_rx rx = {l->p->route[SERVER], 0, t.buf + i * t.segment,
+                             quic_train_size(&t, i)};
+        struct quic_conn *conn;
+        quic_train_reset(&answer);
+        enum quic_route_result r = quic_endpoint_route(l->ep, &rx, l->p->now, &conn, &answer);
+        if (r == QUIC_ROUTE_NEW)
+            l->p->conn[SERVER] = conn;
+        if (conn)
+            quic_recv(conn, &rx, 1, l->p->now);
+    }
+}
+
+static void talk(struct life *l)
+{
+    struct quic_conn *client = l->p->conn[CLIENT], *server = l->p->conn[SERVER];
+    static const uint8_t data[5000] = {1};
+    uint8_t payload[100] = {0}, out[1500];
+    uint64_t id;
+    size_t taken;
+    if (quic_stream_open(client, false, &id) == 0 &&
+        quic_stream_write(client, id, span_of(data, sizeof(data)), &taken) == 0)
+        quic_stream_finish(client, id);
+    struct quic_dgram d = {.p = payload + 50, .n = 50, .headroom = 50, .tag = 1};
+    struct quic_train t = {.buf = out, .cap = sizeof(out), .max_count = 1};
+    if (quic_dgram_send(client, 0, &t, &d, 1, l->p->now) == 1)
+        pair_train(l->p, CLIENT, &t);
+    pair_run(l->p, 100 * NS_PER_MS);
+    struct quic_event ev;
+    while (quic_next_event(server, &ev)) {
+        bool fin = false;
+        struct span s;
+        if (ev.type != QUIC_EV_STREAM_READABLE)
+            continue;
+        while ((s = quic_stream_peek(server, ev.stream, &fin)).n || fin) {
+            quic_stream_write(server, ev.stream, s, &taken);
+            quic_stream_consume(server, ev.stream, s.n);
+            if (fin)
+                break;
+        }
+        quic_stream_finish(server, ev.stream);
+    }
+    pair_run(l->p, 100 * NS_PER_MS);
+    while (quic_next_event(client, &ev))
+        l->echoed |= ev.type == QUIC_EV_STREAM_READABLE;
+    if (server)
+        quic_endpoint_update(l->ep, server);
+    quic_key_update(client);
+    quic_ping(client, 0);
+    pair_run(l->p, 100 * NS_PER_MS);
+    quic_close(client, 0, "bye", l->p->now);
+    pair_run(l->p, 3 * NS_PER_S);
+}
+
+/* Returns whether the life went well to its end. */
+static bool live(struct pair *p)
+{
+    struct life l = {.p = p};
+    struct quic_endpoint_config cfg = {.conn = p->cfg[SERVER], .accept = true};
+    l.ep = quic_endpoint_new(&cfg);
+    if (l.ep)
+        pair_connect(p);
+    if (p->conn[CLIENT]) {
+        accept_flight(&l);
+        if (p->conn[SERVER]) {
+            pair_run(p, 200 * NS_PER_MS);
+            talk(&l);
+            quic_endpoint_remove(l.ep, p->conn[SERVER]);
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        quic_del(p->conn[i]);
+        p->conn[i] = NULL;
+    }
+    quic_endpoint_del(l.ep);
+    return l.echoed;
+}
+
+static void test_sweep(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p);
+    assert_true(live(&p)); /* what is kept for good is allocated now */
+    uint64_t made = 0, survived = 0, n = 0;
+    bool more = true;
+    for (; more; n++) {
+        int64_t before = sweep.live;
+        p.now += NS_PER_S;
+        sweep.n = 0;
+        sweep.fail_at = n;
+        sweep.failed = false;
+        sweep.armed = true;
+        bool well = live(&p);
+        sweep.armed = false;
+        more = sweep.failed;
+        made += sweep.failed;
+        survived += sweep.failed && well;
+        if (sweep.live != before)
+            print_error("allocation %llu: %lld blocks leaked\n", (unsigned long long)n,
+                        (long long)(sweep.live - before));
+        assert_int_equal(sweep.live, before);
+        assert_true(well || sweep.failed);
+    }
+    assert_true(made > 20);
+    assert_true(survived < made);
+    pair_free(&p);
+}
+
+int main(void)
+{
+    if (!CRYPTO_set_mem_functions(ssl_malloc, ssl_realloc, ssl_free))
+        return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sweep),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
