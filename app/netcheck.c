@@ -59,6 +59,41 @@ static void check_rp_filter(struct findings *f, const char *link)
     snprintf(item->fix, sizeof(item->fix), "sysctl -w net.ipv4.conf.%.15s.rp_filter=2", link);
 }
 
+/* The same by a firewall's rules, which serve IPv6 too. */
+static void check_firewall_filter(struct findings *f)
+{
+    struct nft_filter rule;
+    struct netcheck_item *item;
+    struct nft *nf;
+    bool found;
+
+    if (nft_new(&nf, NULL, 0))
+        return;
+    found = nft_strict_filter(nf, &rule);
+    nft_del(nf);
+    if (!found)
+        return;
+    item = find(f, NETCHECK_RP_FILTER);
+    snprintf(item->what, sizeof(item->what),
+             "strict reverse path filter of the firewall (table %.40s, chain %.40s)",
+             rule.table, rule.chain);
+    snprintf(item->why, sizeof(item->why),
+             "the route to the server leads into the tunnel: packets from its %s address are "
+             "dropped",
+             rule.family == NFPROTO_IPV4 ? "IPv4" : "IPv6");
+    if (!strcmp(rule.table, NFT_FIREWALLD))
+        snprintf(item->fix, sizeof(item->fix),
+                 "sed -i 's/^#*IPv6_rpfilter=.*/IPv6_rpfilter=loose/' "
+                 "/etc/firewalld/firewalld.conf && firewall-cmd --reload");
+    else
+        snprintf(item->fix, sizeof(item->fix),
+                 "nft -a list chain %s %.40s %.40s, and make its 'fib' rule loose (no iif)",
+                 rule.family == NFPROTO_INET   ? "inet"
+                 : rule.family == NFPROTO_IPV6 ? "ip6"
+                                               : "ip",
+                 rule.table, rule.chain);
+}
+
 static void check_forwarding(struct findings *f, bool v6)
 {
     long on = 1;
@@ -174,9 +209,10 @@ size_t netcheck_run(const struct netcheck_cfg *cfg, struct netcheck_item *out, s
         if (cfg->ipv6)
             check_forwarding(&f, true);
         check_forward_drops(&f, cfg);
-    } else if (cfg->ipv4 && cfg->default_route) {
-        for (size_t i = 0; i < cfg->n_links; i++)
+    } else if (cfg->default_route) {
+        for (size_t i = 0; i < cfg->n_links && cfg->ipv4; i++)
             check_rp_filter(&f, cfg->links[i]);
+        check_firewall_filter(&f);
     }
     return f.n;
 }

@@ -90,6 +90,35 @@ static void strict_rp_filter(void **state)
     assert_int_equal(check(&client), 1);
 }
 
+static void firewall_filter(void **state)
+{
+    struct netcheck_cfg split = client;
+
+    (void)state;
+    NEEDS_NS();
+    split.default_route = false;
+    if (fw_reverse_path(NFPROTO_INET, "firewalld", "mangle_PREROUTING", false))
+        skip();
+    assert_int_equal(check(&client), 0); /* loose */
+    assert_int_equal(fw_reverse_path(NFPROTO_INET, "firewalld", "mangle_PREROUTING", true), 0);
+    assert_int_equal(check(&client), 1);
+    assert_int_equal(item[0].kind, NETCHECK_RP_FILTER);
+    assert_non_null(strstr(item[0].what, "mangle_PREROUTING"));
+    assert_non_null(strstr(item[0].fix, "IPv6_rpfilter=loose"));
+    assert_int_equal(check(&split), 0);
+    assert_int_equal(check(&server), 0);
+}
+
+static void other_firewall_filter(void **state)
+{
+    (void)state;
+    NEEDS_NS();
+    if (fw_reverse_path(NFPROTO_IPV6, "own", "raw", true))
+        skip();
+    assert_int_equal(check(&client), 1);
+    assert_non_null(strstr(item[0].fix, "nft -a list chain ip6 own raw"));
+}
+
 static void forwarding_off(void **state)
 {
     struct netcheck_cfg only4 = server;
@@ -190,6 +219,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(nothing_to_say, set_up),
         cmocka_unit_test_setup(strict_rp_filter, set_up),
+        cmocka_unit_test_setup(firewall_filter, set_up),
+        cmocka_unit_test_setup(other_firewall_filter, set_up),
         cmocka_unit_test_setup(forwarding_off, set_up),
         cmocka_unit_test_setup(forward_drops, set_up),
         cmocka_unit_test_setup(forward_drop_that_names_the_tun, set_up),

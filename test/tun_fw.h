@@ -56,13 +56,33 @@ static void fw_rule(struct nlmsghdr *nlh, const char *table, const char *chain,
     mnl_attr_nest_end(nlh, list);
 }
 
+/* fib FLAGS oif => register 1: the link that leads to the sender. */
+static void fw_fib_rule(struct nlmsghdr *nlh, const char *table, const char *chain,
+                        uint32_t flags)
+{
+    struct nlattr *list, *elem, *data;
+
+    mnl_attr_put_strz(nlh, NFTA_RULE_TABLE, table);
+    mnl_attr_put_strz(nlh, NFTA_RULE_CHAIN, chain);
+    list = mnl_attr_nest_start(nlh, NFTA_RULE_EXPRESSIONS);
+    elem = mnl_attr_nest_start(nlh, NFTA_LIST_ELEM);
+    mnl_attr_put_strz(nlh, NFTA_EXPR_NAME, "fib");
+    data = mnl_attr_nest_start(nlh, NFTA_EXPR_DATA);
+    mnl_attr_put_u32(nlh, NFTA_FIB_DREG, htonl(NFT_REG_1));
+    mnl_attr_put_u32(nlh, NFTA_FIB_RESULT, htonl(NFT_FIB_RESULT_OIF));
+    mnl_attr_put_u32(nlh, NFTA_FIB_FLAGS, htonl(flags));
+    mnl_attr_nest_end(nlh, data);
+    mnl_attr_nest_end(nlh, elem);
+    mnl_attr_nest_end(nlh, list);
+}
+
 /*
- * A table with one forward chain of policy `policy` (NF_DROP, NF_ACCEPT), and with a rule
- * for device `ifname` if not NULL. Returns 0 or -errno.
+ * A table with one chain at `hook` of policy `policy` (NF_DROP, NF_ACCEPT); with a rule for
+ * device `ifname` if not NULL, else with a fib lookup of `fib` flags if not 0.
+ * Returns 0 or -errno.
  */
-__attribute__((unused)) static int fw_forward(uint8_t family, const char *table,
-                                              const char *chain, uint32_t policy,
-                                              const char *ifname)
+static int fw_chain(uint8_t family, const char *table, const char *chain, uint32_t hook,
+                    uint32_t policy, const char *ifname, uint32_t fib)
 {
     enum { BEGIN, TABLE, CHAIN, RULE, END, COUNT };
     static const uint16_t nft = NFNL_SUBSYS_NFTABLES << 8;
@@ -79,7 +99,7 @@ __attribute__((unused)) static int fw_forward(uint8_t family, const char *table,
         uint16_t create = NLM_F_CREATE;
         uint32_t seq = (uint32_t)i + 1;
 
-        if (i == RULE && !ifname)
+        if (i == RULE && !ifname && !fib)
             continue;
         switch (i) {
         case BEGIN:
@@ -97,7 +117,7 @@ __attribute__((unused)) static int fw_forward(uint8_t family, const char *table,
             mnl_attr_put_strz(nlh, NFTA_CHAIN_NAME, chain);
             mnl_attr_put_strz(nlh, NFTA_CHAIN_TYPE, "filter");
             nest = mnl_attr_nest_start(nlh, NFTA_CHAIN_HOOK);
-            mnl_attr_put_u32(nlh, NFTA_HOOK_HOOKNUM, htonl(NF_INET_FORWARD));
+            mnl_attr_put_u32(nlh, NFTA_HOOK_HOOKNUM, htonl(hook));
             mnl_attr_put_u32(nlh, NFTA_HOOK_PRIORITY, htonl(0));
             mnl_attr_nest_end(nlh, nest);
             mnl_attr_put_u32(nlh, NFTA_CHAIN_POLICY, htonl(policy));
@@ -105,7 +125,10 @@ __attribute__((unused)) static int fw_forward(uint8_t family, const char *table,
         case RULE:
             nlh = fw_message(buf + at, nft | NFT_MSG_NEWRULE, create | NLM_F_APPEND, seq,
                              family, 0);
-            fw_rule(nlh, table, chain, ifname);
+            if (ifname)
+                fw_rule(nlh, table, chain, ifname);
+            else
+                fw_fib_rule(nlh, table, chain, fib);
             break;
         default:
             nlh = fw_message(buf + at, NFNL_MSG_BATCH_END, 0, seq, AF_UNSPEC,
@@ -124,6 +147,21 @@ __attribute__((unused)) static int fw_forward(uint8_t family, const char *table,
         err = ((struct nlmsgerr *)mnl_nlmsg_get_payload(nlh))->error;
     netlink_close(&n);
     return err;
+}
+
+__attribute__((unused)) static int fw_forward(uint8_t family, const char *table,
+                                              const char *chain, uint32_t policy,
+                                              const char *ifname)
+{
+    return fw_chain(family, table, chain, NF_INET_FORWARD, policy, ifname, 0);
+}
+
+/* A reverse path filter as firewalld has it; strict: with the link of arrival. */
+__attribute__((unused)) static int fw_reverse_path(uint8_t family, const char *table,
+                                                   const char *chain, bool strict)
+{
+    return fw_chain(family, table, chain, NF_INET_PRE_ROUTING, NF_ACCEPT, NULL,
+                    NFTA_FIB_F_SADDR | NFTA_FIB_F_MARK | (strict ? NFTA_FIB_F_IIF : 0));
 }
 
 struct fw_seen {

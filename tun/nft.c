@@ -8,15 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tun/netlink.h"
+#include "tun/nft_int.h"
 #include "tun/tun.h"
-#include "tun/xtables.h"
 
 #define BATCH_BYTES   32768
 #define MESSAGE_BYTES 1024 /* more than any single message of ours */
-#define REASON_MAX    192
-#define DUMP_TRIES    8
-#define TCP_FLAGS_OFF 13 /* RFC 9293 3.1: the octet of the control bits */
+#define TCP_FLAGS_OFF 13   /* RFC 9293 3.1: the octet of the control bits */
 #define TCP_SYN       0x02
 #define TCP_RST       0x04
 #define TCPOPT_MAXSEG 2
@@ -29,10 +26,6 @@
 #ifndef NFT_TABLE_F_OWNER
 #define NFT_TABLE_F_OWNER 0x2
 #endif
-
-struct nft {
-    struct netlink nl;
-};
 
 /* Messages of one transaction. */
 struct batch {
@@ -433,133 +426,4 @@ int nft_table_del(struct nft *nf, const char *table, char *why, size_t why_size)
         why_set(why, why_size, err, "can't remove the nf_tables table %s: %s", table,
                 strerror(-err));
     return err;
-}
-
-/* ---- who drops forwards ---- */
-
-struct drops {
-    struct nft_drop *out;
-    size_t n, max;
-};
-
-struct name_search {
-    const char *name;
-    bool found;
-};
-
-static void copy_name(char out[NFT_NAME_SIZE], const struct nlattr *attr)
-{
-    if (attr && mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) >= 0)
-        strncat(out, mnl_attr_get_str(attr), NFT_NAME_SIZE - 1);
-}
-
-/* A base chain at the forward hook that drops is added to the drops. */
-static int on_chain(const struct nlmsghdr *nlh, void *ctx)
-{
-    const struct nfgenmsg *head = mnl_nlmsg_get_payload(nlh);
-    const struct nlattr *tb[NFTA_CHAIN_POLICY + 1], *attr;
-    struct nft_drop e = {0};
-    struct drops *d = ctx;
-    uint32_t hook = UINT32_MAX;
-
-    if (nlh->nlmsg_len < mnl_nlmsg_size(sizeof(*head)) ||
-        (nlh->nlmsg_type & 0xff) != NFT_MSG_NEWCHAIN)
-        return MNL_CB_OK;
-    if (head->nfgen_family != NFPROTO_IPV4 && head->nfgen_family != NFPROTO_IPV6 &&
-        head->nfgen_family != NFPROTO_INET)
-        return MNL_CB_OK;
-    netlink_attrs(nlh, sizeof(*head), tb, NFTA_CHAIN_POLICY);
-    if (!tb[NFTA_CHAIN_HOOK] || !tb[NFTA_CHAIN_POLICY])
-        return MNL_CB_OK;
-    mnl_attr_for_each_nested(attr, tb[NFTA_CHAIN_HOOK])
-    {
-        if (mnl_attr_get_type(attr) == NFTA_HOOK_HOOKNUM)
-            hook = ntohl(netlink_u32(attr, UINT32_MAX));
-    }
-    copy_name(e.table, tb[NFTA_CHAIN_TABLE]);
-    copy_name(e.chain, tb[NFTA_CHAIN_NAME]);
-    if (hook != NF_INET_FORWARD || (netlink_u32(tb[NFTA_CHAIN_POLICY], ~0u) != htonl(NF_DROP) &&
-                                    strcmp(e.table, NFT_FIREWALLD)))
-        return MNL_CB_OK;
-    e.family = head->nfgen_family;
-    if (d->n++ < d->max)
-        d->out[d->n - 1] = e;
-    return MNL_CB_OK;
-}
-
-/* Device names stand in rules as text that a NUL ends. */
-static int on_rule(const struct nlmsghdr *nlh, void *ctx)
-{
-    struct name_search *s = ctx;
-
-    if (memmem(nlh, nlh->nlmsg_len, s->name, strlen(s->name) + 1))
-        s->found = true;
-    return MNL_CB_OK;
-}
-
-/* Begin a dump of chains or rules of `family`. */
-static struct nlmsghdr *dump(struct netlink *n, uint16_t what, uint8_t family)
-{
-    struct nfgenmsg *head;
-    void *at;
-    struct nlmsghdr *nlh = netlink_begin(n, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | what),
-                                         NLM_F_DUMP, sizeof(*head), &at);
-
-    head = at;
-    head->nfgen_family = family;
-    head->version = NFNETLINK_V0;
-    return nlh;
-}
-
-static bool table_names(struct nft *nf, const struct nft_drop *e, const char *name)
-{
-    struct name_search s = {.name = name};
-    int err = -EINTR;
-
-    for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++) {
-        struct nlmsghdr *nlh = dump(&nf->nl, NFT_MSG_GETRULE, e->family);
-
-        mnl_attr_put_strz(nlh, NFTA_RULE_TABLE, e->table);
-        err = netlink_ask(&nf->nl, nlh, on_rule, &s);
-    }
-    return s.found;
-}
-
-static void add_legacy(struct drops *d, sa_family_t family, const char *tun_name)
-{
-    bool named;
-
-    if (!xtables_forward_drop(family, tun_name, &named))
-        return;
-    if (d->n++ < d->max)
-        d->out[d->n - 1] =
-            (struct nft_drop){.family = family == AF_INET6 ? NFPROTO_IPV6 : NFPROTO_IPV4,
-                              .legacy = true,
-                              .named = named,
-                              .table = "filter",
-                              .chain = "FORWARD"};
-}
-
-int nft_forward_drops(struct nft *nf, const char *tun_name, struct nft_drop *out, size_t max,
-                      char *why, size_t why_size)
-{
-    struct drops d;
-    int err = -EINTR;
-
-    for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++) {
-        d = (struct drops){.out = out, .max = max};
-        err =
-            netlink_ask(&nf->nl, dump(&nf->nl, NFT_MSG_GETCHAIN, NFPROTO_UNSPEC), on_chain, &d);
-    }
-    if (err && err != -EINVAL && err != -EOPNOTSUPP) {
-        char reason[REASON_MAX];
-
-        return why_set(why, why_size, err, "can't list the firewall's chains: %s",
-                       netlink_reason(&nf->nl, err, reason, sizeof(reason)));
-    }
-    for (size_t i = 0; i < d.n && i < max; i++)
-        out[i].named = table_names(nf, &out[i], tun_name);
-    add_legacy(&d, AF_INET, tun_name);
-    add_legacy(&d, AF_INET6, tun_name);
-    return (int)d.n;
 }

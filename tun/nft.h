@@ -1,5 +1,5 @@
 /*
- * nft - the NAT table of a tunnel, written to nf_tables by netlink; and who drops forwards.
+ * nft - the NAT table of a tunnel, written to nf_tables by netlink; and what others drop.
  *
  * Speaks the kernel's nf_tables protocol itself, so that NAT works on a machine without any
  * nftables program or library. One transaction makes the whole table or nothing.
@@ -76,5 +76,20 @@ struct nft_drop {
  */
 int nft_forward_drops(struct nft *nf, const char *tun_name, struct nft_drop *out, size_t max,
                       char *why, size_t why_size);
+
+/* A rule that looks up the way back to a packet's sender out of the link of its arrival. */
+struct nft_filter {
+    uint8_t family; /* NFPROTO_IPV4, NFPROTO_IPV6, NFPROTO_INET, ... */
+    char table[NFT_NAME_SIZE];
+    char chain[NFT_NAME_SIZE];
+};
+
+/*
+ * Find a strict reverse path filter among the rules of this namespace ("fib saddr . iif
+ * oif", as of firewalld's IPv6_rpfilter). It drops what arrives by one link while the route
+ * to the sender leads into another.
+ * Returns whether there is one, the first in `*out`; false too where rules can't be read.
+ */
+bool nft_strict_filter(struct nft *nf, struct nft_filter *out);
 
 #endif
