@@ -4,8 +4,8 @@
  * Used for packet numbers, stream bytes and stream IDs. Ranges lie in an array in
  * ascending order: RANGES_INLINE of them inside the struct, more of them on the heap, in
  * an array that grows by doubling and is given back when it is large and the set is small
- * again. The set never holds more than `max` ranges, so that no peer can make it grow without bound.
- * A struct may be moved by assignment; it has no pointer into itself.
+ * again. The set never holds more than `max` ranges, so that no peer can make it grow
+ * without bound. A struct may be moved by assignment; it has no pointer into itself.
  *
  * Invariant: start < end in each; end of one < start of the next (never adjacent);
  * count <= max; the heap is used exactly when `cap` > RANGES_INLINE.

@@ -9,8 +9,8 @@
 #define SKIP_MIN     64   /* numbers between two that are passed over, at least */
 #define SKIP_SPREAD  4096 /* and at most so many more */
 #define BACKOFF_MAX  16   /* doublings of the probe timeout */
-#define ECN_TRIAL    10   /* packets marked before the peer has confirmed (RFC 9000 13.4.2) */
-#define RETIRE_BATCH 4    /* packets forgotten at most for one that is sent */
+#define ECN_PTOS     2 /* in a row, before any mark was confirmed: perhaps marks are at fault */
+#define RETIRE_BATCH 4 /* packets forgotten at most for one that is sent */
 
 enum { ECN_ECT0 = 2 };
 
@@ -168,12 +168,7 @@ uint64_t recovery_pacing_bps(const struct recovery *r)
 
 uint8_t recovery_ecn_mark(const struct recovery *r)
 {
-    uint64_t marked = 0;
-
-    if (r->ecn == RECOVERY_ECN_TESTING)
-        for (int i = 0; i < SPACE_N; i++)
-            marked += r->space[i].sent_ect0;
-    return r->ecn == RECOVERY_ECN_OFF || marked >= ECN_TRIAL ? 0 : ECN_ECT0;
+    return r->ecn == RECOVERY_ECN_OFF ? 0 : ECN_ECT0;
 }
 
 void recovery_set_mtu(struct recovery *r, size_t max_datagram)
@@ -311,6 +306,8 @@ static void on_pto(struct recovery *r, enum quic_space space, ns_t now)
     }
     r->pto_count++;
     r->touched = now;
+    if (r->ecn == RECOVERY_ECN_TESTING && r->pto_count >= ECN_PTOS)
+        r->ecn = RECOVERY_ECN_OFF;
 }
 
 enum recovery_event recovery_on_timeout(struct recovery *r, ns_t now)
@@ -402,6 +399,7 @@ void recovery_reset_path(struct recovery *r, ns_t now)
         disown(r, &r->space[i]);
     if (r->ecn != RECOVERY_ECN_OFF)
         r->ecn = RECOVERY_ECN_TESTING;
+    r->ecn_lost = 0;
     r->round_peak = r->last_peak = r->bytes_in_flight;
     r->delivery_bps = 0;
     r->pto_count = 0;

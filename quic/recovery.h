@@ -125,6 +125,7 @@ struct recovery {
     ns_t path_since; /* packets sent before belong to an earlier route */
     ns_t initial_rtt;
     enum recovery_ecn ecn;
+    unsigned ecn_lost; /* marked packets lost while none was acknowledged */
 
     /* Whether the window is in use: the most in flight in this round trip and the last. */
     uint64_t round_peak, last_peak;
@@ -245,7 +246,12 @@ ns_t recovery_pto(const struct recovery *r);
 /* Bits per second to pace at; 0 before there is an RTT sample. */
 uint64_t recovery_pacing_bps(const struct recovery *r);
 
-/* ECN bits to send the next packet with: 2 is ECT(0), 0 none (RFC 9000 13.4.2). */
+/*
+ * ECN bits to send the next packet with: 2 is ECT(0), 0 none. Everything is marked until the
+ * first acknowledgement tells whether marks pass and are reported (RFC 9000 13.4.2), or
+ * until ten marked packets were lost or two probe timeouts passed without one. Changes only
+ * by an ACK, a timeout or a reset, never by sending.
+ */
 uint8_t recovery_ecn_mark(const struct recovery *r);
 
 /* Whether no ack-eliciting packet is in flight, in any space. */

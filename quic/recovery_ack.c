@@ -6,6 +6,8 @@
 
 enum { ECN_ECT0 = 2 };
 
+#define ECN_TRIAL 10 /* marked packets lost, and none acknowledged: RFC 9000 13.4.2 */
+
 /* ---- verdict runs -------------------------------------------------------------------- */
 
 void recovery_open_verdicts(struct recovery *r, enum quic_space space)
@@ -89,6 +91,8 @@ static void lose(struct recovery *r, struct recovery_space *s, struct sent_packe
         s->eliciting--;
     r->packets_lost++;
     r->bytes_lost += p->bytes;
+    if (r->ecn == RECOVERY_ECN_TESTING && p->ecn && ++r->ecn_lost >= ECN_TRIAL)
+        r->ecn = RECOVERY_ECN_OFF;
     if (!(p->flags & SENT_IN_FLIGHT))
         return;
     r->bytes_in_flight -= p->bytes;

@@ -116,7 +116,8 @@ static const struct encoding encodings[] = {
     /* one byte less: the oldest range is left out */
     {ACKRX_NO_PATH, {{3, 5}, {10, 12}, {100, 101}}, 0, 11,
      BYTES("\x02\x40\x64\x43\xe8\x01\x00\x40\x57\x01")},
-    {ACKRX_NO_PATH, {{3, 5}, {10, 12}, {100, 101}}, 0, 7, BYTES("\x02\x40\x64\x43\xe8\x00\x00")},
+    {ACKRX_NO_PATH, {{3, 5}, {10, 12}, {100, 101}}, 0, 7,
+     BYTES("\x02\x40\x64\x43\xe8\x00\x00")},
     {ACKRX_NO_PATH, {{3, 5}, {10, 12}, {100, 101}}, 0, 6, BYTES("")},
     {ACKRX_NO_PATH, {{0, 1}}, 0, 0, BYTES("")},
     {ACKRX_NO_PATH, {{0, 2}}, 2, 99, BYTES("\x03\x01\x43\xe8\x00\x01\x02\x00\x00")},

@@ -257,18 +257,18 @@ static void finish(struct sim *s)
 /* The bandwidth-delay product of 100 Mbit/s and 50 ms is 625 kB. */
 /* clang-format off */
 static const struct link links[] = {
-    /* cc        rate          rtt       buffer   loss reorder    offer      s  use   lost  late */
-    {"cubic",    100 * MBIT,   50 * MS,  625000,    0, 0,         0,        20, 0.90, 0.02, 0},
-    {"cubic",    100 * MBIT,   50 * MS,  150000,    0, 0,         0,        20, 0.85, 0.02, 0},
-    {"cubic",    100 * MBIT,   50 * MS,  5000000,   0, 0,         0,        20, 0.90, 0.03, 0},
-    {"newreno",  100 * MBIT,   50 * MS,  625000,    0, 0,         0,        20, 0.85, 0.02, 0},
-    {"cubic",    1000 * MBIT,  NS_PER_MS / 5, 200000, 0, 0,       0,         2, 0.90, 0.02, 0},
-    {"cubic",    1000 * MBIT,  10 * MS,  1250000,   0, 0,         0,         4, 0.90, 0.02, 0},
-    {"cubic",    10 * MBIT,    100 * MS, 125000,    0, 0,         0,        30, 0.90, 0.03, 0},
-    {"cubic",    1 * MBIT,     600 * MS, 75000,     0, 0,         0,        60, 0.80, 0.05, 0},
-    {"cubic",    100 * MBIT,   20 * MS,  250000,   20, 0,         0,        20, 0.70, 0.02, 0},
-    {"cubic",    100 * MBIT,   20 * MS,  250000,    0, 15 * MS,   0,        10, 0.30, 0.10, 0.10},
-    {"cubic",    100 * MBIT,   50 * MS,  625000,    0, 0, 10 * MBIT,        20, 0.09, 0.00, 0},
+    /* cc       rate          rtt       buffer   loss reorder   offer      s  use   lost  late */
+    {"cubic",   100 * MBIT,   50 * MS,  625000,    0, 0,        0,        20, 0.90, 0.02, 0},
+    {"cubic",   100 * MBIT,   50 * MS,  150000,    0, 0,        0,        20, 0.85, 0.02, 0},
+    {"cubic",   100 * MBIT,   50 * MS,  5000000,   0, 0,        0,        20, 0.90, 0.03, 0},
+    {"newreno", 100 * MBIT,   50 * MS,  625000,    0, 0,        0,        20, 0.85, 0.02, 0},
+    {"cubic",   1000 * MBIT,  NS_PER_MS / 5, 200000, 0, 0,      0,         2, 0.90, 0.02, 0},
+    {"cubic",   1000 * MBIT,  10 * MS,  1250000,   0, 0,        0,         4, 0.90, 0.02, 0},
+    {"cubic",   10 * MBIT,    100 * MS, 125000,    0, 0,        0,        30, 0.90, 0.03, 0},
+    {"cubic",   1 * MBIT,     600 * MS, 75000,     0, 0,        0,        60, 0.80, 0.05, 0},
+    {"cubic",   100 * MBIT,   20 * MS,  250000,   20, 0,        0,        20, 0.70, 0.02, 0},
+    {"cubic",   100 * MBIT,   20 * MS,  250000,    0, 15 * MS,  0,        10, 0.30, 0.10, 0.10},
+    {"cubic",   100 * MBIT,   50 * MS,  625000,    0, 0, 10 * MBIT,        20, 0.09, 0.00, 0},
 };
 /* clang-format on */
 

@@ -20,10 +20,11 @@ enum verb {
     ABANDON, /* by the user: a code */
     REFUSE,  /* by the user: a code */
     READ,    /* by the user: a bytes expected, b fin expected */
-    FRAME, /* the next frame is of type a; b its value (offset, limit, code), c length or final size */
-    QUIET, /* nothing to send */
-    ACKED, /* frame sent as number a was acknowledged */
-    LOST   /* or lost */
+    FRAME,   /* the next frame is of type a; b its offset, limit or code, c its length or
+                final size */
+    QUIET,   /* nothing to send */
+    ACKED,   /* frame sent as number a was acknowledged */
+    LOST     /* or lost */
 };
 
 struct step {
