@@ -199,6 +199,7 @@ static void connect_now(struct client *c, ns_t now)
     conn = quic_connect(&quic, c->cfg->server_name ? c->cfg->server_name : c->host_name, &route,
                         now);
     if (!conn || session_init(&c->session, conn, &cfg)) {
+        quic_del(conn);
         LOG_AT(c->log, LOG_ERROR,
                "can't make a connection: out of memory, or \"%s\" is no name",
                c->cfg->server_name ? c->cfg->server_name : c->host_name);
@@ -329,10 +330,8 @@ static int apply_addresses(struct client *c)
     int rc;
 
     for (int i = 0; i < 2; i++) {
-        if (!cip_address(&c->session.cip, i ? 6 : 4, &a[i])) {
-            host_address_drop(&c->host, i ? 6 : 4);
-            continue;
-        }
+        if (!cip_address(&c->session.cip, i ? 6 : 4, &a[i]))
+            continue; /* a former one stays: what comes from it, the tunnel refuses */
         struct ip_prefix p = ip_prefix_host(&a[i]);
         changed |= !host_has_address(&c->host, &p);
         if ((rc = host_address(&c->host, &p)))
@@ -532,7 +531,7 @@ static void on_flush(void *ctx, ns_t now)
         session_flush(&c->session, now);
         events(c, now);
     }
-    ring_deadline_set(c->ring, c->has_session ? session_deadline(&c->session) : c->retry_at);
+    ring_deadline_set(c->ring, c->has_session ? session_deadline(&c->session, now) : c->retry_at);
 }
 
 static void on_signal(void *ctx, int signo, ns_t now)
@@ -705,12 +704,10 @@ int client_run(const struct config *config, const struct log *log)
     c->rng = random_system();
     status = set_up(c);
     if (status == 0) {
-        connect_now(c, ring_clock());
+        ns_t now = ring_clock();
+        connect_now(c, now);
         if (!c->stopping) {
-            if (c->has_session)
-                session_flush(&c->session, ring_clock());
-            ring_deadline_set(c->ring,
-                              c->has_session ? session_deadline(&c->session) : c->retry_at);
+            on_flush(c, now);
             status = ring_run(c->ring);
             if (status < 0)
                 status = EXIT_INTERNAL;

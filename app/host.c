@@ -81,16 +81,6 @@ void host_close(struct host *h)
     h->tun.fd = -1;
 }
 
-void host_address_drop(struct host *h, uint8_t version)
-{
-    struct tun_prefix *slot = &h->addr[version == 6];
-    char why[WHY_SIZE];
-
-    if (slot->addr.family && netcfg_addr_del(h->nc, h->tun.ifindex, slot, why, sizeof(why)))
-        LOG_AT(h->log, LOG_DEBUG, "%s", why);
-    memset(slot, 0, sizeof(*slot));
-}
-
 bool host_has_address(const struct host *h, const struct ip_prefix *address)
 {
     struct tun_prefix p = address_tun_prefix(address);
@@ -107,7 +97,6 @@ int host_address(struct host *h, const struct ip_prefix *address)
 
     if (host_has_address(h, address))
         return 0;
-    host_address_drop(h, address->addr.version);
     rc = netcfg_addr_add(h->nc, h->tun.ifindex, &p, NULL, why, sizeof(why));
     if (rc == -EAFNOSUPPORT || (rc == -EACCES && p.addr.family == AF_INET6)) {
         LOG_AT(h->log, LOG_WARN, "%s", why);
@@ -115,6 +104,9 @@ int host_address(struct host *h, const struct ip_prefix *address)
     }
     if (rc)
         return fail(h, rc, why);
+    /* Not before: with its last IPv4 address a link loses its IPv4 routes. */
+    if (slot->addr.family && netcfg_addr_del(h->nc, h->tun.ifindex, slot, why, sizeof(why)))
+        LOG_AT(h->log, LOG_DEBUG, "%s", why);
     *slot = p;
     return 0;
 }

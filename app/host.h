@@ -39,14 +39,14 @@ int host_open(struct host *h, const char *tun_name, unsigned mtu_bytes, const ch
 /* Undo everything, close. A host that was never opened is fine. */
 void host_close(struct host *h);
 
-/* Give the TUN this address in place of the one of its family. */
+/*
+ * Give the TUN this address in place of the one of its family. There is no call to take one
+ * away: with its last IPv4 address a link loses its IPv4 routes, and packets would leak.
+ */
 int host_address(struct host *h, const struct ip_prefix *address);
 
 /* Whether it has exactly this one. */
 bool host_has_address(const struct host *h, const struct ip_prefix *address);
-
-/* Remove the address of `version` (4, 6), if there is one. */
-void host_address_drop(struct host *h, uint8_t version);
 
 /* Bring the TUN up; again is fine. */
 int host_up(struct host *h);

@@ -64,13 +64,10 @@ static struct client_entry *entry_new(struct server *s, struct quic_conn *conn)
     if (i < s->max_clients)
         e = calloc(1, sizeof(*e));
     rng_fill(&s->rng, &cfg.grease, sizeof(cfg.grease));
-    if (!e) {
+    if (!e || session_init(&e->session, conn, &cfg)) {
+        free(e);
         quic_endpoint_remove(s->endpoint, conn);
         quic_del(conn);
-        return NULL;
-    }
-    if (session_init(&e->session, conn, &cfg)) {
-        free(e);
         return NULL;
     }
     e->number = i;
@@ -131,14 +128,23 @@ static void events(struct server *s, struct client_entry *e, ns_t now)
     }
 }
 
-/* Send what is due, tell the endpoint, end what is over. */
-static void settle(struct server *s, struct client_entry *e, ns_t now)
+/*
+ * Send what is due, tell the endpoint, end what is over, keep what waits for on_flush among
+ * the busy ones. True if the socket is full.
+ */
+static bool settle(struct server *s, struct client_entry *e, ns_t now)
 {
+    bool starved;
+
     session_flush(&e->session, now);
     events(s, e, now);
     quic_endpoint_update(s->endpoint, e->session.quic);
+    starved = e->session.starved;
     if (quic_is_drained(e->session.quic))
         entry_del(s, e);
+    else if (starved || queue_count(&e->session.queue) > 0)
+        busy(s, e);
+    return starved;
 }
 
 /* ---- the loop's calls ------------------------------------------------------------------ */
@@ -246,14 +252,19 @@ static void on_deadline(void *ctx, ns_t now)
 {
     struct server *s = ctx;
     struct quic_conn *conn;
+    bool starved = false;
 
     if (s->stop_at <= now)
         ring_stop(s->ring, EXIT_OK);
-    while ((conn = quic_endpoint_next_due(s->endpoint, now))) {
+    /* One turn each: what is due once more, or for want of a train, has to wait. */
+    for (size_t n = quic_endpoint_count(s->endpoint); n > 0 && !starved; n--) {
+        conn = quic_endpoint_next_due(s->endpoint, now);
+        if (!conn)
+            break;
         struct client_entry *e = entry_of(conn);
         quic_tick(conn, now);
         events(s, e, now);
-        settle(s, e, now);
+        starved = settle(s, e, now);
     }
 }
 
@@ -261,24 +272,22 @@ static void on_flush(void *ctx, ns_t now)
 {
     struct server *s = ctx;
     struct client_entry *e = s->busy, *next;
-    ns_t wake = s->stop_at;
+    bool starved = false;
+    ns_t wake = NS_NEVER;
 
     s->busy = NULL;
     for (; e; e = next) {
         next = e->next_busy;
         e->busy = false;
         e->next_busy = NULL;
-        session_flush(&e->session, now);
-        events(s, e, now);
-        quic_endpoint_update(s->endpoint, e->session.quic);
-        if (quic_is_drained(e->session.quic)) {
-            entry_del(s, e);
-        } else if (queue_count(&e->session.queue) > 0) {
-            busy(s, e);
-            wake = ns_min(wake, e->session.wake);
-        }
+        starved |= settle(s, e, now);
     }
-    ring_deadline_set(s->ring, ns_min(wake, quic_endpoint_deadline(s->endpoint)));
+    for (e = s->busy; e; e = e->next_busy)
+        wake = ns_min(wake, e->session.wake);
+    wake = ns_min(wake, quic_endpoint_deadline(s->endpoint));
+    if (starved) /* a train that comes back brings the next on_flush */
+        wake = ns_max(wake, now + SESSION_STARVED);
+    ring_deadline_set(s->ring, ns_min(wake, s->stop_at));
 }
 
 static void on_signal(void *ctx, int signo, ns_t now)

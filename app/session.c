@@ -72,12 +72,7 @@ int session_init(struct session *s, struct quic_conn *conn, const struct session
     s->wake = NS_NEVER;
     queue_init(&s->queue, SESSION_QUEUE_BYTES, SESSION_QUEUE_AGE);
     s->h3 = h3_conn_new(&h3);
-    if (!s->h3) {
-        quic_del(conn);
-        s->quic = NULL;
-        return QUIC_NOMEM;
-    }
-    return 0;
+    return s->h3 ? 0 : QUIC_NOMEM;
 }
 
 void session_free(struct session *s)
@@ -211,6 +206,7 @@ static struct udp_train *train_get(struct session *s, struct quic_train *t)
 
     if (!u) {
         s->stats.no_train++;
+        s->starved = true;
         return NULL;
     }
     *t = (struct quic_train){.buf = u->buf, .cap = UDP_TRAIN_BYTES, .max_count = BURST};
@@ -382,6 +378,7 @@ static void streams_out(struct session *s, ns_t now)
 void session_flush(struct session *s, ns_t now)
 {
     s->wake = NS_NEVER;
+    s->starved = false;
     queue_trim(&s->queue, now);
     if (quic_is_established(s->quic))
         streams_out(s, now);
@@ -392,9 +389,11 @@ void session_flush(struct session *s, ns_t now)
     send_control(s, now);
 }
 
-ns_t session_deadline(const struct session *s)
+ns_t session_deadline(const struct session *s, ns_t now)
 {
-    return ns_min(quic_deadline(s->quic), s->wake);
+    ns_t at = ns_min(quic_deadline(s->quic), s->wake);
+
+    return s->starved ? ns_max(at, now + SESSION_STARVED) : at;
 }
 
 size_t session_mtu(const struct session *s)

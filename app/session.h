@@ -26,6 +26,7 @@
 #define SESSION_STREAMS_MAX 32 /* streams of one connection, own and peer's */
 #define SESSION_QUEUE_BYTES (4u << 20)
 #define SESSION_QUEUE_AGE   (100 * NS_PER_MS)
+#define SESSION_STARVED     (20 * NS_PER_MS) /* timers run this late while the socket is full */
 
 enum session_event_type {
     SESSION_READY,     /* client: the peer's SETTINGS allow an IP tunnel: session_request */
@@ -97,11 +98,10 @@ struct session {
 
     ns_t wake;          /* when the queue's next packet may leave; NS_NEVER if none waits */
     bool control_first; /* the last flush left stream bytes behind: they go first */
+    bool starved;       /* the last flush was cut short by a full socket */
 };
 
-/*
- * Take over `conn` (also on failure: it is freed then). 0, or QUIC_NOMEM.
- */
+/* Take over `conn`. 0, or QUIC_NOMEM: `conn` stays the caller's then. */
 int session_init(struct session *s, struct quic_conn *conn, const struct session_cfg *cfg);
 void session_free(struct session *s);
 
@@ -117,8 +117,11 @@ bool session_next_event(struct session *s, struct session_event *ev, ns_t now);
 /* Send all that may leave now. Sets `wake`. */
 void session_flush(struct session *s, ns_t now);
 
-/* When quic_tick or session_flush has something to do next. */
-ns_t session_deadline(const struct session *s);
+/*
+ * When quic_tick or session_flush has something to do next. What is overdue only because
+ * the socket is full waits for the on_flush that a free train brings.
+ */
+ns_t session_deadline(const struct session *s, ns_t now);
 
 /*
  * Client, after SESSION_READY: ask for the tunnel. 0, or what h3_request returns.

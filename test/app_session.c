@@ -185,7 +185,7 @@ static void on_flush(void *ctx, ns_t now)
             continue;
         session_flush(&x->s, now);
         events(x, now);
-        at = ns_min(at, session_deadline(&x->s));
+        at = ns_min(at, session_deadline(&x->s, now));
     }
     if (w.side[SERVER].has)
         quic_endpoint_update(w.ep, w.side[SERVER].s.quic);
