@@ -16,7 +16,7 @@
 #   flags/build.cflags         those of all libraries of the build stage together
 #   tools/bin/                 programs for the tests, where the system has none
 #   prefix                     the last $DEPS_PREFIX
-#   env.sh                     PATH and LD_LIBRARY_PATH for the tests; sourced from the root
+#   env.sh                     PATH for the tests; sourced from the root
 #   log/                       what each step printed
 #   stamp/NAME                 says what was done for NAME, and from which recipe
 
@@ -480,7 +480,6 @@ libraries() { # STAGE
 
 find_program() { PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin command -v "$1" >/dev/null; }
 
-find_shared() { PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null | grep -q "[[:space:]]$1 "; }
 
 # usable TREE FILE: is it there, with all that it needs?
 usable() {
@@ -518,22 +517,11 @@ END
 }
 
 tools() {
-    env_path=
     while read -r kind name package _; do
         case $kind in
         tool)
             tool "$name" "$package" </dev/null ||
                 warn "no $name ($package): the tests that use it will be skipped"
-            ;;
-        dlib)
-            ! find_shared "$name" || continue
-            tree=$DEPS/tools/$package
-            usable "$tree" "$name" || unpack_binaries "$tree" "$package" </dev/null || :
-            if usable "$tree" "$name"; then
-                env_path=$env_path$(library_path "$tree" | sed "s,$DEPS,\$DEPS,g"):
-            else
-                warn "no $name ($package): the tests that use it will be skipped"
-            fi
             ;;
         esac
     done <"$list"
@@ -542,10 +530,6 @@ tools() {
 : "\${DEPS:=\$PWD/build/deps}"
 PATH=\$DEPS/tools/bin:\$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
-END
-    [ -z "$env_path" ] || cat >>env.sh <<END
-LD_LIBRARY_PATH=$env_path\${LD_LIBRARY_PATH:-/none}
-export LD_LIBRARY_PATH
 END
 }
 
