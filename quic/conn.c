@@ -231,7 +231,7 @@ void conn_close(struct quic_conn *c, const struct quic_close_info *why, bool tel
     for (int t = 0; t < CONN_TIMER_N; t++)
         c->timer[t] = NS_NEVER;
     c->timer[CONN_TIMER_CLOSE] = ns_add(c->now, CLOSE_PTOS * conn_pto(c));
-    c->dgram_n = 0;
+    c->dgram_first = c->dgram_n = 0;
     LOG_AT(c->cfg.log, LOG_DEBUG, "quic: closed, %s code 0x%llx%s%s",
            why->app ? "application" : "transport", (unsigned long long)why->code,
            c->close_text[0] ? ": " : "", c->close_text);
@@ -317,8 +317,7 @@ void conn_tell_recovery(struct quic_conn *c)
             .handshake_keys = aead_ready(&c->keys.tx[LEVEL_HANDSHAKE]),
             .peer_validated = c->server || c->got_handshake_ack || c->confirmed,
             .confirmed = c->confirmed,
-            .at_amplification_limit = path_amplification_room(path_current(p)) <
-                                      (c->complete ? PATH_SMALLEST : QUIC_MIN_DATAGRAM),
+            .at_amplification_limit = path_amplification_room(path_current(p)) < conn_least(c),
             .max_ack_delay = c->peer.max_ack_delay,
         };
         if (!state_eq(&st, &p->recovery.state))
@@ -343,7 +342,7 @@ ns_t quic_deadline(const struct quic_conn *c)
             spaces |= 1u << space_of((enum quic_level)l);
     for (size_t i = 0; i < c->n_paths; i++)
         if (c->path[i].used)
-            at = ns_min(at, path_deadline(&c->path[i], spaces));
+            at = ns_min(at, path_deadline(&c->path[i], spaces, conn_least(c)));
     if (c->ext && c->cfg.ext->deadline)
         at = ns_min(at, c->cfg.ext->deadline(c->ext));
     return at;

@@ -40,6 +40,7 @@
 #define CONN_EVENTS       64        /* a power of two */
 #define CONN_FATES        1024      /* a power of two */
 #define CONN_HELD         8         /* packets that wait for keys */
+#define CONN_HELD_BYTES   2048      /* longest of them */
 #define CONN_CRYPTO_MAX   65536     /* bytes of CRYPTO per level that may wait (RFC 9000 7.5) */
 #define CONN_CRYPTO_TX    (1 << 20) /* and that we send: certificates have a size */
 #define CONN_TEXT         256
@@ -174,12 +175,25 @@ static inline bool conn_alive(const struct quic_conn *c)
     return c->state < CONN_CLOSING;
 }
 
+/* The least amplification room to build a datagram at all: in the handshake a whole one. */
+static inline size_t conn_least(const struct quic_conn *c)
+{
+    return c->complete ? PATH_SMALLEST : QUIC_MIN_DATAGRAM;
+}
+
 /* Queue an event; a repeat of one that is still queued is merged with it. */
 void conn_event(struct quic_conn *c, enum quic_event_type type, size_t path, uint64_t stream,
                 uint64_t code);
 
 /* The longest probe timeout of all paths. */
 ns_t conn_pto(const struct quic_conn *c);
+
+/* The smoothed round-trip time of the first path, 0 before there was a sample. */
+static inline ns_t conn_rtt(const struct quic_conn *c)
+{
+    const struct rtt *rtt = &c->path[0].recovery.rtt;
+    return rtt_has_sample(rtt) ? rtt->smoothed : 0;
+}
 
 /* Restart the idle and keep-alive timers. */
 void conn_restart_idle(struct quic_conn *c);

@@ -73,29 +73,27 @@ static void acked_packet(struct quic_conn *c, struct quic_path *p, const struct 
         ackrx_on_ack_of_ack(&p->ack[v->space], pkt->ack_largest);
     if (v->space == SPACE_APP)
         keys_acked(c, p, v->pn);
-    if (pkt->flags & SENT_PROBE) {
-        if (mtu_on_probe_acked(&p->mtu, v->pn, c->now))
-            conn_path_mtu(c, p);
-    } else {
+    if (pkt->flags & SENT_PROBE)
+        mtu_on_probe_acked(&p->mtu, v->pn, c->now);
+    else
         mtu_on_acked(&p->mtu, v->pn, pkt->bytes);
-    }
 }
 
 static void lost_packet(struct quic_conn *c, struct quic_path *p, const struct verdict *v)
 {
-    bool changed = v->pkt->flags & SENT_PROBE
-                       ? mtu_on_probe_lost(&p->mtu, v->pn, c->now)
-                       : mtu_on_lost(&p->mtu, v->pn, v->pkt->bytes, c->now);
-    if (changed)
-        conn_path_mtu(c, p);
+    if (v->pkt->flags & SENT_PROBE)
+        mtu_on_probe_lost(&p->mtu, v->pn, c->now);
+    else
+        mtu_on_lost(&p->mtu, v->pn, v->pkt->bytes, c->now);
 }
 
 void conn_verdicts(struct quic_conn *c, struct quic_path *p)
 {
     struct verdict v;
+    size_t mtu = p->mtu.current;
     while (recovery_next_verdict(&p->recovery, &v)) {
         bool acked = v.fate == VERDICT_ACKED || v.fate == VERDICT_SPURIOUS;
-        if (v.fate == VERDICT_ACKED || v.fate == VERDICT_SPURIOUS)
+        if (acked)
             acked_packet(c, p, &v);
         else if (v.fate == VERDICT_LOST)
             lost_packet(c, p, &v);
@@ -105,6 +103,8 @@ void conn_verdicts(struct quic_conn *c, struct quic_path *p)
             fate(c, &v.rec[i], acked);
     }
     recovery_verdicts_done(&p->recovery, c->now);
+    if (p->mtu.current != mtu)
+        conn_path_mtu(c, p);
 }
 
 void conn_probe(struct quic_conn *c, struct quic_path *p)

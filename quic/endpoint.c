@@ -453,7 +453,8 @@ static enum quic_route_result accept_initial(struct quic_endpoint *ep, const str
                                              const struct packet_head *h, ns_t now,
                                              struct quic_conn **conn)
 {
-    if (!ep->cfg.accept || rx->n < QUIC_MIN_DATAGRAM || h->dcid.n < ODCID_MIN) {
+    if (!ep->cfg.accept || rx->n < QUIC_MIN_DATAGRAM || h->dcid.n < ODCID_MIN ||
+        !(rx->p[0] & FIXED_BIT)) {
         ep->stats.drop_unknown++;
         return QUIC_ROUTE_DROP;
     }
@@ -504,11 +505,7 @@ enum quic_route_result quic_endpoint_route(struct quic_endpoint *ep, const struc
         *conn = lookup(ep, &cid);
         return *conn ? QUIC_ROUTE_CONN : unknown_short(ep, rx, now, conn, answer);
     }
-    /* The fixed bit may be greased (RFC 9287); for routing it doesn't matter. */
-    uint8_t first = rx->p[0];
-    rx->p[0] |= FIXED_BIT;
-    int r = packet_parse(rx->p, rx->n, len, &h);
-    rx->p[0] = first;
+    int r = packet_parse_greased(rx->p, rx->n, len, &h);
     if (r) {
         ep->stats.drop_parse++;
         return QUIC_ROUTE_DROP;

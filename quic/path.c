@@ -99,7 +99,7 @@ void path_pace(struct quic_path *p, ns_t now)
     pacer_rate(&p->pacer, recovery_pacing_bps(&p->recovery), now);
 }
 
-ns_t path_deadline(const struct quic_path *p, unsigned spaces)
+ns_t path_deadline(const struct quic_path *p, unsigned spaces, size_t least)
 {
     ns_t at = ns_min(recovery_deadline(&p->recovery), p->paced_until);
     at = ns_min(at, p->dgram_paced_until);
@@ -110,7 +110,7 @@ ns_t path_deadline(const struct quic_path *p, unsigned spaces)
         bool stuck = path_amplification_room(r) < PATH_SMALLEST || !path_dcid(p, r);
         at = ns_min(at, stuck ? r->validate.give_up : validate_deadline(&r->validate));
     }
-    if (path_amplification_room(&p->route[p->current]) < PATH_SMALLEST)
+    if (path_amplification_room(&p->route[p->current]) < least)
         return at;
     for (unsigned s = 0; s < SPACE_N; s++)
         if (spaces & 1u << s)

@@ -115,8 +115,9 @@ void path_pace(struct quic_path *p, ns_t now);
 /*
  * The earliest instant at which something of this path is due. What could not leave then for
  * lack of window or amplification room is left out: it waits for a packet, not for time.
- * ACKs of spaces without a bit in `spaces` (no keys to send with) are left out too.
+ * ACKs of spaces without a bit in `spaces` (no keys to send with) are left out too. `least` is
+ * the amplification room without which no datagram is built.
  */
-ns_t path_deadline(const struct quic_path *p, unsigned spaces);
+ns_t path_deadline(const struct quic_path *p, unsigned spaces, size_t least);
 
 #endif

@@ -189,6 +189,7 @@ int quic_recv(struct quic_conn *conn, struct quic_rx *rx, size_t n, ns_t now);
  *                 arriving packet or quic_deadline changes that
  *   QUIC_AGAIN    something is, but `train` has no room or another route: send it first
  *   QUIC_CLOSED   the connection is over and has nothing to say
+ *   QUIC_INVAL    there is no such path
  */
 int quic_send(struct quic_conn *conn, size_t path, struct quic_train *train, ns_t now);
 
@@ -269,7 +270,8 @@ struct quic_dgram {
  * written; only headroom is.
  *
  * Returns how many were taken (> 0), or
- *   QUIC_BLOCKED  window or pacer say wait: see quic_deadline and quic_path_view
+ *   QUIC_BLOCKED  window or pacer say wait, see quic_deadline and quic_path_view; or something
+ *                 goes first (the end of the handshake, an MTU probe): call quic_send
  *   QUIC_AGAIN    the first doesn't fit this train: send the train first
  *   QUIC_TOOBIG   the first can't be sent on this path now: larger than quic_dgram_max
  *   QUIC_INVAL    the handshake isn't done, or the peer takes no DATAGRAM

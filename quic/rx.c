@@ -5,7 +5,6 @@
 
 /* Shortest datagram that may be a stateless reset (RFC 9000 10.3). */
 #define RESET_MIN 21
-#define FIXED_BIT 0x40
 
 /* A datagram on its way through. */
 struct rx_dgram {
@@ -74,7 +73,7 @@ static enum rx_result retry(struct quic_conn *c, const struct packet_head *h, co
 static enum rx_result hold(struct quic_conn *c, const struct rx_dgram *d, const uint8_t *p,
                            size_t n)
 {
-    if (d->held || c->n_held == CONN_HELD) {
+    if (d->held || c->n_held == CONN_HELD || n > CONN_HELD_BYTES) {
         c->stats.drop_keys++;
         return RX_IGNORED;
     }
@@ -301,19 +300,11 @@ static void maybe_reset(struct quic_conn *c, const uint8_t *p, size_t n)
     }
 }
 
-/*
- * Parse a header. A peer that greases the QUIC bit (RFC 9287) clears it where version 1 has
- * it set: it is put back for the parser and taken away again for authentication.
- */
-static int parse(struct quic_conn *c, uint8_t *p, size_t n, struct packet_head *h)
+/* A peer that knows our parameters may clear the bit that version 1 has set (RFC 9287). */
+static int parse(const struct quic_conn *c, const uint8_t *p, size_t n, struct packet_head *h)
 {
-    bool greased = n && !(p[0] & FIXED_BIT) && c->has_peer;
-    if (greased)
-        p[0] |= FIXED_BIT;
-    int r = packet_parse(p, n, c->cfg.cid_len, h);
-    if (greased)
-        p[0] &= (uint8_t)~FIXED_BIT;
-    return r;
+    return c->has_peer ? packet_parse_greased(p, n, c->cfg.cid_len, h)
+                       : packet_parse(p, n, c->cfg.cid_len, h);
 }
 
 static void datagram(struct quic_conn *c, struct rx_dgram *d, uint8_t *p, size_t n)
@@ -343,7 +334,7 @@ void rx_held(struct quic_conn *c)
         for (size_t i = 0; i < c->n_held && conn_alive(c); i++) {
             struct conn_held *held = &c->held[i];
             struct packet_head h;
-            if (held->done || packet_parse(held->p, held->n, c->cfg.cid_len, &h) != 0)
+            if (held->done || parse(c, held->p, held->n, &h) != 0)
                 continue;
             enum quic_level level = packet_level(h.type);
             bool over = c->keys.discarded & FRAME_AT(level);
@@ -381,7 +372,7 @@ int quic_recv(struct quic_conn *c, struct quic_rx *rx, size_t n, ns_t now)
     rx_free_held(c, false);
     c->stats.drop_dgram += c->dgram_n - c->dgram_first;
     c->dgram_first = c->dgram_n = 0;
-    streams_time(&c->streams, now, c->path[0].recovery.rtt.smoothed);
+    streams_time(&c->streams, now, conn_rtt(c));
     for (size_t i = 0; i < n && c->state < CONN_DRAINING; i++) {
         struct rx_dgram d = {
             .route = rx[i].route, .ecn = rx[i].ecn, .time = now, .size = rx[i].n};

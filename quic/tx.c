@@ -331,8 +331,7 @@ static int datagram(struct quic_conn *c, struct quic_path *p, struct quic_train 
     if (!ack && !may.flight && !may.probe_spaces)
         return QUIC_BLOCKED;
     struct path_route *r = path_current(p);
-    /* A server in the handshake sends whole datagrams or nothing. */
-    if (!c->complete && path_amplification_room(r) < QUIC_MIN_DATAGRAM)
+    if (path_amplification_room(r) < conn_least(c))
         return QUIC_BLOCKED;
     /* Nothing comes back: perhaps only small packets get through (RFC 8899 4.3). */
     size_t limit = p->recovery.pto_count > 1 ? QUIC_MIN_DATAGRAM : p->mtu.current;
@@ -401,7 +400,7 @@ int quic_send(struct quic_conn *c, size_t path, struct quic_train *t, ns_t now)
     keys_check_limits(c);
     if (c->state >= CONN_DRAINING)
         return QUIC_CLOSED;
-    streams_time(&c->streams, now, p->recovery.rtt.smoothed);
+    streams_time(&c->streams, now, conn_rtt(c));
     path_pace(p, now);
     p->paced_until = NS_NEVER;
     size_t before = t->len;
