@@ -480,7 +480,6 @@ libraries() { # STAGE
 
 find_program() { PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin command -v "$1" >/dev/null; }
 
-
 # usable TREE FILE: is it there, with all that it needs?
 usable() {
     found=$(find "$1" -name "${2##*/}" -path "*$2" \( -type f -o -type l \) 2>/dev/null | head -n 1)
