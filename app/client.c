@@ -33,6 +33,7 @@
 #include "app/session.h"
 #include "app/transport.h"
 #include "masque/request.h"
+#include "quic/errors.h"
 #include "quic/tls.h"
 #include "tun/netmon.h"
 
@@ -51,6 +52,7 @@
 #define SILENT_AFTER    (3 * NS_PER_S) /* unanswered for so long, and SILENT_PTOS probes */
 #define SILENT_PTOS     3
 #define UP_STABLE       (20 * NS_PER_S) /* up for so long: the next retry is immediate */
+#define OPEN_WITHIN     (15 * NS_PER_S) /* from the first packet to a tunnel */
 #define NETWORK_SETTLE  (300 * NS_PER_MS)
 #define TUN_MTU_DEFAULT 1400
 
@@ -78,8 +80,8 @@ struct client {
     bool has_session;
     struct ring_udp *sock;
     char ifname[IFNAMSIZ];
-    unsigned tries; /* attempts since the last success */
-    ns_t retry_at, up_since;
+    unsigned tries; /* attempts since the tunnel was up for UP_STABLE */
+    ns_t retry_at, open_by, up_since;
     bool ever_up, stopping;
     char lease[LEASE_TEXT + 1];
     int status; /* of the last failure */
@@ -135,6 +137,8 @@ static void lost(struct client *c, int status, bool hopeless, ns_t now)
         return;
     if (c->state == UP && now - c->up_since >= UP_STABLE)
         c->tries = 0;
+    if (c->state != UP) /* an address that has worked is tried again first */
+        c->next_addr = (c->next_addr + 1) % c->addrs;
     c->state = WAITING;
     c->status = status;
     session_drop(c, now);
@@ -143,7 +147,6 @@ static void lost(struct client *c, int status, bool hopeless, ns_t now)
         stop(c, status, now);
         return;
     }
-    c->next_addr = (c->next_addr + 1) % c->addrs;
     wait = backoff(c);
     c->retry_at = now + wait;
     if (wait)
@@ -210,14 +213,37 @@ static void connect_now(struct client *c, ns_t now)
     }
     c->has_session = true;
     c->state = CONNECTING;
+    c->open_by = now + OPEN_WITHIN;
     c->retry_at = NS_NEVER;
     LOG_AT(c->log, LOG_INFO, "connecting to %s via %s", text, c->ifname);
 }
 
+static const struct netcfg_link *link_by_index(const struct netcfg_link *link, int n, int i)
+{
+    for (int k = 0; k < n; k++)
+        if (link[k].ifindex == i)
+            return &link[k];
+    return NULL;
+}
+
+static const struct netcfg_link *link_by_name(const struct netcfg_link *link, int n,
+                                              const char *name)
+{
+    for (int k = 0; k < n; k++)
+        if (strcmp(link[k].name, name) == 0)
+            return &link[k];
+    return NULL;
+}
+
+static bool link_works(const struct netcfg_link *l)
+{
+    return l && (l->flags & IFF_UP) && l->carrier;
+}
+
 /*
  * The interface towards the server: the one asked for; else the routing table's answer;
- * else, once the routes into our TUN hide it, that of the former attempt, or of the
- * machine's default route.
+ * else, where the routes into our TUN hide that, the best default route of the machine
+ * whose link works; else the one of the former attempt.
  */
 static int interface_of(struct client *c, const union udp_addr *remote, char name[IFNAMSIZ],
                         unsigned *mtu)
@@ -225,35 +251,33 @@ static int interface_of(struct client *c, const union udp_addr *remote, char nam
     struct tun_addr dst = address_tun_of_udp(remote);
     struct netcfg_default def[8];
     struct netcfg_link link[64];
+    const struct netcfg_link *l = NULL;
     struct netcfg_hop hop;
     char why[WHY_SIZE];
-    int oif = 0, n, links = netcfg_links(c->host.nc, link, ARRAY_LEN(link), why, sizeof(why));
-    const char *want = c->cfg->paths.n ? c->cfg->paths.item[0] : c->ifname;
+    int n = netcfg_links(c->host.nc, link, ARRAY_LEN(link), why, sizeof(why)), ndef;
 
-    if (links > (int)ARRAY_LEN(link))
-        links = (int)ARRAY_LEN(link);
-    if (!c->cfg->paths.n && !c->host.routed &&
-        netcfg_route_get(c->host.nc, &dst, 0, NULL, &hop, why, sizeof(why)) == 0)
-        oif = hop.oif;
-    for (int i = 0; i < links && oif == 0 && want[0]; i++)
-        if (strcmp(link[i].name, want) == 0 && (link[i].flags & IFF_UP) &&
-            (c->cfg->paths.n || netcfg_route_get(c->host.nc, &dst, link[i].ifindex, NULL, &hop,
-                                                 why, sizeof(why)) == 0))
-            oif = link[i].ifindex;
-    if (oif == 0 && !c->cfg->paths.n) {
-        n = netcfg_defaults(c->host.nc, dst.family, def, ARRAY_LEN(def), why, sizeof(why));
-        for (int i = 0; i < n && i < (int)ARRAY_LEN(def) && oif == 0; i++)
-            if (def[i].oif != c->host.tun.ifindex)
-                oif = def[i].oif;
+    if (n > (int)ARRAY_LEN(link))
+        n = (int)ARRAY_LEN(link);
+    if (c->cfg->paths.n) {
+        l = link_by_name(link, n, c->cfg->paths.item[0]);
+        if (!l || !(l->flags & IFF_UP))
+            return QUIC_INVAL;
+    } else if (netcfg_route_get(c->host.nc, &dst, 0, NULL, &hop, why, sizeof(why)) == 0 &&
+               hop.oif != c->host.tun.ifindex) {
+        l = link_by_index(link, n, hop.oif);
     }
-    for (int i = 0; i < links; i++) {
-        if (link[i].ifindex != oif)
-            continue;
-        memcpy(name, link[i].name, IFNAMSIZ);
-        *mtu = link[i].mtu_bytes;
-        return 0;
+    if (!l) {
+        ndef = netcfg_defaults(c->host.nc, dst.family, def, ARRAY_LEN(def), why, sizeof(why));
+        for (int i = 0; i < ndef && i < (int)ARRAY_LEN(def) && !link_works(l); i++)
+            l = def[i].oif == c->host.tun.ifindex ? NULL : link_by_index(link, n, def[i].oif);
     }
-    return QUIC_INVAL;
+    if (!link_works(l) && !c->cfg->paths.n && name[0])
+        l = link_by_name(link, n, name);
+    if (!l || !(l->flags & IFF_UP))
+        return QUIC_INVAL;
+    memcpy(name, l->name, IFNAMSIZ);
+    *mtu = l->mtu_bytes;
+    return 0;
 }
 
 /* ---- the tunnel ------------------------------------------------------------------------ */
@@ -391,7 +415,6 @@ static void bring_up(struct client *c, ns_t now)
     }
     c->state = UP;
     c->ever_up = true;
-    c->tries = 0;
     if (first)
         check_machine(c);
 }
@@ -421,8 +444,11 @@ static void closed(struct client *c, ns_t now)
         status = EXIT_NO_ANSWER;
         break;
     case QUIC_CLOSE_LOCAL:
-        hopeless = !info.app && info.code >= 0x100 && info.code < 0x200;
-        status = hopeless ? EXIT_CERT : EXIT_PROTOCOL;
+        hopeless = !info.app && info.code >= QUIC_CRYPTO_ERROR &&
+                   info.code < QUIC_CRYPTO_ERROR + 0x100;
+        if (hopeless && info.code >= QUIC_CRYPTO_ERROR + TLS_ALERT_BAD_CERTIFICATE &&
+            info.code <= QUIC_CRYPTO_ERROR + TLS_ALERT_UNKNOWN_CA)
+            status = EXIT_CERT;
         LOG_AT(c->log, LOG_ERROR, "%s", info.text);
         break;
     default:
@@ -431,6 +457,48 @@ static void closed(struct client *c, ns_t now)
         break;
     }
     lost(c, status, hopeless, now);
+}
+
+/* The tunnel's stream is over. A reset can overtake the refusal that it follows. */
+static void ended(struct client *c, ns_t now)
+{
+    bool was_open = c->session.open;
+
+    if (was_open)
+        LOG_AT(c->log, LOG_WARN, "the server ended the tunnel");
+    else
+        LOG_AT(c->log, LOG_ERROR,
+               "the server dropped the request without an answer, as some do for a wrong key; "
+               "check --auth-key-file or --auth-key");
+    quic_close(c->session.quic, H3_NO_ERROR, "", now);
+    lost(c, was_open ? EXIT_PROTOCOL : EXIT_AUTH, false, now);
+}
+
+/* Connected for long, and still no tunnel: say what is missing. */
+static void not_opened(struct client *c, ns_t now)
+{
+    struct quic_path_view v = {0};
+    bool small = false;
+    size_t n = 0;
+
+    if (c->session.open) {
+        cip_assigned(&c->session.cip, &n);
+        quic_path_view(c->session.quic, 0, now, &v);
+        small = n > 0;
+    }
+    if (small)
+        LOG_AT(
+            c->log, LOG_ERROR,
+            "the way to the server is too narrow: its packets carry %zu bytes, which leaves "
+            "%zu for the tunnel, and IP needs %d; raise the MTU of %s or of what lies behind",
+            v.mtu_bytes, session_mtu(&c->session), TUN_MTU_MIN, c->ifname);
+    else
+        LOG_AT(c->log, LOG_ERROR, "the server %s",
+               c->session.open        ? "opened a tunnel, but gave no address"
+               : c->session.requested ? "does not answer the request for a tunnel"
+                                      : "speaks QUIC, but no HTTP/3");
+    quic_close(c->session.quic, H3_NO_ERROR, "", now);
+    lost(c, small || c->session.open ? EXIT_PROTOCOL : EXIT_NO_ANSWER, small, now);
 }
 
 static void events(struct client *c, ns_t now)
@@ -457,9 +525,7 @@ static void events(struct client *c, ns_t now)
             bring_up(c, now);
             break;
         case SESSION_ENDED:
-            LOG_AT(c->log, LOG_WARN, "the server ended the tunnel");
-            quic_close(c->session.quic, H3_NO_ERROR, "", now);
-            lost(c, EXIT_PROTOCOL, false, now);
+            ended(c, now);
             break;
         case SESSION_CLOSED:
             closed(c, now);
@@ -517,8 +583,20 @@ static void on_deadline(void *ctx, ns_t now)
                (int)(SILENT_AFTER / NS_PER_S));
         lost(c, EXIT_NO_ANSWER, false, now);
     }
+    if (c->has_session && c->state == CONNECTING && c->open_by <= now)
+        not_opened(c, now);
     if (!c->has_session && !c->stopping && c->retry_at <= now)
         connect_now(c, now);
+}
+
+static ns_t deadline(const struct client *c, ns_t now)
+{
+    ns_t at;
+
+    if (!c->has_session)
+        return c->retry_at;
+    at = session_deadline(&c->session, now);
+    return c->state == CONNECTING ? ns_min(at, c->open_by) : at;
 }
 
 static void on_flush(void *ctx, ns_t now)
@@ -531,7 +609,7 @@ static void on_flush(void *ctx, ns_t now)
         session_flush(&c->session, now);
         events(c, now);
     }
-    ring_deadline_set(c->ring, c->has_session ? session_deadline(&c->session, now) : c->retry_at);
+    ring_deadline_set(c->ring, deadline(c, now));
 }
 
 static void on_signal(void *ctx, int signo, ns_t now)
@@ -570,10 +648,10 @@ static void on_network(void *ctx, int fd, short ready, ns_t now)
     struct client *c = ctx;
     struct netmon_event ev;
     bool ours = false, any = false;
+    int rc;
 
-    (void)fd;
     (void)ready;
-    while (netmon_read(c->mon, &ev) > 0) {
+    while ((rc = netmon_read(c->mon, &ev)) > 0) {
         if (ev.ifindex == c->host.tun.ifindex)
             continue;
         any = true;
@@ -581,9 +659,12 @@ static void on_network(void *ctx, int fd, short ready, ns_t now)
             strcmp(ev.name, c->ifname) == 0)
             ours = true;
     }
-    if (ours && c->has_session && !c->cfg->paths.n) {
+    if (rc < 0) {
+        LOG_AT(c->log, LOG_WARN, "network changes are not noticed any more: %s", strerror(-rc));
+        ring_fd_del(c->ring, fd);
+    }
+    if (ours && c->has_session) {
         LOG_AT(c->log, LOG_WARN, "%s went down", c->ifname);
-        c->ifname[0] = 0;
         lost(c, EXIT_NO_ANSWER, false, now);
     }
     if (any && c->state == WAITING && !c->stopping && c->retry_at > now + NETWORK_SETTLE)
@@ -633,10 +714,12 @@ static int load_key(struct client *c)
     if (!cfg->auth_key_file)
         return 0;
     rc = keep_read_line(cfg->auth_key_file, c->key, sizeof(c->key));
-    if (rc == 0)
+    if (rc == 0 && config_is_key(c->key))
         return 0;
     LOG_AT(c->log, LOG_ERROR, "--auth-key-file %s: %s", cfg->auth_key_file,
-           rc == -EINVAL ? "the first line is empty" : strerror(-rc));
+           rc == 0         ? CONFIG_KEY_RULE
+           : rc == -EINVAL ? "the first line is empty"
+                           : strerror(-rc));
     return EXIT_FILE;
 }
 
@@ -671,7 +754,8 @@ static int set_up(struct client *c)
         return EXIT_INTERNAL;
     }
     if (ring_tun_add(c->ring, c->host.tun.fd, 65535, NULL, &c->tun) ||
-        ring_signal_add(c->ring, SIGINT) || ring_signal_add(c->ring, SIGTERM))
+        ring_signal_add(c->ring, SIGINT) || ring_signal_add(c->ring, SIGTERM) ||
+        ring_signal_add(c->ring, SIGHUP))
         return EXIT_INTERNAL;
     if (netmon_new(&c->mon, why, sizeof(why)) == 0)
         ring_fd_add(c->ring, netmon_fd(c->mon), POLLIN, on_network, c);
@@ -684,7 +768,8 @@ static void tear_down(struct client *c)
 {
     session_drop(c, ring_clock());
     if (c->mon) {
-        ring_fd_del(c->ring, netmon_fd(c->mon));
+        if (c->ring)
+            ring_fd_del(c->ring, netmon_fd(c->mon));
         netmon_del(c->mon);
     }
     ring_free(c->ring);

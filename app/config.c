@@ -255,7 +255,7 @@ static bool is_cidr(const char *text, int families, int min4, int max4, int min6
     return true;
 }
 
-static bool is_key(const char *k)
+bool config_is_key(const char *k)
 {
     size_t n = strlen(k);
 
@@ -269,7 +269,7 @@ static bool is_user(const char *v)
 {
     const char *colon = strchr(v, ':');
 
-    if (!colon || colon == v || colon - v > 63 || !is_key(colon + 1))
+    if (!colon || colon == v || colon - v > 63 || !config_is_key(colon + 1))
         return false;
     for (const char *p = v; p < colon; p++)
         if (*p <= 0x20 || *p > 0x7e)
@@ -339,10 +339,8 @@ static int check_value(struct source *s, const struct row *r, const char *v)
                             what);
         break;
     case C_KEY:
-        if (!is_key(v))
-            return complain(s, EXIT_USAGE,
-                            "%s: a key is 1 to 256 printable characters without spaces; `mqvpn "
-                            "genkey` makes one",
+        if (!config_is_key(v))
+            return complain(s, EXIT_USAGE, "%s: " CONFIG_KEY_RULE "; `mqvpn genkey` makes one",
                             what);
         break;
     case C_NONE:

@@ -94,4 +94,8 @@ void config_help(FILE *to);
 int config_host_port(const char *text, uint16_t default_port, char *host, size_t host_len,
                      uint16_t *port);
 
+/* Whether this text can be a key, and what makes one, for messages. */
+#define CONFIG_KEY_RULE "a key is 1 to 256 printable characters without spaces"
+bool config_is_key(const char *k);
+
 #endif

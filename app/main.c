@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <libgen.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +112,7 @@ int main(int argc, char **argv)
         return status;
     }
     log.level = (enum log_level)c.log_level;
+    signal(SIGPIPE, SIG_IGN); /* a log that nobody reads is no reason to leave things behind */
     switch (c.mode) {
     case CONFIG_HELP:
         config_help(stdout);

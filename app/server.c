@@ -452,7 +452,8 @@ static int set_up(struct server *s)
     if ((rc = open_socket(s)) || (rc = set_network(s)) || (rc = open_endpoint(s)))
         return rc;
     if (ring_tun_add(s->ring, s->host.tun.fd, 65535, NULL, &s->tun) ||
-        ring_signal_add(s->ring, SIGINT) || ring_signal_add(s->ring, SIGTERM))
+        ring_signal_add(s->ring, SIGINT) || ring_signal_add(s->ring, SIGTERM) ||
+        ring_signal_add(s->ring, SIGHUP))
         return EXIT_INTERNAL;
     return 0;
 }

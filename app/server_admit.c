@@ -109,9 +109,11 @@ static int users(struct server *s)
     }
     if (cfg->auth_key_file) {
         rc = keep_read_line(cfg->auth_key_file, key, sizeof(key));
-        if (rc) {
+        if (rc || !config_is_key(key)) {
             LOG_AT(s->log, LOG_ERROR, "--auth-key-file %s: %s", cfg->auth_key_file,
-                   rc == -EINVAL ? "the first line is empty" : strerror(-rc));
+                   rc == 0         ? CONFIG_KEY_RULE
+                   : rc == -EINVAL ? "the first line is empty"
+                                   : strerror(-rc));
             return EXIT_FILE;
         }
         snprintf(s->key_file, sizeof(s->key_file), "%s", cfg->auth_key_file);
