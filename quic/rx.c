@@ -300,11 +300,14 @@ static void maybe_reset(struct quic_conn *c, const uint8_t *p, size_t n)
     }
 }
 
-/* A peer that knows our parameters may clear the bit that version 1 has set (RFC 9287). */
+/*
+ * A peer that knows our parameters may clear the bit that version 1 has set (RFC 9287 3.1); a
+ * server knows them from the ClientHello, so before we know anything of it.
+ */
 static int parse(const struct quic_conn *c, const uint8_t *p, size_t n, struct packet_head *h)
 {
-    return c->has_peer ? packet_parse_greased(p, n, c->cfg.cid_len, h)
-                       : packet_parse(p, n, c->cfg.cid_len, h);
+    return c->has_peer || !c->server ? packet_parse_greased(p, n, c->cfg.cid_len, h)
+                                     : packet_parse(p, n, c->cfg.cid_len, h);
 }
 
 static void datagram(struct quic_conn *c, struct rx_dgram *d, uint8_t *p, size_t n)
