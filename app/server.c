@@ -49,7 +49,7 @@ static void busy(struct server *s, struct client_entry *e)
     s->busy = e;
 }
 
-static struct client_entry *entry_new(struct server *s, struct quic_conn *conn)
+static struct client_entry *entry_new(struct server *s, struct quic_conn *conn, ns_t now)
 {
     struct session_cfg cfg = {.sock = s->sock,
                               .tun = s->tun,
@@ -72,6 +72,8 @@ static struct client_entry *entry_new(struct server *s, struct quic_conn *conn)
     }
     e->number = i;
     e->slot = POOL_NONE;
+    e->admit_by = now + ADMIT_WITHIN;
+    s->sweep_at = ns_min(s->sweep_at, e->admit_by);
     s->clients[i] = e;
     s->free_hint = i + 1;
     quic_set_user(conn, e);
@@ -179,7 +181,7 @@ static struct client_entry *route(struct server *s, const struct udp_dgram *d, n
         return entry_of(conn);
     case QUIC_ROUTE_NEW:
         if (s->stop_at == NS_NEVER)
-            return entry_new(s, conn);
+            return entry_new(s, conn, now);
         quic_endpoint_remove(s->endpoint, conn);
         quic_del(conn);
         return NULL; /* the next server may answer when the client asks again */
@@ -248,6 +250,26 @@ static void on_tun(void *ctx, struct ring_tun *tun, struct ring_pkt *pkts, size_
     }
 }
 
+/* Close connections that have asked for nothing, or were refused, for long. */
+static void sweep(struct server *s, ns_t now)
+{
+    ns_t next = NS_NEVER;
+
+    for (uint32_t i = 0; i < s->max_clients; i++) {
+        struct client_entry *e = s->clients[i];
+        if (!e || e->slot != POOL_NONE || e->admit_by == NS_NEVER)
+            continue;
+        if (e->admit_by > now) {
+            next = ns_min(next, e->admit_by);
+            continue;
+        }
+        e->admit_by = NS_NEVER;
+        quic_close(e->session.quic, H3_NO_ERROR, "no tunnel was opened", now);
+        busy(s, e);
+    }
+    s->sweep_at = next == NS_NEVER ? next : ns_max(next, now + ADMIT_SWEEP);
+}
+
 static void on_deadline(void *ctx, ns_t now)
 {
     struct server *s = ctx;
@@ -256,6 +278,8 @@ static void on_deadline(void *ctx, ns_t now)
 
     if (s->stop_at <= now)
         ring_stop(s->ring, EXIT_OK);
+    if (s->sweep_at <= now)
+        sweep(s, now);
     /* One turn each: what is due once more, or for want of a train, has to wait. */
     for (size_t n = quic_endpoint_count(s->endpoint); n > 0 && !starved; n--) {
         conn = quic_endpoint_next_due(s->endpoint, now);
@@ -287,7 +311,7 @@ static void on_flush(void *ctx, ns_t now)
     wake = ns_min(wake, quic_endpoint_deadline(s->endpoint));
     if (starved) /* a train that comes back brings the next on_flush */
         wake = ns_max(wake, now + SESSION_STARVED);
-    ring_deadline_set(s->ring, ns_min(wake, s->stop_at));
+    ring_deadline_set(s->ring, ns_min(wake, ns_min(s->stop_at, s->sweep_at)));
 }
 
 static void on_signal(void *ctx, int signo, ns_t now)
@@ -391,6 +415,8 @@ static int set_network(struct server *s)
             return rc;
         if (s->host.addr[1].addr.family)
             pools[n++] = address_tun_prefix(&a);
+        else
+            s->pool.has6 = false; /* switched off here: clients get none either */
     }
     if ((rc = host_up(&s->host)))
         return rc;
@@ -481,7 +507,7 @@ int server_run(const struct config *config, const struct log *log)
     s->cfg = config;
     s->log = log;
     s->rng = random_system();
-    s->stop_at = NS_NEVER;
+    s->stop_at = s->sweep_at = NS_NEVER;
     rng_fill(&s->rng, &s->hash_seed, sizeof(s->hash_seed));
     status = set_up(s);
     if (status == 0) {

@@ -194,6 +194,15 @@ static void respond(struct client_entry *e, uint64_t stream, int status, ns_t no
         quic_close(e->session.quic, H3_EXCESSIVE_LOAD, "too many refused requests", now);
 }
 
+/* Where the client is, in text. */
+static const char *from(const struct client_entry *e, ns_t now, char out[QUIC_ADDR_TEXT])
+{
+    struct quic_path_view v = {0};
+
+    quic_path_view(e->session.quic, 0, now, &v);
+    return quic_addr_text(&v.route.remote, out);
+}
+
 /* A plain visitor. */
 static void greet(struct client_entry *e, uint64_t stream)
 {
@@ -265,11 +274,10 @@ static int hand_out(struct server *s, struct client_entry *e, const struct masqu
 static void admit(struct server *s, struct client_entry *e, uint64_t stream,
                   const struct masque_scope *scope, struct span lease, ns_t now)
 {
-    char token[LEASE_TEXT + 1], from[QUIC_ADDR_TEXT], text[IP_ADDR_TEXT];
+    char token[LEASE_TEXT + 1], where[QUIC_ADDR_TEXT], text[IP_ADDR_TEXT];
     struct ip_addr v4 = {.version = 4};
     struct h3_field extra[1];
     struct masque_head head;
-    struct quic_path_view v;
     uint64_t expiry = unix_time() + LEASE_SECONDS;
 
     e->slot = take_slot(s, e, lease, now);
@@ -291,14 +299,14 @@ static void admit(struct server *s, struct client_entry *e, uint64_t stream,
     }
     lease_journal_add(&s->journal, e->slot, expiry);
     pool_addr4(&s->pool, e->slot, v4.b);
-    if (quic_path_view(e->session.quic, 0, now, &v) == 0)
-        LOG_AT(s->log, LOG_INFO, "%s from %s has %s", e->user,
-               quic_addr_text(&v.route.remote, from), ip_addr_format(&v4, text, sizeof(text)));
+    LOG_AT(s->log, LOG_INFO, "%s from %s has %s", e->user, from(e, now, where),
+           ip_addr_format(&v4, text, sizeof(text)));
 }
 
 void server_request(struct server *s, struct client_entry *e, const struct session_event *ev,
                     ns_t now)
 {
+    char text[QUIC_ADDR_TEXT];
     struct masque_request r;
     const char *user;
     int status = masque_request_parse(ev->fields, ev->n, (struct span){0}, &r);
@@ -318,7 +326,7 @@ void server_request(struct server *s, struct client_entry *e, const struct sessi
     }
     user = authenticate(s, &r);
     if (!user) {
-        LOG_AT(s->log, LOG_WARN, "a client was refused: %s",
+        LOG_AT(s->log, LOG_WARN, "a client from %s was refused: %s", from(e, now, text),
                r.auth == MASQUE_AUTH_NONE ? "it showed no key" : "wrong key");
         respond(e, ev->stream, r.proxy_auth ? 407 : 401, now);
         return;

@@ -16,9 +16,11 @@
 #include "quic/cert.h"
 #include "quic/endpoint.h"
 
-#define LEASE_SECONDS      (30 * 86400) /* a lease token is good for so long */
-#define LEASE_HOLD         (10 * 60)    /* unclaimed, an address is held back for so long */
-#define ADMIT_FAILURES_MAX 3            /* refused requests before a connection is closed */
+#define LEASE_SECONDS      (30 * 86400)    /* a lease token is good for so long */
+#define LEASE_HOLD         (10 * 60)       /* unclaimed, an address is held back for so long */
+#define ADMIT_FAILURES_MAX 3               /* refused requests before a connection is closed */
+#define ADMIT_WITHIN       (20 * NS_PER_S) /* a connection without a tunnel may last */
+#define ADMIT_SWEEP        NS_PER_S        /* least time between two looks at these */
 
 struct client_entry {
     struct session session;
@@ -27,6 +29,7 @@ struct client_entry {
     uint32_t number; /* index in server.clients */
     uint32_t slot;   /* in the pool, POOL_NONE while not let in */
     unsigned failures;
+    ns_t admit_by; /* closed then if it has no tunnel */
     char user[AUTH_NAME_MAX];
 };
 
@@ -49,7 +52,7 @@ struct server {
     struct client_entry **clients; /* by number; NULL where free */
     uint32_t max_clients, free_hint;
     struct client_entry *busy;
-    ns_t stop_at;
+    ns_t stop_at, sweep_at;
     uint64_t hash_seed;
 
     uint8_t lease_secret[LEASE_SECRET], reset_key[32];
