@@ -46,10 +46,18 @@ static inline ns_t h3c_now(void)
     return (ns_t)ts.tv_sec * NS_PER_S + (ns_t)ts.tv_nsec;
 }
 
+/* What the layers have to say, for a person who looks for a fault: DEBUG=1 in the environment. */
+static inline void h3c_line(void *ctx, enum log_level level, const char *text)
+{
+    (void)ctx, (void)level;
+    fprintf(stderr, "%s\n", text);
+}
+
 /* Connect to `ip`:`port`; the certificate is not looked at. 0, or -1 with a word to stderr. */
 static inline int h3c_open(struct h3c *c, const char *ip, uint16_t port, const char *name)
 {
     static const char *const alpn[] = {"h3"};
+    static const struct log log = {.line = h3c_line, .level = LOG_TRACE};
     struct tls_ctx_config t = {.alpn = alpn, .n_alpn = 1, .verify = TLS_VERIFY_NONE};
     struct quic_config q;
     struct h3_config h = {.h3_datagram = true};
@@ -71,6 +79,7 @@ static inline int h3c_open(struct h3c *c, const char *ip, uint16_t port, const c
     c->tls = tls_ctx_new(&t, err, sizeof(err));
     quic_config_default(&q);
     q.tls = c->tls;
+    q.log = getenv("DEBUG") ? &log : NULL;
     q.rng = random_system();
     q.idle = 20 * NS_PER_S;
     q.handshake = 10 * NS_PER_S;

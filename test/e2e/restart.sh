@@ -4,7 +4,7 @@
 #     ┌──────── c1 ─────────┐                      ┌────── server ───────┐
 #     │  eth0 172.31.1.2    │────────veth──────────│  c1 172.31.1.1      │
 #     │  mqvpn0 10.0.0.2    │~~~~~~~ tunnel ~~~~~~~│  mqvpn0 10.0.0.1    │
-#     │  stream run  >------│                      │  ------> stream serve│
+#     │  stream run >────── │ ──────────────────── │ ─────> stream serve │
 #     └─────────────────────┘                      └─────────────────────┘
 #
 # The server is killed and started again, stopped for a while, the client's link goes down and

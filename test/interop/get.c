@@ -1,0 +1,115 @@
+/*
+ * get - fetch files by our QUIC and HTTP/3 in the client role.
+ *
+ *   get ADDRESS PORT NAME PATH...      requests all at once; the bodies go to stdout in turn
+ *
+ * NAME is the authority. Prints one line for each response to stderr. Exit status: 0 if every
+ * answer was 200 and complete, 1 if not, 2 if the connection failed or took over a minute.
+ */
+#include "test/e2e/h3c.h"
+
+#define PATHS_MAX 32
+#define PATIENCE  (60 * NS_PER_S)
+
+struct body {
+    char *p;
+    size_t n, cap;
+    unsigned status;
+    bool over;
+};
+
+static int append(struct body *b, struct span s)
+{
+    if (b->n + s.n > b->cap) {
+        size_t cap = (b->n + s.n) * 2;
+        char *grown = realloc(b->p, cap);
+        if (!grown)
+            return -1;
+        b->p = grown;
+        b->cap = cap;
+    }
+    memcpy(b->p + b->n, s.p, s.n);
+    b->n += s.n;
+    return 0;
+}
+
+static int ask(struct h3c *c, const char *name, const char *path, uint64_t *id)
+{
+    struct h3_field f[] = {H3_FIELD_LIT(":method", "GET"), H3_FIELD_LIT(":scheme", "https"),
+                           h3_field_str(":authority", name), h3_field_str(":path", path),
+                           H3_FIELD_LIT("user-agent", "mqvpn-test")};
+
+    return h3_request(c->h3, f, ARRAY_LEN(f), true, id);
+}
+
+static void on_event(const struct h3_event *ev, struct body *body, int n)
+{
+    struct body *b = ev->stream_id / 4 < (uint64_t)n ? &body[ev->stream_id / 4] : NULL;
+
+    if (!b)
+        return;
+    switch (ev->type) {
+    case H3_EV_HEADERS:
+        if (!ev->trailers && !ev->informational)
+            b->status = ev->status;
+        break;
+    case H3_EV_DATA:
+        if (append(b, ev->data))
+            b->over = true;
+        break;
+    case H3_EV_FIN:
+        b->over = true;
+        break;
+    case H3_EV_RESET:
+    case H3_EV_ABORT:
+        b->over = true;
+        b->status = 0;
+        break;
+    default:
+        break;
+    }
+}
+
+static int all_over(const struct body *b, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!b[i].over)
+            return 0;
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    struct body body[PATHS_MAX] = {0};
+    int n = argc - 4, rc = 1, bad = 0;
+    ns_t until = h3c_now() + PATIENCE;
+    struct h3_event ev;
+    struct h3c c;
+
+    if (n < 1 || n > PATHS_MAX) {
+        fprintf(stderr, "usage: get ADDRESS PORT NAME PATH...\n");
+        return 2;
+    }
+    if (h3c_open(&c, argv[1], (uint16_t)atoi(argv[2]), argv[3]))
+        return 2;
+    for (int i = 0; i < n; i++) {
+        uint64_t id;
+        if (ask(&c, argv[3], argv[4 + i], &id) || id != (uint64_t)i * 4) {
+            fprintf(stderr, "can't ask for %s\n", argv[4 + i]);
+            return 2;
+        }
+    }
+    while (!all_over(body, n) && (rc = h3c_next(&c, &ev, until)) > 0)
+        on_event(&ev, body, n);
+    if (rc <= 0)
+        fprintf(stderr, "%s\n", rc ? c.closed : "no complete answer in a minute");
+    for (int i = 0; i < n; i++) {
+        fprintf(stderr, "%s: status %u, %zu bytes%s\n", argv[4 + i], body[i].status, body[i].n,
+                body[i].over ? "" : ", incomplete");
+        bad |= body[i].status != 200 || !body[i].over;
+        fwrite(body[i].p, 1, body[i].n, stdout);
+        free(body[i].p);
+    }
+    h3c_close(&c);
+    return rc <= 0 ? 2 : bad || fflush(stdout) != 0;
+}
