@@ -45,13 +45,19 @@ static void mask_heads(struct run *run)
     run->n = 0;
 }
 
+/* The least bytes of frames: for header protection, and not to look like a reset (10.3). */
+static size_t frames_least(const struct run *run, size_t fixed)
+{
+    size_t least = run->c->cfg.cid_len + 22u;
+    return fixed + SAMPLE < least ? least - fixed : SAMPLE;
+}
+
 /* PADDING for a packet too short for header protection, a due ACK, the frame's type. */
 static size_t prefix(struct run *run, size_t payload, size_t pnl, bool ack, uint8_t *out,
                      uint64_t *ack_largest)
 {
     struct wire_w w = wire_w_of(out, PREFIX);
-    size_t least = run->c->cfg.cid_len + 22u; /* RFC 9000 10.3 */
-    size_t fixed = build_app_overhead(run->dcid, pnl);
+    size_t want = frames_least(run, build_app_overhead(run->dcid, pnl));
     size_t frames = 1 + payload;
     if (ack) {
         struct wire_w aw = wire_w_of(out, ACK_ROOM);
@@ -60,7 +66,6 @@ static size_t prefix(struct run *run, size_t payload, size_t pnl, bool ack, uint
             w.p = aw.p;
     }
     frames += (size_t)(w.p - out);
-    size_t want = fixed + SAMPLE < least ? least - fixed : SAMPLE;
     if (frames < want)
         wire_w_zero(&w, want - frames);
     wire_w_u8(&w, FRAME_DATAGRAM);
@@ -115,23 +120,19 @@ static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, size_t
 /* The size of the packet for `payload` bytes without an ACK. */
 static size_t packet_size(const struct run *run, size_t payload, size_t pnl)
 {
-    size_t size = build_app_overhead(run->dcid, pnl) + 1 + payload;
-    size_t least = run->c->cfg.cid_len + 22u;
-    return size < least ? least : size;
+    size_t fixed = build_app_overhead(run->dcid, pnl), least = frames_least(run, fixed);
+    return fixed + (1 + payload < least ? least : 1 + payload);
 }
 
 /*
  * Whether an ACK may ride along: only where it can't make packets of a train unequal, that is
- * in a packet that is alone or ends the train by being shorter than the others.
+ * in a packet that is alone or ends the train by being shorter than the others, and where
+ * `room` allows it.
  */
-static bool ack_rides(const struct run *run, size_t size, bool last)
+static bool ack_rides(const struct run *run, size_t size, size_t room, bool last)
 {
-    const struct quic_train *t = run->t;
-    if (!ackrx_pending(&run->p->ack[SPACE_APP]))
-        return false;
-    if (t->count == 0)
-        return last && size + ACK_ROOM <= run->p->mtu.current;
-    return size + ACK_ROOM <= t->segment;
+    return ackrx_pending(&run->p->ack[SPACE_APP]) && (run->t->count || last) &&
+           size + ACK_ROOM <= room;
 }
 
 /* One packet: 0, or why it can't go. */
@@ -147,12 +148,12 @@ static int one(struct run *run, const struct quic_dgram *d, bool last)
     size_t size = packet_size(run, d->n, pnl);
     if (size > p->mtu.current || d->n >= run->c->peer.max_datagram_frame_size)
         return QUIC_TOOBIG;
-    room = build_train_room(run->t, p, run->r, size);
+    room = build_train_room(run->t, p, run->r, p->mtu.current);
+    if (room > p->mtu.current) /* a path MTU probe leads the train */
+        room = p->mtu.current;
     if (room < size)
         return run->t->count == 0 ? QUIC_TOOBIG : QUIC_AGAIN;
-    size_t most = run->t->count ? run->t->segment : p->mtu.current;
-    if (most > size + ACK_ROOM)
-        most = size + ACK_ROOM;
+    size_t most = room > size + ACK_ROOM ? size + ACK_ROOM : room;
     /* A path MTU probe that is due gets its place in the window. */
     size_t probe = mtu_next_probe(&p->mtu, run->c->now);
     if (recovery_room(r) < most + probe || path_amplification_room(run->r) < most)
@@ -161,7 +162,7 @@ static int one(struct run *run, const struct quic_dgram *d, bool last)
         p->dgram_paced_until = pacer_next(&p->pacer, 4 * p->mtu.current);
         return QUIC_BLOCKED;
     }
-    return seal(run, d, pn, pnl, ack_rides(run, size, last));
+    return seal(run, d, pn, pnl, ack_rides(run, size, room, last));
 }
 
 static void want_fates(struct quic_conn *c, const struct quic_dgram *pkts, size_t n)
