@@ -76,8 +76,10 @@ static int own_key(struct server *s)
         auth_make_key(&s->rng, key);
         int n = snprintf(line, sizeof(line), "%.60s\n", key);
         rc = s->cfg->state_dir ? keep_write(s->cfg->state_dir, "auth.key", line, (size_t)n) : 0;
-        if (rc == 0)
-            LOG_AT(s->log, LOG_INFO, "made a key for clients");
+        if (rc == 0) /* once, for who sits here; a journal is read by others */
+            LOG_AT(s->log, LOG_INFO, "made a key for clients%s%s, kept in %s",
+                   getenv("JOURNAL_STREAM") ? "" : ": ", getenv("JOURNAL_STREAM") ? "" : key,
+                   s->key_file[0] ? s->key_file : "memory");
     }
     if (rc) {
         LOG_AT(s->log, LOG_ERROR, "%s: %s", s->key_file,
@@ -162,24 +164,98 @@ void server_secrets_free(struct server *s)
     OPENSSL_cleanse(s->reset_key, sizeof(s->reset_key));
 }
 
+/* Addresses that mean nothing beyond their own network (RFC 1918, 6598, 4193, 3927). */
+static bool is_private(const union udp_addr *a)
+{
+    struct quic_addr q = address_quic(a);
+    const uint8_t *ip = q.ip;
+
+    if (q.family == 6)
+        return (ip[0] & 0xfe) == 0xfc || (ip[0] == 0xfe && (ip[1] & 0xc0) == 0x80);
+    return ip[0] == 10 || (ip[0] == 172 && (ip[1] & 0xf0) == 16) ||
+           (ip[0] == 192 && ip[1] == 168) || (ip[0] == 100 && (ip[1] & 0xc0) == 64) ||
+           (ip[0] == 169 && ip[1] == 254);
+}
+
+/* Whether the socket is bound to one address. */
+static bool is_specific(const union udp_addr *a)
+{
+    struct quic_addr q = address_quic(a);
+
+    for (size_t i = 0; i < sizeof(q.ip); i++)
+        if (q.ip[i])
+            return true;
+    return false;
+}
+
+/*
+ * The address that clients may find this host at: the one listened on, else the one that
+ * it would send from to the Internet. Family 0 if there is none.
+ */
+static union udp_addr outward(const struct server *s)
+{
+    static const char *const far[] = {"192.0.2.1", "2001:db8::1"}; /* nothing is sent */
+    union udp_addr to, none = {.sa = {0}};
+    struct netcfg_hop hop;
+    char why[WHY_SIZE];
+
+    if (is_specific(&s->listening))
+        return s->listening;
+    for (size_t i = 0; i < ARRAY_LEN(far); i++) {
+        struct tun_addr dst;
+        if (udp_addr_parse(far[i], 0, &to))
+            continue;
+        dst = address_tun_of_udp(&to);
+        if (netcfg_route_get(s->host.nc, &dst, 0, NULL, &hop, why, sizeof(why)) == 0 &&
+            hop.source.family)
+            return udp_addr_raw(hop.source.family, hop.source.ip, udp_addr_port(&s->listening));
+    }
+    return none;
+}
+
+/* "192.0.2.1", "[2001:db8::1]:4433": the server as a client would name it. */
+static void own_name(const struct server *s, const union udp_addr *at, char *out, size_t size)
+{
+    char host[UDP_ADDR_TEXT] = "THIS-HOST";
+    uint16_t port = udp_addr_port(&s->listening);
+
+    /* With a certificate of its own choice, the client must use the name in it. */
+    if (s->own_cert && at->sa.sa_family) {
+        struct ip_addr ip = {0};
+        struct quic_addr q = address_quic(at);
+        ip = ip_addr_of(q.family, q.ip);
+        ip_addr_format(&ip, host, sizeof(host));
+    }
+    if (port == 443)
+        snprintf(out, size, "%s", host);
+    else
+        snprintf(out, size, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+}
+
 void server_announce(const struct server *s)
 {
-    char where[UDP_ADDR_TEXT], port[16] = "", key[600] = "";
+    const char *key = "";
+    union udp_addr at = outward(s);
+    char where[UDP_ADDR_TEXT], name[UDP_ADDR_TEXT + 16];
 
     udp_addr_text(&s->listening, where, sizeof(where));
     LOG_AT(s->log, LOG_INFO, "listening on UDP %s, pool %s%s%s, %s, %s", where, s->cfg->subnet,
            s->pool.has6 ? " and " : "", s->pool.has6 ? s->cfg->subnet6 : "", s->host.tun.name,
            ring_kind_name(s->ring));
-    if (udp_addr_port(&s->listening) != 443)
-        snprintf(port, sizeof(port), ":%u", udp_addr_port(&s->listening));
-    if (s->own_key || s->key_file[0])
-        snprintf(key, sizeof(key), " --auth-key-file KEYFILE");
+    own_name(s, &at, name, sizeof(name));
+    if (s->key_file[0] || s->own_key)
+        key = " --auth-key-file mqvpn.key";
     else if (auth_count(s->auth))
-        snprintf(key, sizeof(key), " --auth-key-file FILE-WITH-THE-USERS-KEY");
-    LOG_AT(s->log, LOG_INFO, "connect with: mqvpn client THIS-HOST%s%s%s%s", port,
+        key = " --auth-key-file FILE-WITH-THE-USERS-KEY";
+    LOG_AT(s->log, LOG_INFO, "connect with: mqvpn client %s%s%s%s", name,
            s->own_cert ? " --pin " : "", s->own_cert ? s->pin : "", key);
     if (s->key_file[0])
-        LOG_AT(s->log, LOG_INFO, "KEYFILE is a copy of %s of this host", s->key_file);
+        LOG_AT(s->log, LOG_INFO, "where mqvpn.key is a copy of this host's %s", s->key_file);
+    if (s->own_cert && at.sa.sa_family && is_private(&at))
+        LOG_AT(s->log, LOG_INFO,
+               "%s is an address of this network alone: from outside, use the public one, and "
+               "let UDP port %u through to here",
+               name, udp_addr_port(&s->listening));
 }
 
 /* ---- requests -------------------------------------------------------------------------- */
