@@ -1,0 +1,116 @@
+/* Edges: trains that are nearly full, limits that are nearly met, one who only listens. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "test/quic_pair.h"
+
+static void open_pair(struct pair *p)
+{
+    pair_connect(p);
+    pair_run(p, NS_PER_S);
+    assert_true(quic_is_established(p->conn[CLIENT]));
+    assert_true(quic_is_established(p->conn[SERVER]));
+}
+
+/* One DATAGRAM of `n` bytes; returns as quic_dgram_send. */
+static int dgram(struct pair *p, int from, struct quic_train *t, size_t n)
+{
+    static uint8_t buf[2048];
+    struct quic_dgram d = {.p = buf + 128, .n = n, .headroom = 128};
+    return quic_dgram_send(p->conn[from], 0, t, &d, 1, p->now);
+}
+
+/* Two from the client, so that the server has something to acknowledge. */
+static void owe_ack(struct pair *p)
+{
+    static uint8_t out[65536];
+    for (int i = 0; i < 2; i++) {
+        struct quic_train t = {.buf = out, .cap = 65507, .max_count = 64};
+        assert_int_equal(dgram(p, CLIENT, &t, 40), 1);
+        pair_train(p, CLIENT, &t);
+    }
+    assert_true(ackrx_due(&p->conn[SERVER]->path[0].ack[SPACE_APP], p->now));
+}
+
+/* An ACK that rides along stays within the buffer, the segment and the path MTU. */
+static void test_ack_fits(void **state)
+{
+    (void)state;
+    for (size_t spare = 0; spare < 48; spare++) {
+        struct pair p;
+        pair_init(&p);
+        p.cfg[SERVER].max_udp_payload = 1200;
+        open_pair(&p);
+
+        /* Behind a larger one, at the end of the buffer. */
+        static uint8_t large[1024], small[1024], out[4096];
+        struct quic_dgram d[2] = {{large + 128, 600, 128, 0}, {small + 128, 130, 128, 0}};
+        struct quic_train t = {.buf = out, .cap = sizeof(out), .max_count = 64};
+        assert_int_equal(quic_dgram_send(p.conn[SERVER], 0, &t, d, 2, p.now), 2);
+        size_t whole = t.len;
+        pair_train(&p, SERVER, &t);
+        pair_run(&p, 100 * NS_PER_MS);
+        owe_ack(&p);
+        uint8_t *exact = malloc(whole + spare);
+        t = (struct quic_train){.buf = exact, .cap = whole + spare, .max_count = 64};
+        assert_int_equal(quic_dgram_send(p.conn[SERVER], 0, &t, d, 2, p.now), 2);
+        assert_true(t.len <= t.cap);
+        free(exact);
+
+        /* Behind a path MTU probe, which is larger than what is known to pass. */
+        pair_run(&p, 100 * NS_PER_MS);
+        owe_ack(&p);
+        t = (struct quic_train){.buf = out, .cap = sizeof(out), .max_count = 64};
+        t.len = t.segment = 1400;
+        t.count = 1;
+        t.route = p.route[SERVER];
+        size_t max = quic_dgram_max(p.conn[SERVER], 0);
+        assert_int_equal(dgram(&p, SERVER, &t, max - spare), 1);
+        assert_true(t.len - 1400 <= 1200);
+        pair_free(&p);
+    }
+}
+
+/* Payloads of a few bytes take what header protection and the look of a reset ask for. */
+static void test_tiny_payloads(void **state)
+{
+    (void)state;
+    static const uint8_t lens[][2] = {{4, 20}, {20, 4}, {4, 4}, {8, 20}};
+    for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+        struct pair p;
+        pair_init(&p);
+        p.cfg[CLIENT].cid_len = lens[i][0];
+        p.cfg[SERVER].cid_len = lens[i][1];
+        open_pair(&p);
+        for (size_t n = 0; n < 30; n++) {
+            static uint8_t out[2048];
+            struct quic_train t = {.buf = out, .cap = sizeof(out), .max_count = 64};
+            assert_int_equal(dgram(&p, CLIENT, &t, n), 1);
+            size_t need = t.len;
+            pair_train(&p, CLIENT, &t);
+            pair_run(&p, 100 * NS_PER_MS);
+            /* The bytes that it took are those it asked for. */
+            t = (struct quic_train){.buf = out, .cap = need - 1, .max_count = 64};
+            assert_int_equal(dgram(&p, CLIENT, &t, n), QUIC_TOOBIG);
+            t.cap = need;
+            assert_int_equal(dgram(&p, CLIENT, &t, n), 1);
+            assert_int_equal(t.len, need);
+            pair_train(&p, CLIENT, &t);
+            pair_run(&p, 100 * NS_PER_MS);
+        }
+        pair_free(&p);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ack_fits),
+        cmocka_unit_test(test_tiny_payloads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
