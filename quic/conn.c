@@ -231,6 +231,7 @@ void conn_close(struct quic_conn *c, const struct quic_close_info *why, bool tel
     for (int t = 0; t < CONN_TIMER_N; t++)
         c->timer[t] = NS_NEVER;
     c->timer[CONN_TIMER_CLOSE] = ns_add(c->now, CLOSE_PTOS * conn_pto(c));
+    c->stats.drop_dgram += c->dgram_n - c->dgram_first;
     c->dgram_first = c->dgram_n = 0;
     LOG_AT(c->cfg.log, LOG_DEBUG, "quic: closed, %s code 0x%llx%s%s",
            why->app ? "application" : "transport", (unsigned long long)why->code,

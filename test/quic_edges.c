@@ -106,11 +106,46 @@ static void test_tiny_payloads(void **state)
     }
 }
 
+/* What was not taken when the connection ended is gone, whatever was taken before. */
+static void test_close_with_dgrams(void **state)
+{
+    (void)state;
+    for (size_t taken = 0; taken <= 3; taken++) {
+        struct pair p;
+        pair_init(&p);
+        open_pair(&p);
+        static uint8_t out[3][2048];
+        struct quic_rx rx[3];
+        for (int i = 0; i < 3; i++) {
+            struct quic_train t = {.buf = out[i], .cap = sizeof(out[i]), .max_count = 1};
+            assert_int_equal(dgram(&p, CLIENT, &t, 100), 1);
+            rx[i] = (struct quic_rx){p.route[SERVER], 0, out[i], t.len};
+        }
+        assert_int_equal(quic_recv(p.conn[SERVER], rx, 3, p.now), 0);
+        struct quic_dgram_rx got[8];
+        assert_int_equal(quic_dgram_recv(p.conn[SERVER], got, taken), taken);
+        quic_close(p.conn[SERVER], 1, "enough", p.now);
+        assert_int_equal(quic_dgram_recv(p.conn[SERVER], got, 8), 0);
+        struct quic_stats stats;
+        quic_stats(p.conn[SERVER], &stats);
+        assert_int_equal(stats.drop_dgram, 3 - taken);
+        /* What comes while closing changes nothing. */
+        struct quic_train t = {.buf = out[0], .cap = sizeof(out[0]), .max_count = 1};
+        assert_int_equal(dgram(&p, CLIENT, &t, 100), 1);
+        pair_train(&p, CLIENT, &t);
+        assert_int_equal(quic_dgram_recv(p.conn[SERVER], got, 8), 0);
+        quic_stats(p.conn[SERVER], &stats);
+        assert_int_equal(stats.drop_dgram, 3 - taken);
+        pair_free(&p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ack_fits),
         cmocka_unit_test(test_tiny_payloads),
+        cmocka_unit_test(test_close_with_dgrams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
