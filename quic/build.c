@@ -226,7 +226,8 @@ void build_sent(struct quic_conn *c, struct quic_path *p, struct path_route *r,
 
 size_t build_end(struct build *b)
 {
-    if (b->open && written(b) == 0)
+    /* A packet of nothing but padding may be what brings the datagram to its size. */
+    if (b->open && written(b) == 0 && (b->len == 0 || b->len >= b->pad_to))
         abandon(b);
     if (b->open && !b->failed) {
         size_t size = b->len + (size_t)(b->payload - b->start) + written(b) + QUIC_TAG;

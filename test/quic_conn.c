@@ -442,6 +442,53 @@ static void test_late_tick(void **state)
     pair_free(&p);
 }
 
+/* Every cipher suite, with keys that are updated; every group, with HelloRetryRequest. */
+static void test_ciphers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *groups, *suites;
+        enum aead_id aead;
+    } rows[] = {
+        {NULL, "TLS_AES_128_GCM_SHA256", AEAD_AES_128_GCM},
+        {NULL, "TLS_AES_256_GCM_SHA384", AEAD_AES_256_GCM},
+        {NULL, "TLS_CHACHA20_POLY1305_SHA256", AEAD_CHACHA20_POLY1305},
+        {"X25519", NULL, AEAD_AES_128_GCM},
+        {"P-256", NULL, AEAD_AES_128_GCM}, /* no share of it was sent: HelloRetryRequest */
+        {"P-384", "TLS_AES_256_GCM_SHA384", AEAD_AES_256_GCM},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct pair p;
+        pair_init_tls(&p, rows[i].groups, rows[i].suites);
+        pair_connect(&p);
+        pair_run(&p, NS_PER_S);
+        for (int k = 0; k < 2; k++) {
+            assert_true(quic_is_established(p.conn[k]));
+            assert_int_equal(p.conn[k]->keys.tx[LEVEL_APP].id, rows[i].aead);
+        }
+        for (int k = 0; k < 2; k++)
+            quic_ping(p.conn[k], 0);
+        pair_run(&p, NS_PER_S);
+        for (int update = 0; update < 3; update++) {
+            assert_int_equal(quic_key_update(p.conn[update % 2]), 0);
+            for (int k = 0; k < 2; k++)
+                quic_ping(p.conn[k], 0);
+            pair_run(&p, NS_PER_S);
+            for (int k = 0; k < 2; k++) /* the next one wants an acknowledgement of this */
+                quic_ping(p.conn[k], 0);
+            pair_run(&p, NS_PER_S);
+        }
+        struct quic_stats stats;
+        for (int k = 0; k < 2; k++) {
+            assert_true(quic_is_established(p.conn[k]));
+            quic_stats(p.conn[k], &stats);
+            assert_int_equal(stats.key_updates, 3);
+            assert_int_equal(stats.drop_crypt, 0);
+        }
+        pair_free(&p);
+    }
+}
+
 /* The server's certificate is for another name: both sides are told why. */
 static void test_wrong_name(void **state)
 {
@@ -483,13 +530,21 @@ static void test_parameters_checked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_addr_text),     cmocka_unit_test(test_route_eq),
-        cmocka_unit_test(test_bad_config),    cmocka_unit_test(test_events),
-        cmocka_unit_test(test_bad_calls),     cmocka_unit_test(test_garbage),
-        cmocka_unit_test(test_held),          cmocka_unit_test(test_coalesced),
-        cmocka_unit_test(test_other_address), cmocka_unit_test(test_train_shapes),
-        cmocka_unit_test(test_quiet),         cmocka_unit_test(test_late_tick),
-        cmocka_unit_test(test_wrong_name),    cmocka_unit_test(test_parameters_checked),
+        cmocka_unit_test(test_addr_text),
+        cmocka_unit_test(test_route_eq),
+        cmocka_unit_test(test_bad_config),
+        cmocka_unit_test(test_events),
+        cmocka_unit_test(test_bad_calls),
+        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_held),
+        cmocka_unit_test(test_coalesced),
+        cmocka_unit_test(test_other_address),
+        cmocka_unit_test(test_train_shapes),
+        cmocka_unit_test(test_quiet),
+        cmocka_unit_test(test_late_tick),
+        cmocka_unit_test(test_ciphers),
+        cmocka_unit_test(test_wrong_name),
+        cmocka_unit_test(test_parameters_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
