@@ -19,10 +19,11 @@ stage 1
 server
 
 # Everything that can be told of the file and of its neighbours.
+TIME=%Y
 look() {
     find /etc -maxdepth 1 -name 'resolv*' | sort
-    stat -c '%n %F %a %u %g %s %Y %i %N' $R
-    stat -L -c '%F %a %u %g %s %Y %i' $R
+    stat -c "%n %F %a %u %g %s $TIME %i %N" $R
+    stat -L -c "%F %a %u %g %s $TIME %i" $R
     cat $R
 }
 original() { look >"$T/look.before"; }
@@ -85,6 +86,7 @@ rm -f $R "$T/etc/real-resolv.conf"
 printf 'nameserver 172.31.1.2\n' >"$T/bound"
 : >$R
 ok "bind mount" mount --bind "$T/bound" $R
+TIME='' # written in place
 ways "bind mount"
 umount $R
 
