@@ -4,7 +4,7 @@
 
 /* A frame that may have data is not begun with less room than this for it. */
 #define DATA_MIN 32
-/* Least room for anything: an ACK with one range, a PING. */
+/* Least room for anything: an ACK with one range, a PING, PATH_CHALLENGE. */
 #define FRAME_MIN 16
 /* Room asked for a control frame of any kind: NEW_CONNECTION_ID is the longest. */
 #define CONTROL_ROOM 64
@@ -68,12 +68,12 @@ static void write_crypto(struct build *b, enum quic_level level)
     }
 }
 
-/* PATH_RESPONSE and PATH_CHALLENGE of the datagram's route. */
+/* PATH_RESPONSE and PATH_CHALLENGE of the datagram's route: they fit PATH_SMALLEST. */
 static void write_path(struct build *b)
 {
     struct quic_conn *c = b->conn;
     struct path_route *r = b->route;
-    while (r->n_responses && build_room(b, LEVEL_APP, CONTROL_ROOM)) {
+    while (r->n_responses && build_room(b, LEVEL_APP, FRAME_MIN)) {
         struct frame f = {.type = FRAME_PATH_RESPONSE};
         memcpy(f.path_data, r->response[0], 8);
         memmove(r->response[0], r->response[1], (PATH_RESPONSES - 1) * 8);
@@ -81,7 +81,7 @@ static void write_path(struct build *b)
         encode(b, &f, NULL);
         b->pad_to = QUIC_MIN_DATAGRAM;
     }
-    if (validate_due(&r->validate, c->now) && build_room(b, LEVEL_APP, CONTROL_ROOM)) {
+    if (validate_due(&r->validate, c->now) && build_room(b, LEVEL_APP, FRAME_MIN)) {
         struct frame f = {.type = FRAME_PATH_CHALLENGE};
         validate_challenge(&r->validate, &c->cfg.rng, c->now, f.path_data);
         encode(b, &f, NULL);

@@ -140,12 +140,55 @@ static void test_close_with_dgrams(void **state)
     }
 }
 
+/*
+ * However little may be sent to an address that is not proven: once everything is sent, the
+ * deadline lies in the future, and never comes again and again without effect.
+ */
+static void little_room(size_t n, bool back)
+{
+    struct pair p;
+    pair_init(&p);
+    open_pair(&p);
+    static uint8_t out[2048];
+    for (int i = 0; i <= back; i++) {
+        struct quic_train t = {.buf = out, .cap = sizeof(out), .max_count = 1};
+        assert_int_equal(dgram(&p, CLIENT, &t, n), 1);
+        p.route[SERVER].remote.port = i ? 1000 : 4444;
+        pair_train(&p, CLIENT, &t);
+    }
+    p.lose[SERVER] = true;
+    struct quic_conn *c = p.conn[SERVER];
+    struct path_route *r = path_current(&c->path[0]);
+    assert_int_equal(r->route.remote.port, back ? 1000 : 4444);
+    assert_int_equal(r->validated, back);
+    p.bytes[SERVER] = 0;
+    for (int steps = 0; quic_deadline(c) != NS_NEVER; steps++) {
+        assert_true(steps < 50);
+        pair_flush(&p, SERVER);
+        assert_true(quic_deadline(c) > p.now);
+        p.now = quic_deadline(c);
+        quic_tick(c, p.now);
+    }
+    assert_true(p.bytes[SERVER] > 0);
+    pair_free(&p);
+}
+
+static void test_little_room(void **state)
+{
+    (void)state;
+    for (size_t n = 20; n < 1100; n += n < 500 ? 3 : 17) {
+        little_room(n, false);
+        little_room(n, true);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ack_fits),
         cmocka_unit_test(test_tiny_payloads),
         cmocka_unit_test(test_close_with_dgrams),
+        cmocka_unit_test(test_little_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
