@@ -8,7 +8,7 @@
 #define TRIM_EVERY   (4 * NS_PER_S)
 #define SKIP_MIN     64   /* numbers between two that are passed over, at least */
 #define SKIP_SPREAD  4096 /* and at most so many more */
-#define BACKOFF_MAX  16   /* doublings of the probe timeout */
+#define BACKOFF_MAX  60   /* doublings of the probe timeout: no bound but that of ns_t */
 #define ECN_PTOS     2 /* in a row, before any mark was confirmed: perhaps marks are at fault */
 #define RETIRE_BATCH 4 /* packets forgotten at most for one that is sent */
 
@@ -315,14 +315,15 @@ enum recovery_event recovery_on_timeout(struct recovery *r, ns_t now)
     enum quic_space space = SPACE_INITIAL;
     ns_t at = loss_deadline(r, &space);
 
-    if (at != NS_NEVER) {
-        if (at > now)
-            return RECOVERY_NONE;
+    if (at != NS_NEVER && at <= now) {
         recovery_open_verdicts(r, space);
         recovery_detect_lost(r, space, now);
         r->touched = now;
-        return r->n_runs ? RECOVERY_LOSS : RECOVERY_NONE;
+        if (r->n_runs)
+            return RECOVERY_LOSS;
     }
+    if (loss_deadline(r, &space) != NS_NEVER)
+        return RECOVERY_NONE;
     if (pto_deadline(r, &space) > now)
         return RECOVERY_NONE;
     on_pto(r, space, now);

@@ -64,7 +64,7 @@ struct verdict {
 
 /* What recovery_on_timeout found. */
 enum recovery_event {
-    RECOVERY_NONE, /* it was too early */
+    RECOVERY_NONE, /* it was too early, or the round-trip time has grown meanwhile */
     RECOVERY_LOSS, /* packets were declared lost: pull the verdicts */
     RECOVERY_PTO   /* send probes: see recovery_probes */
 };
