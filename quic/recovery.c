@@ -10,7 +10,8 @@
 #define SKIP_SPREAD  4096 /* and at most so many more */
 #define BACKOFF_MAX  60   /* doublings of the probe timeout: no bound but that of ns_t */
 #define ECN_PTOS     2 /* in a row, before any mark was confirmed: perhaps marks are at fault */
-#define RETIRE_BATCH 4 /* packets forgotten at most for one that is sent */
+#define RUNS_KEPT    64 /* verdict runs whose memory isn't given back */
+#define RETIRE_BATCH 4  /* packets forgotten at most for one that is sent */
 
 enum { ECN_ECT0 = 2 };
 
@@ -123,9 +124,11 @@ static void trim(struct recovery *r, ns_t now)
         return;
     for (int i = 0; i < SPACE_N; i++)
         sent_trim(&r->space[i].sent);
-    free(r->runs);
-    r->runs = NULL;
-    r->cap_runs = 0;
+    if (r->cap_runs > RUNS_KEPT) {
+        free(r->runs);
+        r->runs = NULL;
+        r->cap_runs = 0;
+    }
     r->trim_at = ns_add(now, TRIM_EVERY);
 }
 

@@ -257,7 +257,7 @@ static void finish(struct sim *s)
 /* The bandwidth-delay product of 100 Mbit/s and 50 ms is 625 kB. */
 /* clang-format off */
 static const struct link links[] = {
-    /* cc       rate          rtt       buffer   loss reorder   offer      s  use   lost  late */
+    /* cc       rate          rtt      buffer   loss  reorder   offer     s  use   lost  late */
     {"cubic",   100 * MBIT,   50 * MS,  625000,    0, 0,        0,        20, 0.90, 0.02, 0},
     {"cubic",   100 * MBIT,   50 * MS,  150000,    0, 0,        0,        20, 0.85, 0.02, 0},
     {"cubic",   100 * MBIT,   50 * MS,  5000000,   0, 0,        0,        20, 0.90, 0.03, 0},
