@@ -9,6 +9,9 @@
 /* Room asked for a control frame of any kind: NEW_CONNECTION_ID is the longest. */
 #define CONTROL_ROOM 64
 #define PACER_WAKE   4 /* packets that are worth waking up for */
+/* One who only acknowledges asks for an answer after so many packets, or ranges to report. */
+#define ELICIT_PACKETS 64
+#define ELICIT_RANGES  8
 
 /* What a datagram may carry. */
 struct allowance {
@@ -321,10 +324,31 @@ static struct allowance allowance(const struct quic_conn *c, struct quic_path *p
     return may;
 }
 
+/*
+ * An ACK is due. With nothing in flight that asks for one itself, the peer tells nothing, and
+ * what hangs on that stays: the ranges to report, short packets whose PADDING counts as in
+ * flight, the next key update. So a PING rides along, at most once in a round trip
+ * (RFC 9000 13.2.4, 13.2.7); as a probe, since the window may be full of just that PADDING.
+ */
+static void elicit(struct quic_conn *c, struct quic_path *p)
+{
+    struct recovery *r = &p->recovery;
+    uint64_t heard = recovery_largest_acked(r, SPACE_APP);
+    uint64_t first = heard == RECOVERY_NO_PN ? 0 : heard + 1;
+    if (!c->confirmed || r->space[SPACE_APP].eliciting)
+        return;
+    if (sent_next(&r->space[SPACE_APP].sent) - first >= ELICIT_PACKETS ||
+        ackrx_range_count(&p->ack[SPACE_APP]) >= ELICIT_RANGES)
+        recovery_ask_probe(r, SPACE_APP);
+}
+
 /* One datagram on the current route. > 0, 0, QUIC_BLOCKED or QUIC_AGAIN. */
 static int datagram(struct quic_conn *c, struct quic_path *p, struct quic_train *t)
 {
-    bool flight = any_flight_due(c, p), ack = any_ack_due(c, p);
+    bool ack = any_ack_due(c, p);
+    if (ack)
+        elicit(c, p);
+    bool flight = any_flight_due(c, p);
     if (!flight && !ack)
         return 0;
     struct allowance may = allowance(c, p);

@@ -182,13 +182,61 @@ static void test_little_room(void **state)
     }
 }
 
+/*
+ * One who only acknowledges hears nothing of it by himself. Now and then he asks, so that he
+ * has fewer ranges to report, and packets that count as in flight without asking for an
+ * acknowledgement (RFC 9000 13.2.4, 13.2.7) don't fill his window for good.
+ */
+static void listener(unsigned lose_each)
+{
+    struct pair p;
+    pair_init(&p);
+    p.cfg[SERVER].cid_len = 20; /* his short packets are padded: to a client with short IDs */
+    p.cfg[CLIENT].cid_len = 4;
+    open_pair(&p);
+    struct quic_path *path = &p.conn[SERVER]->path[0];
+    static uint8_t out[2048];
+    size_t most_ranges = 0;
+    uint64_t before = p.datagrams[SERVER];
+    for (int i = 0; i < 4000; i++) {
+        struct quic_train t = {.buf = out, .cap = sizeof(out), .max_count = 1};
+        int r = dgram(&p, CLIENT, &t, 100);
+        assert_true(r == 1 || r == QUIC_BLOCKED);
+        p.lose[CLIENT] = lose_each && i % lose_each == 0;
+        if (r == 1)
+            pair_train(&p, CLIENT, &t);
+        p.lose[CLIENT] = false;
+        pair_run(&p, 3 * NS_PER_MS);
+        size_t ranges = ackrx_range_count(&path->ack[SPACE_APP]);
+        if (ranges > most_ranges)
+            most_ranges = ranges;
+    }
+    assert_true(most_ranges < 16);
+    const struct recovery *r = &path->recovery;
+    assert_true(recovery_next_pn(&path->recovery, SPACE_APP) -
+                    recovery_largest_acked(r, SPACE_APP) <
+                128);
+    assert_true(r->bytes_in_flight < 6000);
+    /* Not at the price of more packets: it rides along. */
+    assert_true(p.datagrams[SERVER] - before < 4100);
+    struct quic_train t = {.buf = out, .cap = sizeof(out), .max_count = 1};
+    assert_int_equal(dgram(&p, SERVER, &t, 100), 1);
+    pair_free(&p);
+}
+
+static void test_listener(void **state)
+{
+    (void)state;
+    listener(0);
+    listener(10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ack_fits),
-        cmocka_unit_test(test_tiny_payloads),
-        cmocka_unit_test(test_close_with_dgrams),
-        cmocka_unit_test(test_little_room),
+        cmocka_unit_test(test_ack_fits),          cmocka_unit_test(test_tiny_payloads),
+        cmocka_unit_test(test_close_with_dgrams), cmocka_unit_test(test_little_room),
+        cmocka_unit_test(test_listener),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
