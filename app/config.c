@@ -156,6 +156,7 @@ struct source {
     char *err;
     size_t err_len;
     int status;
+    const struct row *of_client, *of_server; /* on the command line: the last of each side's */
 };
 
 static int complain(struct source *s, int status, const char *fmt, ...)
@@ -570,6 +571,10 @@ static int read_args(struct source *s, int argc, char **argv, const char **find)
                 *find = optarg;
         } else if ((rc = set(s, &rows[index[which]], optarg ? optarg : ""))) {
             return rc;
+        } else if (rows[index[which]].who == W_CLIENT) {
+            s->of_client = &rows[index[which]];
+        } else if (rows[index[which]].who == W_SERVER) {
+            s->of_server = &rows[index[which]];
         }
     }
     if (find)
@@ -599,6 +604,13 @@ static int check_whole(struct source *s)
         return complain(s, EXIT_USAGE, "--cc: \"%s\" is neither cubic nor newreno", c->cc);
     if (c->auth_key && c->auth_key_file)
         return complain(s, EXIT_USAGE, "give --auth-key or --auth-key-file, not both");
+    /* A file may serve both sides; what is typed is meant. */
+    if (c->mode == CONFIG_CLIENT && s->of_server)
+        return complain(s, EXIT_USAGE, "--%s is for the server, not for a client",
+                        s->of_server->option);
+    if (c->mode == CONFIG_SERVER && s->of_client)
+        return complain(s, EXIT_USAGE, "--%s is for a client, not for the server",
+                        s->of_client->option);
     if (c->mode == CONFIG_CLIENT) {
         if (!c->server)
             return complain(s, EXIT_USAGE,
@@ -622,18 +634,19 @@ static int check_whole(struct source *s)
     return 0;
 }
 
+/* Never a place that others may write to, as /tmp is: there are keys in it. */
 static char *default_state_dir(void)
 {
     const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     char *out = NULL;
     int rc;
 
-    if (geteuid() == 0)
-        return strdup("/var/lib/mqvpn");
-    if (xdg && xdg[0] == '/')
+    if (geteuid() != 0 && xdg && xdg[0] == '/')
         rc = asprintf(&out, "%s/mqvpn", xdg);
+    else if (geteuid() != 0 && home && home[0] == '/')
+        rc = asprintf(&out, "%s/.local/state/mqvpn", home);
     else
-        rc = asprintf(&out, "%s/.local/state/mqvpn", home && home[0] ? home : "/tmp");
+        return strdup("/var/lib/mqvpn");
     return rc < 0 ? NULL : out;
 }
 

@@ -82,7 +82,7 @@ static int own_key(struct server *s)
                    s->key_file[0] ? s->key_file : "memory");
     }
     if (rc) {
-        LOG_AT(s->log, LOG_ERROR, "%s: %s", s->key_file,
+        LOG_AT(s->log, LOG_ERROR, "%s: %s (choose another place with --state-dir)", s->key_file,
                rc == -EINVAL ? "the first line is empty" : strerror(-rc));
         return EXIT_FILE;
     }

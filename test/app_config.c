@@ -97,6 +97,9 @@ static void bad_lines(void **state)
         {"server --no-auth --user a:b", "contradicts", EXIT_USAGE},
         {"server --cert f", "go together", EXIT_USAGE},
         {"server --max-clients 0", "number", EXIT_USAGE},
+        {"client h --nat", "--nat is for the server", EXIT_USAGE},
+        {"client h --user ann:secret", "--user is for the server", EXIT_USAGE},
+        {"--pin x --mode server", "--pin is for a client", EXIT_USAGE},
         {"server --cc vegas", "vegas", EXIT_USAGE},
         {"server --config /nonexistent/mqvpn.conf", "No such file", EXIT_FILE},
     };
