@@ -9,8 +9,9 @@
 #define MAX_CONNS     4096
 #define MAX_HALF_OPEN 256
 #define ANSWERS_PER_S 200
-#define SCRATCH       16384 /* longest first Initial that is looked at */
-#define RESET_MIN     21    /* RFC 9000 10.3 */
+#define LOOKS_PER_S   (1u << 18) /* connections compared with what may be a stateless reset */
+#define SCRATCH       16384      /* longest first Initial that is looked at */
+#define RESET_MIN     21         /* RFC 9000 10.3 */
 #define RESET_MAX     42
 #define FIXED_BIT     0x40
 #define LONG_HEADER   0x80
@@ -34,8 +35,8 @@ struct quic_endpoint {
     struct member *member;
     struct quic_conn **heap; /* by endpoint_at */
     size_t n, cap;
-    ns_t answers_since; /* token bucket of stateless answers */
-    unsigned answers_left;
+    ns_t second; /* when the current second of the two budgets began */
+    unsigned answers_left, looks_left;
     struct quic_endpoint_stats stats;
     uint8_t scratch[SCRATCH];
 };
@@ -209,6 +210,7 @@ struct quic_endpoint *quic_endpoint_new(const struct quic_endpoint_config *cfg)
     if (!ep->cfg.answers_per_s)
         ep->cfg.answers_per_s = ANSWERS_PER_S;
     ep->answers_left = ep->cfg.answers_per_s;
+    ep->looks_left = LOOKS_PER_S;
     rng_fill(&cfg->conn.rng, ep->hash_key, sizeof(ep->hash_key));
     static const uint8_t none[32];
     if (memcmp(ep->cfg.conn.reset_key, none, 32) == 0)
@@ -347,12 +349,18 @@ void quic_endpoint_stats(const struct quic_endpoint *ep, struct quic_endpoint_st
 
 /* ---- stateless answers --------------------------------------------------------------- */
 
+static void refill(struct quic_endpoint *ep, ns_t now)
+{
+    if (now - ep->second < NS_PER_S)
+        return;
+    ep->second = now;
+    ep->answers_left = ep->cfg.answers_per_s;
+    ep->looks_left = LOOKS_PER_S;
+}
+
 static bool may_answer(struct quic_endpoint *ep, ns_t now)
 {
-    if (now - ep->answers_since >= NS_PER_S) {
-        ep->answers_since = now;
-        ep->answers_left = ep->cfg.answers_per_s;
-    }
+    refill(ep, now);
     if (!ep->answers_left) {
         ep->stats.drop_rate++;
         return false;
@@ -411,9 +419,19 @@ static enum quic_route_result reset(struct quic_endpoint *ep, const struct quic_
 
 /* ---- routing ------------------------------------------------------------------------- */
 
-/* Whether a datagram of no known ID ends with the reset token of one of our peers. */
-static struct quic_conn *find_reset(const struct quic_endpoint *ep, const struct quic_rx *rx)
+/*
+ * Whether a datagram of no known ID ends with the reset token of one of our peers. That looks at
+ * every connection, so a flood of such datagrams is not followed for long.
+ */
+static struct quic_conn *find_reset(struct quic_endpoint *ep, const struct quic_rx *rx,
+                                    ns_t now)
 {
+    refill(ep, now);
+    if (ep->n > ep->looks_left) {
+        ep->stats.drop_rate++;
+        return NULL;
+    }
+    ep->looks_left -= (unsigned)ep->n;
     for (size_t i = 0; i < ep->n; i++) {
         struct quic_conn *c = ep->member[i].conn;
         for (size_t k = 0; k < c->n_paths; k++) {
@@ -482,7 +500,7 @@ static enum quic_route_result unknown_short(struct quic_endpoint *ep, const stru
                                             struct quic_train *answer)
 {
     if (rx->n >= RESET_MIN) {
-        *conn = find_reset(ep, rx);
+        *conn = find_reset(ep, rx, now);
         if (*conn)
             return QUIC_ROUTE_CONN;
     }

@@ -86,7 +86,7 @@ struct quic_endpoint_stats {
     uint64_t accepted;
     uint64_t drop_parse;     /* not QUIC, or too short to answer */
     uint64_t drop_full;      /* max_conns or max_half_open reached */
-    uint64_t drop_rate;      /* stateless answers beyond the rate */
+    uint64_t drop_rate;      /* stateless answers, and looks for resets, beyond the rate */
     uint64_t drop_unknown;   /* long header of no connection */
     uint64_t version_negotiations, resets;
     size_t half_open;

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "quic/endpoint.h"
 #include "test/quic_pair.h"
 
 static void open_pair(struct pair *p)
@@ -231,12 +232,45 @@ static void test_listener(void **state)
     listener(10);
 }
 
+/* Looking for a reset's token costs by the connection: it is done so often a second only. */
+static void test_reset_flood(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p);
+    open_pair(&p);
+    struct quic_endpoint_config cfg = {.conn = p.cfg[CLIENT]};
+    struct quic_endpoint *ep = quic_endpoint_new(&cfg);
+    assert_int_equal(quic_endpoint_add(ep, p.conn[CLIENT]), 0);
+    uint8_t packet[40] = {0x41};
+    struct quic_rx rx = {p.route[CLIENT], 0, packet, sizeof(packet)};
+    struct quic_train answer = {.max_count = 1};
+    struct quic_conn *conn;
+    struct quic_endpoint_stats stats;
+    unsigned n = 0;
+    do {
+        assert_true(++n < 1000000);
+        assert_int_equal(quic_endpoint_route(ep, &rx, p.now, &conn, &answer), QUIC_ROUTE_DROP);
+        quic_endpoint_stats(ep, &stats);
+    } while (!stats.drop_rate);
+    assert_true(n > 100000);
+    struct quic_conn *server = p.conn[SERVER];
+    assert_int_equal(
+        stateless_reset_token(server->reset_key, &server->local.initial_scid, packet + 24), 0);
+    assert_int_equal(quic_endpoint_route(ep, &rx, p.now, &conn, &answer), QUIC_ROUTE_DROP);
+    p.now += NS_PER_S;
+    assert_int_equal(quic_endpoint_route(ep, &rx, p.now, &conn, &answer), QUIC_ROUTE_CONN);
+    assert_ptr_equal(conn, p.conn[CLIENT]);
+    quic_endpoint_del(ep);
+    pair_free(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ack_fits),          cmocka_unit_test(test_tiny_payloads),
         cmocka_unit_test(test_close_with_dgrams), cmocka_unit_test(test_little_room),
-        cmocka_unit_test(test_listener),
+        cmocka_unit_test(test_listener),          cmocka_unit_test(test_reset_flood),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
