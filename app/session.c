@@ -292,11 +292,8 @@ static bool send_burst(struct session *s, ns_t now)
     train_send(u, &t);
     if (rc == QUIC_TOOBIG)
         goto too_big;
-    if (rc <= 0) {
-        struct sched_path v = path_snapshot(s, d.path, now);
-        s->wake = v.earliest;
+    if (rc <= 0) /* an ACK makes room, or quic_deadline says when the pacer does */
         return false;
-    }
     while (rc-- > 0)
         queue_pop(&s->queue);
     return true;

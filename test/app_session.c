@@ -13,6 +13,7 @@
 #include "app/session.h"
 #include "masque/request.h"
 #include "quic/cert.h"
+#include "quic/conn.h"
 #include "quic/endpoint.h"
 #include "quic/tls.h"
 
@@ -423,6 +424,29 @@ static void tunnel_stream_reset(void **state)
     assert_true(w.ended);
 }
 
+/* With a window that is nearly full, the loop waits for an ACK and not for an instant past. */
+static void nearly_full_window(void **state)
+{
+    struct session *s = &w.side[CLIENT].s;
+    uint8_t out[2000];
+
+    (void)state;
+    go(-1);
+    for (size_t room = 900; room < 1200; room += 9) {
+        struct recovery *r = &s->quic->path[0].recovery;
+        size_t n = packet(out + 128, "10.0.0.2", "192.0.2.7", 64, 1000);
+        struct ring_pkt pkt = {.p = out + 128, .n = n};
+        ns_t now = ring_clock();
+
+        session_on_tun(s, &pkt, 1, now);
+        assert_int_equal(queue_count(&s->queue), 1);
+        r->cc.cwnd = r->bytes_in_flight + room;
+        session_flush(s, now);
+        assert_true(queue_count(&s->queue) == 0 || session_deadline(s, now) > now);
+        queue_clear(&s->queue);
+    }
+}
+
 int main(void)
 {
     static int yes;
@@ -432,6 +456,7 @@ int main(void)
         cmocka_unit_test_prestate_setup_teardown(refusal, set_up, tear_down, &yes),
         cmocka_unit_test_setup_teardown(the_end_is_seen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tunnel_stream_reset, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nearly_full_window, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
