@@ -10,7 +10,7 @@
 #define CONTROL_ROOM 64
 #define PACER_WAKE   4 /* packets that are worth waking up for */
 /* One who only acknowledges asks for an answer after so many packets, or ranges to report. */
-#define ELICIT_PACKETS 64
+#define ELICIT_PACKETS 32 /* of at most 42 bytes, they leave room in the smallest window */
 #define ELICIT_RANGES  8
 
 /* What a datagram may carry. */
