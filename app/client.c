@@ -30,6 +30,7 @@
 #include "app/lease.h"
 #include "app/netcheck.h"
 #include "app/random.h"
+#include "app/resolve.h"
 #include "app/session.h"
 #include "app/transport.h"
 #include "masque/request.h"
@@ -38,14 +39,12 @@
 #include "tun/netmon.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ADDRS_MAX       16
 #define TRIES_FIRST     3 /* rounds over all addresses before giving up */
 #define RETRY_MIN       (500 * NS_PER_MS)
 #define RETRY_MAX       (30 * NS_PER_S)
@@ -54,6 +53,7 @@
 #define UP_STABLE       (20 * NS_PER_S) /* up for so long: the next retry is immediate */
 #define OPEN_WITHIN     (15 * NS_PER_S) /* from the first packet to a tunnel */
 #define NETWORK_SETTLE  (300 * NS_PER_MS)
+#define LOOK_UP_EVERY   (10 * NS_PER_S) /* while attempts fail: has the name moved? */
 #define TUN_MTU_DEFAULT 1400
 
 enum state { WAITING, CONNECTING, UP };
@@ -72,8 +72,10 @@ struct client {
     uint16_t port;
     char authority[300];
     char key[300];
-    union udp_addr addr[ADDRS_MAX];
+    union udp_addr addr[RESOLVE_MAX], remote; /* of the server; of this attempt */
     size_t addrs, next_addr;
+    struct resolve lookup;
+    ns_t looked_up;
 
     enum state state;
     struct session session;
@@ -89,6 +91,64 @@ struct client {
 
 static int interface_of(struct client *c, const union udp_addr *remote, char name[IFNAMSIZ],
                         unsigned *mtu);
+
+/* ---- the server's addresses ------------------------------------------------------------ */
+
+static int resolve(struct client *c)
+{
+    const char *why;
+
+    c->addrs = resolve_now(c->host_name, c->port, c->addr, &why);
+    if (c->addrs > 0)
+        return 0;
+    LOG_AT(c->log, LOG_ERROR, "the server's name \"%s\" does not resolve: %s", c->host_name,
+           why);
+    return EXIT_RESOLVE;
+}
+
+static bool has_addr(const union udp_addr *list, size_t n, const union udp_addr *a)
+{
+    for (size_t i = 0; i < n; i++)
+        if (udp_addr_equal(&list[i], a))
+            return true;
+    return false;
+}
+
+static void lost(struct client *c, int status, bool hopeless, ns_t now);
+
+/* The name has been looked up again: it may have moved. */
+static void on_resolved(void *ctx, const union udp_addr *addr, size_t n, ns_t now)
+{
+    struct client *c = ctx;
+    char text[UDP_ADDR_TEXT];
+    size_t same = 0;
+
+    for (size_t i = 0; i < n; i++)
+        same += has_addr(c->addr, c->addrs, &addr[i]);
+    if (c->stopping || (same == n && n == c->addrs))
+        return;
+    memcpy(c->addr, addr, n * sizeof(*addr));
+    c->addrs = n;
+    c->next_addr = 0;
+    LOG_AT(c->log, LOG_INFO, "%s is now %s", c->host_name,
+           udp_addr_text(&addr[0], text, sizeof(text)));
+    if (c->state == CONNECTING && !has_addr(addr, n, &c->remote))
+        lost(c, EXIT_NO_ANSWER, false, now);
+    if (c->state == WAITING) {
+        c->next_addr = 0;
+        c->retry_at = now;
+    }
+}
+
+static void look_up(struct client *c, ns_t now)
+{
+    union udp_addr a;
+
+    if (now - c->looked_up < LOOK_UP_EVERY || udp_addr_parse(c->host_name, c->port, &a) == 0)
+        return;
+    c->looked_up = now;
+    resolve_start(&c->lookup, c->ring, c->host_name, c->port, on_resolved, c);
+}
 
 /* ---- ending and trying again ----------------------------------------------------------- */
 
@@ -137,8 +197,10 @@ static void lost(struct client *c, int status, bool hopeless, ns_t now)
         return;
     if (c->state == UP && now - c->up_since >= UP_STABLE)
         c->tries = 0;
-    if (c->state != UP) /* an address that has worked is tried again first */
+    if (c->state != UP) { /* an address that has worked is tried again first */
         c->next_addr = (c->next_addr + 1) % c->addrs;
+        look_up(c, now);
+    }
     c->state = WAITING;
     c->status = status;
     session_drop(c, now);
@@ -170,6 +232,7 @@ static void connect_now(struct client *c, ns_t now)
     int fd, rc;
 
     c->tries++;
+    c->remote = *remote;
     udp_addr_text(remote, text, sizeof(text));
     rc = interface_of(c, remote, c->ifname, &mtu);
     if (rc && c->cfg->paths.n) {
@@ -427,7 +490,7 @@ static void closed(struct client *c, ns_t now)
     int status = EXIT_PROTOCOL;
     bool hopeless = false;
 
-    udp_addr_text(&c->addr[c->next_addr], text, sizeof(text));
+    udp_addr_text(&c->remote, text, sizeof(text));
     quic_close_info(c->session.quic, &info);
     switch (info.kind) {
     case QUIC_CLOSE_HANDSHAKE:
@@ -673,37 +736,6 @@ static void on_network(void *ctx, int fd, short ready, ns_t now)
 
 /* ---- setting up ------------------------------------------------------------------------ */
 
-static int resolve(struct client *c)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_ADDRCONFIG},
-                    *list = NULL;
-    int rc;
-
-    if (udp_addr_parse(c->host_name, c->port, &c->addr[0]) == 0) {
-        udp_addr_set_port(&c->addr[0], c->port);
-        c->addrs = 1;
-        return 0;
-    }
-    rc = getaddrinfo(c->host_name, NULL, &hints, &list);
-    if (rc) {
-        LOG_AT(c->log, LOG_ERROR, "the server's name \"%s\" does not resolve: %s", c->host_name,
-               gai_strerror(rc));
-        return EXIT_RESOLVE;
-    }
-    for (struct addrinfo *a = list; a && c->addrs < ADDRS_MAX; a = a->ai_next) {
-        if (a->ai_family != AF_INET && a->ai_family != AF_INET6)
-            continue;
-        memcpy(&c->addr[c->addrs], a->ai_addr, a->ai_addrlen);
-        udp_addr_set_port(&c->addr[c->addrs++], c->port);
-    }
-    freeaddrinfo(list);
-    if (c->addrs == 0) {
-        LOG_AT(c->log, LOG_ERROR, "\"%s\" has no IP address", c->host_name);
-        return EXIT_RESOLVE;
-    }
-    return 0;
-}
-
 static int load_key(struct client *c)
 {
     const struct config *cfg = c->cfg;
@@ -767,6 +799,7 @@ static int set_up(struct client *c)
 static void tear_down(struct client *c)
 {
     session_drop(c, ring_clock());
+    resolve_stop(&c->lookup);
     if (c->mon) {
         if (c->ring)
             ring_fd_del(c->ring, netmon_fd(c->mon));

@@ -177,17 +177,6 @@ static bool is_private(const union udp_addr *a)
            (ip[0] == 169 && ip[1] == 254);
 }
 
-/* Whether the socket is bound to one address. */
-static bool is_specific(const union udp_addr *a)
-{
-    struct quic_addr q = address_quic(a);
-
-    for (size_t i = 0; i < sizeof(q.ip); i++)
-        if (q.ip[i])
-            return true;
-    return false;
-}
-
 /*
  * The address that clients may find this host at: the one listened on, else the one that
  * it would send from to the Internet. Family 0 if there is none.
@@ -199,7 +188,7 @@ static union udp_addr outward(const struct server *s)
     struct netcfg_hop hop;
     char why[WHY_SIZE];
 
-    if (is_specific(&s->listening))
+    if (!udp_addr_is_any(&s->listening))
         return s->listening;
     for (size_t i = 0; i < ARRAY_LEN(far); i++) {
         struct tun_addr dst;
