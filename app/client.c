@@ -515,8 +515,12 @@ static void closed(struct client *c, ns_t now)
         LOG_AT(c->log, LOG_ERROR, "%s", info.text);
         break;
     default:
-        LOG_AT(c->log, LOG_WARN, "the server closed the connection%s%s", *info.text ? ": " : "",
-               info.text);
+        /* Some servers refuse a key by no more than this. */
+        LOG_AT(c->log, LOG_WARN, "the server closed the connection%s%s%s",
+               *info.text ? ": " : "", info.text,
+               c->session.requested && !c->session.open
+                   ? " instead of an answer; is the key right?"
+                   : "");
         break;
     }
     lost(c, status, hopeless, now);
