@@ -112,12 +112,12 @@ static void events(struct server *s, struct client_entry *e, ns_t now)
             break;
         case SESSION_ENDED:
             server_release(s, e);
-            quic_close(e->session.quic, H3_NO_ERROR, "", now);
+            quic_close(e->session.quic, H3_NO_ERROR, "the tunnel was ended", now);
             break;
         case SESSION_CLOSED:
             quic_close_info(e->session.quic, &info);
             if (e->user[0])
-                LOG_AT(s->log, LOG_INFO, "%s left: %s", e->user,
+                LOG_AT(s->log, LOG_INFO, "%s left: %s", server_user(e),
                        *info.text ? info.text : "closed");
             else
                 LOG_AT(s->log, LOG_DEBUG, "connection over: %s", info.text);

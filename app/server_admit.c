@@ -259,6 +259,11 @@ static void respond(struct client_entry *e, uint64_t stream, int status, ns_t no
         quic_close(e->session.quic, H3_EXCESSIVE_LOAD, "too many refused requests", now);
 }
 
+const char *server_user(const struct client_entry *e)
+{
+    return strcmp(e->user, "-") == 0 ? "a client" : e->user;
+}
+
 /* Where the client is, in text. */
 static const char *from(const struct client_entry *e, ns_t now, char out[QUIC_ADDR_TEXT])
 {
@@ -348,7 +353,7 @@ static void admit(struct server *s, struct client_entry *e, uint64_t stream,
     e->slot = take_slot(s, e, lease, now);
     if (e->slot == POOL_NONE) {
         LOG_AT(s->log, LOG_WARN, "%s: no address left in %s; widen --subnet or --max-clients",
-               e->user, s->cfg->subnet);
+               server_user(e), s->cfg->subnet);
         e->user[0] = 0;
         respond(e, stream, 503, now);
         return;
@@ -364,7 +369,7 @@ static void admit(struct server *s, struct client_entry *e, uint64_t stream,
     }
     lease_journal_add(&s->journal, e->slot, expiry);
     pool_addr4(&s->pool, e->slot, v4.b);
-    LOG_AT(s->log, LOG_INFO, "%s from %s has %s", e->user, from(e, now, where),
+    LOG_AT(s->log, LOG_INFO, "%s from %s has %s", server_user(e), from(e, now, where),
            ip_addr_format(&v4, text, sizeof(text)));
 }
 

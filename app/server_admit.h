@@ -68,6 +68,9 @@ void server_secrets_free(struct server *s);
 /* Say where the server listens and how to connect to it. */
 void server_announce(const struct server *s);
 
+/* Who it is, for the log. */
+const char *server_user(const struct client_entry *e);
+
 /* A request on one of the client's streams. */
 void server_request(struct server *s, struct client_entry *e, const struct session_event *ev,
                     ns_t now);

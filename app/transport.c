@@ -63,6 +63,10 @@ static int finish(struct tls_ctx_config *t, const struct log *log, struct tls_ct
     if (file && *file) {
         t->keylog = keylog;
         t->keylog_ctx = file;
+        LOG_AT(log, LOG_WARN,
+               "SSLKEYLOGFILE is set: the keys of every connection go to %s, and whoever reads "
+               "it can decrypt them",
+               file);
     }
     *out = tls_ctx_new(t, err, sizeof(err));
     if (*out)

@@ -447,6 +447,32 @@ static void nearly_full_window(void **state)
     }
 }
 
+/* With every train of the socket taken, what is due waits for one without a busy loop. */
+static void full_socket(void **state)
+{
+    struct session *s = &w.side[CLIENT].s;
+    struct udp_train *taken[256];
+    size_t n = 0;
+    ns_t now;
+
+    (void)state;
+    go(-1);
+    while (n < ARRAY_LEN(taken) && (taken[n] = ring_train_get(w.side[CLIENT].sock)))
+        n++;
+    assert_true(n > 0 && n < ARRAY_LEN(taken));
+    now = ring_clock();
+    quic_close(s->quic, H3_NO_ERROR, "", now);
+    session_flush(s, now);
+    assert_true(s->starved);
+    assert_true(quic_deadline(s->quic) <= now);
+    assert_true(session_deadline(s, now) >= now + SESSION_STARVED);
+    while (n > 0)
+        ring_train_put(taken[--n]);
+    session_flush(s, now);
+    assert_false(s->starved);
+    assert_true(session_deadline(s, now) > now);
+}
+
 int main(void)
 {
     static int yes;
@@ -457,6 +483,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_end_is_seen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tunnel_stream_reset, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nearly_full_window, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(full_socket, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
