@@ -359,10 +359,24 @@ static void request(struct client *c, ns_t now)
         lost(c, EXIT_PROTOCOL, true, now);
 }
 
+/* Take the lease of an answer, and keep it for the next run. */
+static void lease_take(struct client *c, struct span lease)
+{
+    int rc;
+
+    if (lease.n != LEASE_TEXT || memcmp(c->lease, lease.p, lease.n) == 0)
+        return;
+    memcpy(c->lease, lease.p, lease.n);
+    c->lease[lease.n] = 0;
+    rc = c->cfg->state_dir ? lease_save(c->cfg->state_dir, c->authority, c->lease) : 0;
+    if (rc)
+        LOG_AT(c->log, LOG_DEBUG, "%s: %s; a new start may get other addresses",
+               c->cfg->state_dir, strerror(-rc));
+}
+
 static void response(struct client *c, const struct session_event *ev, ns_t now)
 {
     struct masque_response r;
-    struct span lease;
     int status = EXIT_PROTOCOL;
 
     masque_response_parse(ev->fields, ev->n, &r);
@@ -382,11 +396,7 @@ static void response(struct client *c, const struct session_event *ev, ns_t now)
         lost(c, status, status != EXIT_FULL, now);
         return;
     }
-    lease = h3_fields_value(ev->fields, ev->n, LEASE_FIELD);
-    if (lease.n == LEASE_TEXT) {
-        memcpy(c->lease, lease.p, lease.n);
-        c->lease[lease.n] = 0;
-    }
+    lease_take(c, h3_fields_value(ev->fields, ev->n, LEASE_FIELD));
     if (session_open(&c->session, c->session.request))
         lost(c, EXIT_INTERNAL, true, now);
 }
@@ -777,6 +787,8 @@ static int set_up(struct client *c)
     config_host_port(c->cfg->server, 443, c->host_name, sizeof(c->host_name), &c->port);
     snprintf(c->authority, sizeof(c->authority),
              strchr(c->host_name, ':') ? "[%s]:%u" : "%s:%u", c->host_name, c->port);
+    if (c->cfg->state_dir)
+        lease_load(c->cfg->state_dir, c->authority, c->lease);
     if ((rc = load_key(c)) || (rc = transport_client_tls(c->cfg, c->log, &c->tls)) ||
         (rc = resolve(c)))
         return rc;

@@ -80,6 +80,30 @@ uint32_t lease_check(const uint8_t secret[LEASE_SECRET], const struct pool *p, s
     return memcmp(again, token, BODY) == 0 ? i : POOL_NONE;
 }
 
+/* The file name for one server's lease; false where it would be too long or leave DIR. */
+static bool client_file(const char *server, char *out, size_t n)
+{
+    return !strchr(server, '/') && snprintf(out, n, "lease-%s", server) < (int)n;
+}
+
+void lease_load(const char *dir, const char *server, char out[LEASE_TEXT + 1])
+{
+    char name[NAME_MAX], path[PATH_MAX];
+
+    if (!client_file(server, name, sizeof(name)) ||
+        snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path) ||
+        keep_read_line(path, out, LEASE_TEXT + 1) || strlen(out) != LEASE_TEXT)
+        out[0] = 0;
+}
+
+int lease_save(const char *dir, const char *server, const char *token)
+{
+    char name[NAME_MAX];
+
+    return client_file(server, name, sizeof(name)) ? keep_write(dir, name, token, strlen(token))
+                                                   : -ENAMETOOLONG;
+}
+
 static void load(char *text, struct pool *p, uint64_t now_s, uint64_t hold_s)
 {
     char *save = NULL;

@@ -29,6 +29,14 @@ void lease_make(const uint8_t secret[LEASE_SECRET], const struct pool *p, uint32
 uint32_t lease_check(const uint8_t secret[LEASE_SECRET], const struct pool *p, struct span text,
                      const char *user, uint64_t now_s);
 
+/*
+ * A client's side: the last token of `server` ("host:port") is kept in DIR, so that the
+ * addresses stay the same when the client is started anew. lease_load leaves `out` empty
+ * where there is none; lease_save returns 0 or -errno.
+ */
+void lease_load(const char *dir, const char *server, char out[LEASE_TEXT + 1]);
+int lease_save(const char *dir, const char *server, const char *token);
+
 /* The journal of leases: DIR/leases, appended to, compacted when opened. */
 struct lease_journal {
     int fd; /* -1: not kept */

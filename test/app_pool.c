@@ -8,6 +8,7 @@
 #include "app/pool.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,6 +172,33 @@ static void journal(void **state)
     assert_int_equal(rmdir(dir), 0);
 }
 
+static void kept_by_the_client(void **state)
+{
+    char dir[] = "/tmp/mqvpn-lease-XXXXXX", path[96], out[LEASE_TEXT + 1];
+    char token[LEASE_TEXT + 1];
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    memset(token, 'x', LEASE_TEXT);
+    token[LEASE_TEXT] = 0;
+    lease_load(dir, "[2001:db8::1]:443", out);
+    assert_string_equal(out, "");
+    assert_int_equal(lease_save(dir, "[2001:db8::1]:443", token), 0);
+    lease_load(dir, "[2001:db8::1]:443", out);
+    assert_string_equal(out, token);
+    lease_load(dir, "other:443", out);
+    assert_string_equal(out, "");
+    assert_int_equal(lease_save(dir, "../evil", token), -ENAMETOOLONG);
+    assert_int_equal(lease_save(dir, "short:1", "abc"), 0);
+    lease_load(dir, "short:1", out);
+    assert_string_equal(out, "");
+    snprintf(path, sizeof(path), "%s/lease-[2001:db8::1]:443", dir);
+    unlink(path);
+    snprintf(path, sizeof(path), "%s/lease-short:1", dir);
+    unlink(path);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +206,7 @@ int main(void)
         cmocka_unit_test(addresses),
         cmocka_unit_test(held_slots_come_last),
         cmocka_unit_test(tokens),
+        cmocka_unit_test(kept_by_the_client),
         cmocka_unit_test(journal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
