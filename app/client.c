@@ -33,6 +33,7 @@
 #include "app/resolve.h"
 #include "app/session.h"
 #include "app/transport.h"
+#include "app/uplink.h"
 #include "masque/request.h"
 #include "quic/errors.h"
 #include "quic/tls.h"
@@ -81,16 +82,13 @@ struct client {
     struct session session;
     bool has_session;
     struct ring_udp *sock;
-    char ifname[IFNAMSIZ];
+    struct uplink uplink;
     unsigned tries; /* attempts since the tunnel was up for UP_STABLE */
     ns_t retry_at, open_by, up_since;
     bool ever_up, stopping;
     char lease[LEASE_TEXT + 1];
     int status; /* of the last failure */
 };
-
-static int interface_of(struct client *c, const union udp_addr *remote, char name[IFNAMSIZ],
-                        unsigned *mtu);
 
 /* ---- the server's addresses ------------------------------------------------------------ */
 
@@ -228,13 +226,14 @@ static void connect_now(struct client *c, ns_t now)
     struct quic_route route = {.remote = address_quic(remote)};
     char text[UDP_ADDR_TEXT], why[WHY_SIZE] = "";
     struct quic_conn *conn;
-    unsigned mtu = 1500;
+    struct tun_addr to = address_tun_of_udp(remote);
     int fd, rc;
 
     c->tries++;
     c->remote = *remote;
     udp_addr_text(remote, text, sizeof(text));
-    rc = interface_of(c, remote, c->ifname, &mtu);
+    rc = uplink_choose(&c->uplink, c->host.nc, c->host.tun.ifindex, &to,
+                       c->cfg->paths.n ? c->cfg->paths.item[0] : NULL);
     if (rc && c->cfg->paths.n) {
         LOG_AT(c->log, LOG_WARN, "--path %s: there is no such interface, or it is down",
                c->cfg->paths.item[0]);
@@ -246,7 +245,7 @@ static void connect_now(struct client *c, ns_t now)
         lost(c, EXIT_NO_ANSWER, false, now);
         return;
     }
-    udp.device = c->ifname;
+    udp.device = c->uplink.name;
     rc = udp_open(&udp, &fd, why, sizeof(why));
     if (rc) {
         LOG_AT(c->log, LOG_ERROR, "%s", why);
@@ -258,7 +257,8 @@ static void connect_now(struct client *c, ns_t now)
         return;
     }
     transport_config(&quic, c->cfg, c->tls, &c->rng, c->log);
-    quic.max_udp_payload = transport_payload(mtu, remote->sa.sa_family == AF_INET6);
+    quic.max_udp_payload =
+        transport_payload(c->uplink.mtu_bytes, remote->sa.sa_family == AF_INET6);
     rng_fill(&c->rng, &cfg.hash_seed, sizeof(cfg.hash_seed));
     rng_fill(&c->rng, &cfg.grease, sizeof(cfg.grease));
     cfg.sock = c->sock;
@@ -278,69 +278,7 @@ static void connect_now(struct client *c, ns_t now)
     c->state = CONNECTING;
     c->open_by = now + OPEN_WITHIN;
     c->retry_at = NS_NEVER;
-    LOG_AT(c->log, LOG_INFO, "connecting to %s via %s", text, c->ifname);
-}
-
-static const struct netcfg_link *link_by_index(const struct netcfg_link *link, int n, int i)
-{
-    for (int k = 0; k < n; k++)
-        if (link[k].ifindex == i)
-            return &link[k];
-    return NULL;
-}
-
-static const struct netcfg_link *link_by_name(const struct netcfg_link *link, int n,
-                                              const char *name)
-{
-    for (int k = 0; k < n; k++)
-        if (strcmp(link[k].name, name) == 0)
-            return &link[k];
-    return NULL;
-}
-
-static bool link_works(const struct netcfg_link *l)
-{
-    return l && (l->flags & IFF_UP) && l->carrier;
-}
-
-/*
- * The interface towards the server: the one asked for; else the routing table's answer;
- * else, where the routes into our TUN hide that, the best default route of the machine
- * whose link works; else the one of the former attempt.
- */
-static int interface_of(struct client *c, const union udp_addr *remote, char name[IFNAMSIZ],
-                        unsigned *mtu)
-{
-    struct tun_addr dst = address_tun_of_udp(remote);
-    struct netcfg_default def[8];
-    struct netcfg_link link[64];
-    const struct netcfg_link *l = NULL;
-    struct netcfg_hop hop;
-    char why[WHY_SIZE];
-    int n = netcfg_links(c->host.nc, link, ARRAY_LEN(link), why, sizeof(why)), ndef;
-
-    if (n > (int)ARRAY_LEN(link))
-        n = (int)ARRAY_LEN(link);
-    if (c->cfg->paths.n) {
-        l = link_by_name(link, n, c->cfg->paths.item[0]);
-        if (!l || !(l->flags & IFF_UP))
-            return QUIC_INVAL;
-    } else if (netcfg_route_get(c->host.nc, &dst, 0, NULL, &hop, why, sizeof(why)) == 0 &&
-               hop.oif != c->host.tun.ifindex) {
-        l = link_by_index(link, n, hop.oif);
-    }
-    if (!l) {
-        ndef = netcfg_defaults(c->host.nc, dst.family, def, ARRAY_LEN(def), why, sizeof(why));
-        for (int i = 0; i < ndef && i < (int)ARRAY_LEN(def) && !link_works(l); i++)
-            l = def[i].oif == c->host.tun.ifindex ? NULL : link_by_index(link, n, def[i].oif);
-    }
-    if (!link_works(l) && !c->cfg->paths.n && name[0])
-        l = link_by_name(link, n, name);
-    if (!l || !(l->flags & IFF_UP))
-        return QUIC_INVAL;
-    memcpy(name, l->name, IFNAMSIZ);
-    *mtu = l->mtu_bytes;
-    return 0;
+    LOG_AT(c->log, LOG_INFO, "connecting to %s via %s", text, c->uplink.name);
 }
 
 /* ---- the tunnel ------------------------------------------------------------------------ */
@@ -448,7 +386,7 @@ static int apply_addresses(struct client *c)
 /* What stands in the way on this machine, told once. */
 static void check_machine(struct client *c)
 {
-    const char *links[] = {c->ifname};
+    const char *links[] = {c->uplink.name};
     struct netcheck_cfg cfg = {.tun_name = c->host.tun.name,
                                .links = links,
                                .n_links = 1,
@@ -568,7 +506,7 @@ static void not_opened(struct client *c, ns_t now)
             c->log, LOG_ERROR,
             "the way to the server is too narrow: its packets carry %zu bytes, which leaves "
             "%zu for the tunnel, and IP needs %d; raise the MTU of %s or of what lies behind",
-            v.mtu_bytes, session_mtu(&c->session), TUN_MTU_MIN, c->ifname);
+            v.mtu_bytes, session_mtu(&c->session), TUN_MTU_MIN, c->uplink.name);
     else
         LOG_AT(c->log, LOG_ERROR, "the server %s",
                c->session.open        ? "opened a tunnel, but gave no address"
@@ -733,7 +671,7 @@ static void on_network(void *ctx, int fd, short ready, ns_t now)
             continue;
         any = true;
         if ((ev.type == NETMON_LINK_DOWN || ev.type == NETMON_LINK_GONE) &&
-            strcmp(ev.name, c->ifname) == 0)
+            strcmp(ev.name, c->uplink.name) == 0)
             ours = true;
     }
     if (rc < 0) {
@@ -741,7 +679,7 @@ static void on_network(void *ctx, int fd, short ready, ns_t now)
         ring_fd_del(c->ring, fd);
     }
     if (ours && c->has_session) {
-        LOG_AT(c->log, LOG_WARN, "%s went down", c->ifname);
+        LOG_AT(c->log, LOG_WARN, "%s went down", c->uplink.name);
         lost(c, EXIT_NO_ANSWER, false, now);
     }
     if (any && c->state == WAITING && !c->stopping && c->retry_at > now + NETWORK_SETTLE)
