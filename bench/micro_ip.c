@@ -5,8 +5,9 @@
  *                                by a copy of its header, which is in the figure
  *     cip_in version=V bytes=N   the same packet at the proxy
  *     cip_out/cip_in prefixes=P ranges=R
- *                                the same of a peer that assigned P addresses, of which the
- *                                packet has the last, and advertised R ranges
+ *                                the same of a proxy that assigned P addresses, half of
+ *                                them IPv4, which go first, and advertised R ranges, half
+ *                                of them IPv4; the packet has the last of its family
  *     refuse version=V bytes=N   cip_out of a packet that is too big, and the ICMP error
  *     icmp version=V             icmp_error_build alone, about 1400 bytes
  *     queue bytes=N              queue_push, queue_peek and queue_pop, BATCH at a time
@@ -249,10 +250,9 @@ static void bench_versions(uint8_t version)
     bench_line(&(struct bench){.run = parse}, "parse version=%u", version);
 }
 
-static void bench_lists(uint8_t version)
+/* With long lists, of which a packet has the last address of its family. */
+static void bench_lists(uint8_t version, size_t prefixes, size_t ranges)
 {
-    size_t prefixes = CIP_PREFIXES_MAX / 2, ranges = CIP_RANGES_MAX / 2;
-
     tunnel(prefixes, ranges);
     make_packet(version, BYTES, prefixes);
     bench_line(&(struct bench){.run = out},
@@ -277,8 +277,10 @@ int main(void)
     tunnel(1, 1);
     bench_versions(4);
     bench_versions(6);
-    bench_lists(4);
-    bench_lists(6);
+    for (int v = 4; v <= 6; v += 2) {
+        bench_lists((uint8_t)v, CIP_PREFIXES_MAX / 2, 1);
+        bench_lists((uint8_t)v, 1, CIP_RANGES_MAX / 2);
+    }
     bench_queue(100);
     bench_queue(BYTES);
     for (int i = 0; i < 2; i++)
