@@ -1,5 +1,6 @@
 #include "quic/aead.h"
 
+#include <endian.h>
 #include <limits.h>
 #include <openssl/crypto.h>
 #include <openssl/hmac.h>
@@ -164,10 +165,15 @@ int aead_next(struct aead *next, const struct aead *cur)
 void aead_nonce(const uint8_t iv[AEAD_IV], uint32_t path_id, uint64_t pn,
                 uint8_t nonce[AEAD_IV])
 {
-    for (size_t i = 0; i < 4; i++)
-        nonce[i] = iv[i] ^ (uint8_t)(path_id >> (24 - 8 * i));
-    for (size_t i = 0; i < 8; i++)
-        nonce[4 + i] = iv[4 + i] ^ (uint8_t)(pn >> (56 - 8 * i));
+    uint32_t high;
+    uint64_t low;
+
+    memcpy(&high, iv, 4);
+    memcpy(&low, iv + 4, 8);
+    high ^= htobe32(path_id);
+    low ^= htobe64(pn);
+    memcpy(nonce, &high, 4);
+    memcpy(nonce + 4, &low, 8);
 }
 
 int aead_seal(struct aead *a, uint32_t path_id, uint64_t pn, struct span aad, const uint8_t *in,
