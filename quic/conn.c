@@ -66,10 +66,10 @@ static void streams_start(struct quic_conn *c)
     streams_init(&c->streams, &sc);
 }
 
-static int path_start(struct quic_conn *c, const struct quic_route *route)
+static int path_start(struct quic_conn *c, const struct quic_route *route, bool validated)
 {
     struct path_config pc = {
-        .validated = !c->server,
+        .validated = validated,
         .cc = c->cfg.cc,
         .initial_rtt = c->cfg.initial_rtt,
         .max_ack_delay = c->cfg.max_ack_delay,
@@ -83,8 +83,20 @@ static int path_start(struct quic_conn *c, const struct quic_route *route)
     return r;
 }
 
+bool conn_keep_token(struct span token, uint8_t **to, size_t *len)
+{
+    uint8_t *copy = malloc(token.n);
+    if (!copy)
+        return false;
+    memcpy(copy, token.p, token.n);
+    free(*to);
+    *to = copy;
+    *len = token.n;
+    return true;
+}
+
 /* Everything that both ends have in common; null without memory or with a bad config. */
-static struct quic_conn *create(const struct quic_config *cfg, bool server,
+static struct quic_conn *create(const struct quic_config *cfg, bool server, bool validated,
                                 const struct quic_route *route, ns_t now)
 {
     if (!config_ok(cfg))
@@ -93,6 +105,7 @@ static struct quic_conn *create(const struct quic_config *cfg, bool server,
     if (!c)
         return NULL;
     c->cfg = *cfg;
+    c->cfg.token = (struct span){0}; /* not ours to keep */
     c->server = server;
     c->now = now;
     c->endpoint_slot = c->endpoint_heap = SIZE_MAX;
@@ -109,7 +122,8 @@ static struct quic_conn *create(const struct quic_config *cfg, bool server,
     c->path = calloc(cfg->max_paths, sizeof(*c->path));
     if (cfg->max_datagram_frame_size)
         c->dgram = calloc(QUIC_DGRAM_RX_MAX, sizeof(*c->dgram));
-    if (!c->path || (cfg->max_datagram_frame_size && !c->dgram) || path_start(c, route) != 0) {
+    if (!c->path || (cfg->max_datagram_frame_size && !c->dgram) ||
+        path_start(c, route, validated) != 0) {
         quic_del(c);
         return NULL;
     }
@@ -147,7 +161,7 @@ static int begin(struct quic_conn *c, const struct quic_cid *theirs, const char 
         if (!c->ext)
             return QUIC_NOMEM;
     }
-    int r = conn_initial_keys(c, &c->original_dcid);
+    int r = conn_initial_keys(c, conn_initial_dcid(c));
     if (r == 0)
         r = conn_tls_start(c, server_name);
     if (r == 0)
@@ -158,11 +172,14 @@ static int begin(struct quic_conn *c, const struct quic_cid *theirs, const char 
 struct quic_conn *quic_connect(const struct quic_config *cfg, const char *server_name,
                                const struct quic_route *route, ns_t now)
 {
-    struct quic_conn *c = create(cfg, false, route, now);
+    if (cfg->token.n > QUIC_TOKEN_MAX)
+        return NULL;
+    struct quic_conn *c = create(cfg, false, true, route, now);
     if (!c)
         return NULL;
     random_cid(c, &c->original_dcid, 8);
-    if (begin(c, &c->original_dcid, server_name) != 0) {
+    if ((cfg->token.n && !conn_keep_token(cfg->token, &c->token, &c->token_len)) ||
+        begin(c, &c->original_dcid, server_name) != 0) {
         quic_del(c);
         return NULL;
     }
@@ -176,12 +193,22 @@ struct quic_conn *quic_connect(const struct quic_config *cfg, const char *server
 }
 
 struct quic_conn *conn_accept(const struct quic_config *cfg, const struct quic_route *route,
-                              const struct packet_head *initial, ns_t now)
+                              const struct packet_head *initial, const struct conn_admit *admit,
+                              ns_t now)
 {
-    struct quic_conn *c = create(cfg, true, route, now);
+    static const struct conn_admit nothing;
+    if (!admit)
+        admit = &nothing;
+    struct quic_conn *c = create(cfg, true, admit->validated, route, now);
     if (!c)
         return NULL;
-    c->original_dcid = cid_of(initial->dcid);
+    c->original_dcid = admit->has_retry ? admit->original_dcid : cid_of(initial->dcid);
+    c->has_retry = admit->has_retry;
+    if (c->has_retry)
+        c->retry_scid = cid_of(initial->dcid);
+    c->has_token_key = admit->key != NULL;
+    if (c->has_token_key)
+        c->token_key = *admit->key;
     c->original_dcid_event = CONN_ODCID_ADDED;
     c->peer_scid = cid_of(initial->scid);
     c->has_peer_scid = true;
@@ -213,6 +240,8 @@ void quic_del(struct quic_conn *c)
     free(c->dgram);
     free(c->fate);
     free(c->token);
+    free(c->new_token);
+    explicit_bzero(&c->token_key, sizeof(c->token_key));
     free(c);
 }
 
@@ -486,7 +515,8 @@ bool conn_cid_event(struct quic_conn *c, struct cid_event *out)
 {
     if (c->original_dcid_event == CONN_ODCID_ADDED ||
         c->original_dcid_event == CONN_ODCID_REMOVED) {
-        *out = (struct cid_event){c->original_dcid_event == CONN_ODCID_ADDED, c->original_dcid};
+        *out = (struct cid_event){c->original_dcid_event == CONN_ODCID_ADDED,
+                                  *conn_initial_dcid(c)};
         c->original_dcid_event =
             c->original_dcid_event == CONN_ODCID_ADDED ? CONN_ODCID_LIVE : CONN_ODCID_NONE;
         return true;

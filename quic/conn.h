@@ -35,6 +35,7 @@
 #include "quic/sbuf.h"
 #include "quic/streams.h"
 #include "quic/tls.h"
+#include "quic/token.h"
 #include "quic/tparam.h"
 
 #define CONN_EVENTS       64        /* a power of two */
@@ -60,7 +61,7 @@ enum conn_timer {
     CONN_TIMER_N
 };
 
-/* Whether a server is still routed to by the client's first DCID, and who knows. */
+/* Whether a server is still routed to by conn_initial_dcid, and who knows. */
 enum conn_odcid { CONN_ODCID_NONE, CONN_ODCID_ADDED, CONN_ODCID_LIVE, CONN_ODCID_REMOVED };
 
 /* A packet that came before its keys. */
@@ -110,11 +111,16 @@ struct quic_conn {
     bool has_peer;
     struct quic_cid original_dcid; /* of the client's first Initial */
     struct quic_cid peer_scid;     /* of the peer's first Initial, where has_peer_scid */
-    struct quic_cid retry_scid;    /* client: of a Retry, where has_retry */
+    struct quic_cid retry_scid;    /* of a Retry, where has_retry */
     bool has_peer_scid, has_retry;
     enum conn_odcid original_dcid_event; /* server: packets may still come to it */
-    uint8_t *token;                      /* client: of a Retry */
+    uint8_t *token;                      /* client: in its Initials */
     size_t token_len;
+    uint8_t *new_token; /* for a future connection: the latest one that came, or ours to send */
+    size_t new_token_len;
+    bool new_token_due;         /* NEW_TOKEN is to be sent */
+    struct token_key token_key; /* server: of the endpoint, where has_token_key */
+    bool has_token_key;
     const struct frame_row *ext_rows;
     size_t n_ext_rows;
     void *ext;
@@ -150,12 +156,31 @@ struct quic_conn {
 
 /* ---- conn.c -------------------------------------------------------------------------- */
 
+/* What the endpoint knows of a client before there is a connection. */
+struct conn_admit {
+    bool validated;                /* by a token: the address is the client's */
+    bool has_retry;                /* by that of a Retry; `original_dcid` is what it answered */
+    struct quic_cid original_dcid; /* else that of the Initial at hand */
+    const struct token_key *key;   /* copied: for a NEW_TOKEN; null: none is sent */
+};
+
 /*
  * A server connection for a client whose first Initial had this header and came on `route`.
- * The datagram itself is then given to quic_recv. Returns null as quic_connect.
+ * The datagram itself is then given to quic_recv. A null `admit` is one of zeros. Returns null
+ * as quic_connect.
  */
 struct quic_conn *conn_accept(const struct quic_config *cfg, const struct quic_route *route,
-                              const struct packet_head *initial, ns_t now);
+                              const struct packet_head *initial, const struct conn_admit *admit,
+                              ns_t now);
+
+/* The destination ID that Initial keys come from: of the first Initial, or of the Retry. */
+static inline const struct quic_cid *conn_initial_dcid(const struct quic_conn *c)
+{
+    return c->has_retry ? &c->retry_scid : &c->original_dcid;
+}
+
+/* Replace `*to` by a copy of `token`. False without memory: `*to` is as it was. */
+bool conn_keep_token(struct span token, uint8_t **to, size_t *len);
 
 /*
  * Close because of an error: `code` of RFC 9000 20.1, caused by a frame of `frame_type` (0 if

@@ -17,6 +17,11 @@ const char *quic_alpn(const struct quic_conn *c)
     return tls_alpn(c->tls);
 }
 
+struct span quic_new_token(const struct quic_conn *c)
+{
+    return c->server ? (struct span){0} : span_of(c->new_token, c->new_token_len);
+}
+
 bool quic_is_server(const struct quic_conn *c)
 {
     return c->server;

@@ -31,6 +31,14 @@ static void fate(struct quic_conn *c, const struct sent_record *rec, bool acked)
         c->done_acked |= acked;
         c->done_due = !c->done_acked;
         return;
+    case FRAME_NEW_TOKEN:
+        if (acked) {
+            free(c->new_token);
+            c->new_token = NULL;
+            c->new_token_len = 0;
+        }
+        c->new_token_due = c->new_token != NULL;
+        return;
     case FRAME_NEW_CONNECTION_ID:
         about = path_by_id(c, rec->path);
         if (about && acked)

@@ -28,6 +28,8 @@ static void local_params(struct quic_conn *c)
     if (c->server) {
         t->has_original_dcid = true;
         t->original_dcid = c->original_dcid;
+        t->has_retry_scid = c->has_retry;
+        t->retry_scid = c->retry_scid;
         t->has_reset_token = stateless_reset_token(c->reset_key, &scid, t->reset_token) == 0;
     }
 }
@@ -163,6 +165,20 @@ void conn_confirm(struct quic_conn *c)
     conn_tell_recovery(c);
 }
 
+/* One for each connection, for the address that the handshake has proven (RFC 9000 8.1.3). */
+static void issue_token(struct quic_conn *c)
+{
+    uint8_t token[TOKEN_NEW_SIZE];
+    const struct quic_addr *addr = &path_current(&c->path[0])->route.remote;
+    if (!c->has_token_key)
+        return;
+    if (token_seal_new(&c->token_key, &c->cfg.rng, addr, c->now, token) == 0)
+        c->new_token_due =
+            conn_keep_token(span_of(token, sizeof(token)), &c->new_token, &c->new_token_len);
+    c->has_token_key = false;
+    explicit_bzero(&c->token_key, sizeof(c->token_key));
+}
+
 static void complete(struct quic_conn *c)
 {
     c->complete = true;
@@ -174,6 +190,7 @@ static void complete(struct quic_conn *c)
     if (c->server) {
         c->done_due = true;
         conn_confirm(c);
+        issue_token(c);
     }
 }
 

@@ -4,14 +4,16 @@
 #include <string.h>
 
 #include "quic/conn.h"
+#include "quic/initial.h"
 
 #define TABLE_MIN     64
 #define MAX_CONNS     4096
 #define MAX_HALF_OPEN 256
 #define ANSWERS_PER_S 200
 #define LOOKS_PER_S   (1u << 18) /* connections compared with what may be a stateless reset */
-#define SCRATCH       16384      /* longest first Initial that is looked at */
-#define RESET_MIN     21         /* RFC 9000 10.3 */
+#define RETRIES_PER_S 20000
+#define RETRY_WINDOWS 10 /* in a second, so that a flood doesn't silence us for long */
+#define RESET_MIN     21 /* RFC 9000 10.3 */
 #define RESET_MAX     42
 #define FIXED_BIT     0x40
 #define LONG_HEADER   0x80
@@ -27,6 +29,12 @@ struct member {
     bool half_open;
 };
 
+/* What is left of so much per time, and since when. */
+struct budget {
+    ns_t since;
+    unsigned left;
+};
+
 struct quic_endpoint {
     struct quic_endpoint_config cfg;
     uint64_t hash_key[2];
@@ -35,10 +43,10 @@ struct quic_endpoint {
     struct member *member;
     struct quic_conn **heap; /* by endpoint_at */
     size_t n, cap;
-    ns_t second; /* when the current second of the two budgets began */
-    unsigned answers_left, looks_left;
+    struct budget answers, looks, retries;
+    struct token_key token_key;
     struct quic_endpoint_stats stats;
-    uint8_t scratch[SCRATCH];
+    uint8_t scratch[INITIAL_SCRATCH];
 };
 
 /* ---- the table of connection IDs ----------------------------------------------------- */
@@ -209,15 +217,24 @@ struct quic_endpoint *quic_endpoint_new(const struct quic_endpoint_config *cfg)
         ep->cfg.max_half_open = MAX_HALF_OPEN;
     if (!ep->cfg.answers_per_s)
         ep->cfg.answers_per_s = ANSWERS_PER_S;
-    ep->answers_left = ep->cfg.answers_per_s;
-    ep->looks_left = LOOKS_PER_S;
+    if (!ep->cfg.retries_per_s)
+        ep->cfg.retries_per_s = RETRIES_PER_S;
+    if (ep->cfg.retries_per_s < RETRY_WINDOWS)
+        ep->cfg.retries_per_s = RETRY_WINDOWS;
+    if (!ep->cfg.retry_half_open)
+        ep->cfg.retry_half_open = (ep->cfg.max_half_open + 3) / 4;
+    ep->looks.left = LOOKS_PER_S;
+    ep->answers.left = ep->cfg.answers_per_s;
+    ep->retries.left = ep->cfg.retries_per_s / RETRY_WINDOWS;
     rng_fill(&cfg->conn.rng, ep->hash_key, sizeof(ep->hash_key));
     static const uint8_t none[32];
     if (memcmp(ep->cfg.conn.reset_key, none, 32) == 0)
         rng_fill(&cfg->conn.rng, ep->cfg.conn.reset_key, 32);
     ep->table_cap = TABLE_MIN;
     ep->table = calloc(ep->table_cap, sizeof(*ep->table));
-    if (!ep->table) {
+    if (!ep->table || token_key_init(&ep->token_key, ep->cfg.conn.reset_key,
+                                     ep->cfg.unix_offset, &ep->cfg.conn.rng) != 0) {
+        free(ep->table);
         free(ep);
         return NULL;
     }
@@ -233,6 +250,7 @@ void quic_endpoint_del(struct quic_endpoint *ep)
     free(ep->table);
     free(ep->member);
     free(ep->heap);
+    explicit_bzero(&ep->token_key, sizeof(ep->token_key));
     free(ep);
 }
 
@@ -349,24 +367,22 @@ void quic_endpoint_stats(const struct quic_endpoint *ep, struct quic_endpoint_st
 
 /* ---- stateless answers --------------------------------------------------------------- */
 
-static void refill(struct quic_endpoint *ep, ns_t now)
+/* Take `n` of the `most` that may be in each `window`. False if there are not so many left. */
+static bool take(struct budget *b, size_t n, unsigned most, ns_t window, ns_t now)
 {
-    if (now - ep->second < NS_PER_S)
-        return;
-    ep->second = now;
-    ep->answers_left = ep->cfg.answers_per_s;
-    ep->looks_left = LOOKS_PER_S;
+    if (now - b->since >= window)
+        *b = (struct budget){now, most};
+    if (n > b->left)
+        return false;
+    b->left -= (unsigned)n;
+    return true;
 }
 
 static bool may_answer(struct quic_endpoint *ep, ns_t now)
 {
-    refill(ep, now);
-    if (!ep->answers_left) {
-        ep->stats.drop_rate++;
-        return false;
-    }
-    ep->answers_left--;
-    return true;
+    bool may = take(&ep->answers, 1, ep->cfg.answers_per_s, NS_PER_S, now);
+    ep->stats.drop_rate += !may;
+    return may;
 }
 
 static enum quic_route_result answer_with(struct quic_train *t, const struct quic_rx *rx,
@@ -426,12 +442,10 @@ static enum quic_route_result reset(struct quic_endpoint *ep, const struct quic_
 static struct quic_conn *find_reset(struct quic_endpoint *ep, const struct quic_rx *rx,
                                     ns_t now)
 {
-    refill(ep, now);
-    if (ep->n > ep->looks_left) {
+    if (!take(&ep->looks, ep->n, LOOKS_PER_S, NS_PER_S, now)) {
         ep->stats.drop_rate++;
         return NULL;
     }
-    ep->looks_left -= (unsigned)ep->n;
     for (size_t i = 0; i < ep->n; i++) {
         struct quic_conn *c = ep->member[i].conn;
         for (size_t k = 0; k < c->n_paths; k++) {
@@ -444,55 +458,100 @@ static struct quic_conn *find_reset(struct quic_endpoint *ep, const struct quic_
     return NULL;
 }
 
-/* Whether the Initial opens: made on a copy, so that the connection gets it untouched. */
-static bool initial_opens(struct quic_endpoint *ep, const struct quic_rx *rx,
-                          const struct packet_head *h)
+/* Instead of a connection: prove that you receive at the address that you send from. */
+static enum quic_route_result ask_retry(struct quic_endpoint *ep, const struct quic_rx *rx,
+                                        const struct packet_head *h, ns_t now,
+                                        struct quic_train *t)
 {
-    struct aead client = {0}, server = {0};
-    struct quic_cid dcid = cid_of(h->dcid);
-    bool ok = false;
-    size_t pnl;
-    uint64_t truncated;
-    if (h->length > SCRATCH || aead_initial(&client, &server, &dcid, true) != 0)
-        return false;
-    uint8_t *p = ep->scratch;
-    memcpy(p, rx->p, h->length);
-    if (aead_unprotect_head(&client, p, h->length, h->pn_offset, &pnl, &truncated) == 0) {
-        size_t head = h->pn_offset + pnl;
-        ok = aead_open(&client, 0, pn_decode(truncated, pnl, QUIC_PN_NONE), span_of(p, head),
-                       p + head, h->length - head) == 0;
-    }
-    aead_free(&client);
-    aead_free(&server);
-    return ok;
-}
-
-static enum quic_route_result accept_initial(struct quic_endpoint *ep, const struct quic_rx *rx,
-                                             const struct packet_head *h, ns_t now,
-                                             struct quic_conn **conn)
-{
-    if (!ep->cfg.accept || rx->n < QUIC_MIN_DATAGRAM || h->dcid.n < ODCID_MIN ||
-        !(rx->p[0] & FIXED_BIT)) {
-        ep->stats.drop_unknown++;
+    if (!take(&ep->retries, 1, ep->cfg.retries_per_s / RETRY_WINDOWS, NS_PER_S / RETRY_WINDOWS,
+              now)) {
+        ep->stats.drop_retry++;
         return QUIC_ROUTE_DROP;
     }
+    const struct quic_config *cfg = &ep->cfg.conn;
+    size_t n = initial_retry(t->buf, &ep->token_key, &cfg->rng, cfg->cid_len, h,
+                             &rx->route.remote, now);
+    if (!n)
+        return QUIC_ROUTE_DROP;
+    ep->stats.retries++;
+    return answer_with(t, rx, n);
+}
+
+/* The client would take no other Retry: tell it at once (RFC 9000 8.1.2). */
+static enum quic_route_result invalid_token(struct quic_endpoint *ep, const struct quic_rx *rx,
+                                            const struct packet_head *h, ns_t now,
+                                            struct quic_train *t)
+{
+    ep->stats.invalid_tokens++;
+    if (!may_answer(ep, now) || !initial_opens(rx->p, h, ep->scratch))
+        return QUIC_ROUTE_DROP;
+    size_t n = initial_refuse(t->buf, h, QUIC_INVALID_TOKEN);
+    return n ? answer_with(t, rx, n) : QUIC_ROUTE_DROP;
+}
+
+/* What the Initial's token says, as conn_accept wants it. */
+static enum token_verdict admit(const struct quic_endpoint *ep, const struct quic_rx *rx,
+                                const struct packet_head *h, ns_t now, struct conn_admit *out)
+{
+    struct token_retry ids;
+    struct quic_cid dcid = cid_of(h->dcid);
+    enum token_verdict v = token_open(&ep->token_key, h->token, &rx->route.remote, now, &ids);
+    if (v == TOKEN_RETRY && !cid_eq(&ids.scid, &dcid))
+        v = TOKEN_RETRY_WRONG;
+    *out = (struct conn_admit){.validated = v == TOKEN_RETRY || v == TOKEN_NEW,
+                               .has_retry = v == TOKEN_RETRY,
+                               .key = &ep->token_key};
+    if (out->has_retry)
+        out->original_dcid = ids.original_dcid;
+    return v;
+}
+
+static bool wants_retry(const struct quic_endpoint *ep)
+{
+    return ep->cfg.retry == QUIC_RETRY_ALWAYS ||
+           (ep->cfg.retry == QUIC_RETRY_LOAD && ep->stats.half_open >= ep->cfg.retry_half_open);
+}
+
+static enum quic_route_result make(struct quic_endpoint *ep, const struct quic_rx *rx,
+                                   const struct packet_head *h, const struct conn_admit *how,
+                                   ns_t now, struct quic_conn **conn)
+{
     if (ep->n >= ep->cfg.max_conns || ep->stats.half_open >= ep->cfg.max_half_open) {
         ep->stats.drop_full++;
         return QUIC_ROUTE_DROP;
     }
-    if (!initial_opens(ep, rx, h)) {
+    if (!initial_opens(rx->p, h, ep->scratch)) {
         ep->stats.drop_parse++;
         return QUIC_ROUTE_DROP;
     }
-    struct quic_conn *c = conn_accept(&ep->cfg.conn, &rx->route, h, now);
+    struct quic_conn *c = conn_accept(&ep->cfg.conn, &rx->route, h, how, now);
     if (!c || quic_endpoint_add(ep, c) != 0) {
         quic_del(c);
         ep->stats.drop_full++;
         return QUIC_ROUTE_DROP;
     }
     ep->stats.accepted++;
+    ep->stats.by_retry += how->has_retry;
+    ep->stats.by_new_token += how->validated && !how->has_retry;
     *conn = c;
     return QUIC_ROUTE_NEW;
+}
+
+static enum quic_route_result accept_initial(struct quic_endpoint *ep, const struct quic_rx *rx,
+                                             const struct packet_head *h, ns_t now,
+                                             struct quic_conn **conn, struct quic_train *answer)
+{
+    struct conn_admit how;
+    if (!ep->cfg.accept || rx->n < QUIC_MIN_DATAGRAM || h->dcid.n < ODCID_MIN ||
+        !(rx->p[0] & FIXED_BIT)) {
+        ep->stats.drop_unknown++;
+        return QUIC_ROUTE_DROP;
+    }
+    if (admit(ep, rx, h, now, &how) == TOKEN_RETRY_WRONG)
+        return invalid_token(ep, rx, h, now, answer);
+    if (!how.validated && wants_retry(ep) && ep->n < ep->cfg.max_conns)
+        return ask_retry(ep, rx, h, now, answer);
+    return make(ep, rx, h, &how, now, conn);
 }
 
 static enum quic_route_result unknown_short(struct quic_endpoint *ep, const struct quic_rx *rx,
@@ -537,7 +596,7 @@ enum quic_route_result quic_endpoint_route(struct quic_endpoint *ep, const struc
     if (h.type == PACKET_OTHER_VERSION)
         return negotiate(ep, rx, &h, now, answer);
     if (h.type == PACKET_INITIAL)
-        return accept_initial(ep, rx, &h, now, conn);
+        return accept_initial(ep, rx, &h, now, conn, answer);
     ep->stats.drop_unknown++;
     return QUIC_ROUTE_DROP;
 }

@@ -3,8 +3,8 @@
  *
  * The endpoint of one set of sockets: a table from every connection ID in use to its
  * connection, the acceptance of new ones (server), the stateless answers of RFC 9000
- * (Version Negotiation 6, stateless reset 10.3), and a heap of deadlines. It does no I/O:
- * an answer is written into a train of the caller's.
+ * (Version Negotiation 6, Retry 8.1.2, stateless reset 10.3), and a heap of deadlines. It does
+ * no I/O: an answer is written into a train of the caller's.
  *
  * The caller owns the connections. It tells the endpoint when it has touched one:
  *
@@ -12,8 +12,15 @@
  *     quic_endpoint_update(ep, conn)      after each batch per connection touched
  *     quic_endpoint_remove(ep, conn) and quic_del(conn)      once quic_is_drained
  *
- * Limits: connections, half-open connections (made, address not validated, handshake not
- * done), stateless answers per second. What exceeds them is dropped and counted.
+ * Address validation: under load, that is from a number of half-open connections on, a client
+ * without a token that holds gets a Retry instead of a connection, before anything of its
+ * packet is decrypted. Whoever comes back with the Retry's token has proven its address, so
+ * floods from forged ones fill the half-open connections only so far. Each connection made
+ * here gives its client one NEW_TOKEN, which saves the next one the Retry. Neither is used up:
+ * see quic/token.h. A Retry token that doesn't hold is answered by INVALID_TOKEN (8.1.2).
+ *
+ * Limits: connections, half-open connections (made, handshake not done), stateless answers
+ * and Retries per second. What exceeds them is dropped and counted.
  *
  * Invariant: a connection ID is in the table exactly while its connection lists it as
  * current, as of that connection's last update.
@@ -25,12 +32,26 @@
 
 struct quic_endpoint;
 
+enum quic_retry {
+    QUIC_RETRY_LOAD,   /* from retry_half_open half-open connections on */
+    QUIC_RETRY_ALWAYS, /* whoever comes without a token that holds */
+    QUIC_RETRY_NEVER
+};
+
 struct quic_endpoint_config {
     struct quic_config conn; /* for connections it accepts; cid_len and reset_key for all */
     bool accept;             /* make connections of valid Initials (a server) */
     size_t max_conns;        /* 0: 4096 */
     size_t max_half_open;    /* 0: 256 */
     unsigned answers_per_s;  /* stateless answers; 0: 200 */
+    enum quic_retry retry;
+    size_t retry_half_open; /* 0: a quarter of max_half_open */
+    unsigned retries_per_s; /* 0: 20000, as a flood must not use up what others need */
+    /*
+     * Unix time minus the `now` of the calls, in ns: with the same conn.reset_key, tokens for
+     * future connections then survive a restart. 0: they don't.
+     */
+    ns_t unix_offset;
 };
 
 /* Returns null if an allocation fails or the configuration is absurd. */
@@ -48,7 +69,7 @@ enum quic_route_result {
 
 /*
  * Find or make the connection of a datagram. `answer` must be empty, with `cap` of 1200
- * or more.
+ * or more. An answer is always shorter than the datagram.
  */
 enum quic_route_result quic_endpoint_route(struct quic_endpoint *ep, const struct quic_rx *rx,
                                            ns_t now, struct quic_conn **conn,
@@ -84,11 +105,15 @@ struct quic_conn *quic_endpoint_conn(const struct quic_endpoint *ep, size_t i);
 
 struct quic_endpoint_stats {
     uint64_t accepted;
-    uint64_t drop_parse;     /* not QUIC, or too short to answer */
-    uint64_t drop_full;      /* max_conns or max_half_open reached */
-    uint64_t drop_rate;      /* stateless answers, and looks for resets, beyond the rate */
-    uint64_t drop_unknown;   /* long header of no connection */
+    uint64_t drop_parse;   /* not QUIC, or too short to answer */
+    uint64_t drop_full;    /* max_conns or max_half_open reached */
+    uint64_t drop_rate;    /* stateless answers, and looks for resets, beyond the rate */
+    uint64_t drop_unknown; /* long header of no connection */
     uint64_t version_negotiations, resets;
+    uint64_t retries;                /* Retry packets */
+    uint64_t drop_retry;             /* Retries beyond the rate */
+    uint64_t invalid_tokens;         /* Retry tokens that don't hold, answered or not */
+    uint64_t by_retry, by_new_token; /* accepted with a token that holds, of each kind */
     size_t half_open;
 };
 

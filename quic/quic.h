@@ -129,7 +129,14 @@ struct quic_config {
     uint8_t cid_len;                  /* of connection IDs that we issue: 4 to 20 */
     bool ecn;                         /* mark what we send ECT(0) */
     uint8_t reset_key[32];            /* makes stateless reset tokens: a kept secret */
+    struct span token;                /* client: of quic_new_token; copied by quic_connect */
 };
+
+/*
+ * The longest address validation token that is taken: it has to leave room in an Initial of
+ * 1200 bytes. A Retry with a longer one is ignored, and so is a NEW_TOKEN.
+ */
+#define QUIC_TOKEN_MAX 512
 
 /* Sensible values for a tunnel; `tls` and `rng` are left null, `reset_key` zero. */
 void quic_config_default(struct quic_config *cfg);
@@ -140,6 +147,9 @@ void quic_config_default(struct quic_config *cfg);
  * A client connection to `route.remote`. The first flight is due at once: call quic_send.
  * `server_name` (a host name or address in text; may be null) is sent as SNI when it is a
  * name, and is what the certificate is checked against.
+ *
+ * `cfg->token`, from a former connection to the same server, saves both ends the validation
+ * of the client's address (RFC 9000 8.1.3). A token that the server doesn't know does no harm.
  *
  * Returns null if an allocation or the TLS set-up fails, or the configuration is absurd.
  */
@@ -424,6 +434,15 @@ void quic_stats(const struct quic_conn *conn, struct quic_stats *out);
 
 /* The application protocol agreed on; "" before. Lives as long as the connection. */
 const char *quic_alpn(const struct quic_conn *conn);
+
+/*
+ * The latest token that the server gave for a future connection (NEW_TOKEN, RFC 9000 19.7), at
+ * most QUIC_TOKEN_MAX bytes; empty if none. Valid until the next call on the connection.
+ *
+ * Whoever keeps it gives it only to a server of the same name, and should use it once: on the
+ * way, it links the connection that uses it to another one that does (8.1.3).
+ */
+struct span quic_new_token(const struct quic_conn *conn);
 
 bool quic_is_server(const struct quic_conn *conn);
 bool quic_is_established(const struct quic_conn *conn); /* handshake complete, not closing */

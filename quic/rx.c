@@ -42,18 +42,15 @@ static enum rx_result version_negotiation(struct quic_conn *c, const struct pack
 
 static enum rx_result retry(struct quic_conn *c, const struct packet_head *h, const uint8_t *p)
 {
-    if (c->server || c->got_packet || c->has_retry || h->scid.n > QUIC_CID_MAX ||
+    struct span ours = cid_span(&c->local.initial_scid);
+    if (c->server || c->got_packet || c->has_retry || h->dcid.n != ours.n ||
+        memcmp(h->dcid.p, ours.p, ours.n) != 0 || h->token.n > QUIC_TOKEN_MAX ||
         !retry_verify(&c->original_dcid, p, h->length))
         return RX_IGNORED;
     struct quic_cid scid = cid_of(h->scid);
-    uint8_t *token = malloc(h->token.n);
-    if (!token || cid_eq(&scid, &c->original_dcid)) {
-        free(token);
+    if (cid_eq(&scid, &c->original_dcid) ||
+        !conn_keep_token(h->token, &c->token, &c->token_len))
         return RX_IGNORED;
-    }
-    memcpy(token, h->token.p, h->token.n);
-    c->token = token;
-    c->token_len = h->token.n;
     c->has_retry = true;
     c->retry_scid = scid;
     cid_remote_set_first(&c->path[0].theirs, &scid);
@@ -103,8 +100,9 @@ void rx_free_held(struct quic_conn *c, bool all)
 
 static bool is_original(const struct quic_conn *c, struct span dcid)
 {
-    return c->original_dcid_event != CONN_ODCID_NONE && dcid.n == c->original_dcid.len &&
-           memcmp(dcid.p, c->original_dcid.b, dcid.n) == 0;
+    const struct quic_cid *first = conn_initial_dcid(c);
+    return c->original_dcid_event != CONN_ODCID_NONE && dcid.n == first->len &&
+           memcmp(dcid.p, first->b, dcid.n) == 0;
 }
 
 /* The path that the destination connection ID names; null if it names none of ours. */

@@ -50,6 +50,15 @@ static int on_crypto(struct quic_conn *c, struct rx_packet *pkt, const struct fr
     return r == QUIC_TOOBIG ? QUIC_CRYPTO_BUFFER_EXCEEDED : r ? QUIC_INTERNAL_ERROR : 0;
 }
 
+/* The latest counts; one that would not fit an Initial, or no memory, is no loss. */
+static int on_new_token(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    (void)pkt;
+    if (f->token.n <= QUIC_TOKEN_MAX)
+        conn_keep_token(f->token, &c->new_token, &c->new_token_len);
+    return 0;
+}
+
 static int on_stream(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
 {
     (void)pkt;
@@ -140,7 +149,7 @@ static handler *const handlers[] = {
     [FRAME_RESET_STREAM]         = on_stream,
     [FRAME_STOP_SENDING]         = on_stream,
     [FRAME_CRYPTO]               = on_crypto,
-    [FRAME_NEW_TOKEN]            = on_nothing,
+    [FRAME_NEW_TOKEN]            = on_new_token,
     [FRAME_STREAM]               = on_stream,
     [FRAME_MAX_DATA]             = on_stream,
     [FRAME_MAX_STREAM_DATA]      = on_stream,

@@ -124,6 +124,18 @@ static void write_cids(struct build *b)
     }
 }
 
+static void write_token(struct build *b)
+{
+    struct quic_conn *c = b->conn;
+    if (!c->new_token_due || !build_room(b, LEVEL_APP, CONTROL_ROOM))
+        return;
+    struct frame f = {.type = FRAME_NEW_TOKEN,
+                      .token = span_of(c->new_token, c->new_token_len)};
+    struct sent_record rec = {.kind = FRAME_NEW_TOKEN};
+    encode(b, &f, &rec);
+    c->new_token_due = false;
+}
+
 static void write_ext(struct build *b)
 {
     struct quic_conn *c = b->conn;
@@ -164,6 +176,7 @@ static void write_app(struct build *b)
         c->done_due = false;
     }
     write_cids(b);
+    write_token(b);
     write_ext(b);
     if (b->path->ping_due && build_room(b, LEVEL_APP, FRAME_MIN)) {
         simple_frame(b, FRAME_PING, NULL);
@@ -177,8 +190,8 @@ static bool app_due(const struct quic_conn *c, struct quic_path *p)
     uint64_t seq;
     if (!c->complete)
         return false;
-    if (c->done_due || p->ping_due || path_route_due(path_current(p), c->now) ||
-        streams_pending(&c->streams))
+    if (c->done_due || c->new_token_due || p->ping_due ||
+        path_route_due(path_current(p), c->now) || streams_pending(&c->streams))
         return true;
     for (size_t i = 0; i < c->n_paths; i++) {
         const struct quic_path *q = &c->path[i];

@@ -24,7 +24,8 @@ static void set_up(struct fixture *f, size_t conns, size_t half_open, unsigned a
                                        .accept = true,
                                        .max_conns = conns,
                                        .max_half_open = half_open,
-                                       .answers_per_s = answers};
+                                       .answers_per_s = answers,
+                                       .retry = QUIC_RETRY_NEVER};
     memset(cfg.conn.reset_key, 7, sizeof(cfg.conn.reset_key));
     f->ep = quic_endpoint_new(&cfg);
     assert_non_null(f->ep);

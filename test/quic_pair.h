@@ -92,7 +92,7 @@ static inline int pair_deliver(struct pair *p, int to, uint8_t *buf, size_t n)
         struct packet_head h;
         if (packet_parse(buf, n, p->cfg[to].cid_len, &h) != 0)
             return QUIC_DROP;
-        p->conn[to] = conn_accept(&p->cfg[to], &rx.route, &h, p->now);
+        p->conn[to] = conn_accept(&p->cfg[to], &rx.route, &h, NULL, p->now);
         if (!p->conn[to])
             return QUIC_NOMEM;
     }
