@@ -1,4 +1,5 @@
-/* Routing by connection ID, acceptance and its limits, stateless answers, deadlines. */
+/* Routing by connection ID, acceptance and its limits, stateless answers, address validation,
+ * deadlines. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,20 +17,31 @@ struct fixture {
     struct quic_train answer;
 };
 
-static void set_up(struct fixture *f, size_t conns, size_t half_open, unsigned answers)
+static struct quic_endpoint *server_endpoint(const struct fixture *f,
+                                             struct quic_endpoint_config cfg)
+{
+    cfg.conn = f->p.cfg[SERVER];
+    cfg.accept = true;
+    memset(cfg.conn.reset_key, 7, sizeof(cfg.conn.reset_key));
+    struct quic_endpoint *ep = quic_endpoint_new(&cfg);
+    assert_non_null(ep);
+    return ep;
+}
+
+static void set_up_with(struct fixture *f, struct quic_endpoint_config cfg)
 {
     memset(f, 0, sizeof(*f));
     pair_init(&f->p);
-    struct quic_endpoint_config cfg = {.conn = f->p.cfg[SERVER],
-                                       .accept = true,
-                                       .max_conns = conns,
-                                       .max_half_open = half_open,
-                                       .answers_per_s = answers,
-                                       .retry = QUIC_RETRY_NEVER};
-    memset(cfg.conn.reset_key, 7, sizeof(cfg.conn.reset_key));
-    f->ep = quic_endpoint_new(&cfg);
-    assert_non_null(f->ep);
+    f->ep = server_endpoint(f, cfg);
     f->answer = (struct quic_train){.buf = f->buf, .cap = sizeof(f->buf), .max_count = 64};
+}
+
+static void set_up(struct fixture *f, size_t conns, size_t half_open, unsigned answers)
+{
+    set_up_with(f, (struct quic_endpoint_config){.max_conns = conns,
+                                                 .max_half_open = half_open,
+                                                 .answers_per_s = answers,
+                                                 .retry = QUIC_RETRY_NEVER});
 }
 
 static void tear_down(struct fixture *f)
@@ -46,14 +58,15 @@ static enum quic_route_result route(struct fixture *f, uint8_t *p, size_t n,
     return quic_endpoint_route(f->ep, &rx, f->p.now, conn, &f->answer);
 }
 
-/* The first flight of a new client: two datagrams of 1200 bytes at `out`. */
+/* The first flight of a new client: datagrams of 1200 bytes at `out`. */
 static size_t first_flight(struct fixture *f, struct quic_conn **client, uint8_t *out)
 {
     *client = quic_connect(&f->p.cfg[CLIENT], "pair.test", &f->p.route[CLIENT], f->p.now);
     assert_non_null(*client);
     struct quic_train t = {.buf = out, .cap = 65507, .max_count = 64};
     assert_true(quic_send(*client, 0, &t, f->p.now) > 0);
-    assert_int_equal(t.count, 2);
+    /* A long token leaves the ClientHello so little room that it takes a third one. */
+    assert_true(t.count == 2 || (t.count == 3 && f->p.cfg[CLIENT].token.n > 200));
     assert_int_equal(t.segment, 1200);
     return t.len;
 }
@@ -301,6 +314,363 @@ static void test_reset_found(void **state)
     tear_down(&f);
 }
 
+/* ---- address validation -------------------------------------------------------------- */
+
+static struct quic_endpoint_stats stats_of(const struct fixture *f)
+{
+    struct quic_endpoint_stats stats;
+    quic_endpoint_stats(f->ep, &stats);
+    return stats;
+}
+
+static void give_answer(struct fixture *f, struct quic_conn *client)
+{
+    static uint8_t copy[1500];
+    memcpy(copy, f->buf, f->answer.len);
+    struct quic_rx rx = {.route = f->p.route[CLIENT], .p = copy, .n = f->answer.len};
+    quic_recv(client, &rx, 1, f->p.now);
+}
+
+/* What the client says next, at `out`. Returns its length. */
+static size_t next_flight(struct fixture *f, struct quic_conn *client, uint8_t *out)
+{
+    struct quic_train t = {.buf = out, .cap = 65507, .max_count = 64};
+    return quic_send(client, 0, &t, f->p.now) > 0 ? t.len : 0;
+}
+
+static size_t take_answer(struct fixture *f, struct quic_conn *client, uint8_t *out)
+{
+    give_answer(f, client);
+    return next_flight(f, client, out);
+}
+
+/* Off below the threshold, on from there, off again; and what a Retry is made of. */
+static void test_retry_load(void **state)
+{
+    (void)state;
+    static struct fixture f;
+    static uint8_t flight[65536], again[65536];
+    set_up_with(&f, (struct quic_endpoint_config){.max_half_open = 5, .retry_half_open = 3});
+    struct quic_conn *client[5], *conn[5];
+    for (int i = 0; i < 3; i++) {
+        first_flight(&f, &client[i], flight);
+        assert_int_equal(route(&f, flight, 1200, &conn[i]), QUIC_ROUTE_NEW);
+        assert_false(path_current(&conn[i]->path[0])->validated);
+    }
+    assert_int_equal(stats_of(&f).retries, 0);
+    first_flight(&f, &client[3], flight);
+    assert_int_equal(route(&f, flight, 1200, &conn[3]), QUIC_ROUTE_ANSWER);
+    assert_null(conn[3]);
+    assert_int_equal(f.answer.count, 1);
+    assert_true(quic_route_eq(&f.answer.route, &f.p.route[SERVER]));
+    assert_true(f.answer.len < 200);
+    struct packet_head h;
+    struct quic_cid odcid = client[3]->original_dcid;
+    assert_int_equal(packet_parse(f.buf, f.answer.len, 8, &h), 0);
+    assert_int_equal(h.type, PACKET_RETRY);
+    assert_memory_equal(h.dcid.p, client[3]->local.initial_scid.b, h.dcid.n);
+    assert_int_equal(h.scid.n, 8);
+    assert_memory_not_equal(h.scid.p, odcid.b, 8);
+    assert_true(retry_verify(&odcid, f.buf, f.answer.len));
+    assert_int_equal(quic_endpoint_count(f.ep), 3);
+    /* The one that has received it gets its connection, and no limit. */
+    assert_true(take_answer(&f, client[3], again) >= 2400);
+    assert_true(client[3]->has_retry);
+    assert_int_equal(route(&f, again, 1200, &conn[3]), QUIC_ROUTE_NEW);
+    assert_true(path_current(&conn[3]->path[0])->validated);
+    assert_true(conn[3]->local.has_retry_scid);
+    assert_true(cid_eq(&conn[3]->local.original_dcid, &odcid));
+    assert_true(cid_eq(&conn[3]->local.retry_scid, &client[3]->retry_scid));
+    struct quic_conn *same;
+    assert_int_equal(route(&f, again + 1200, 1200, &same), QUIC_ROUTE_CONN);
+    assert_ptr_equal(same, conn[3]);
+    struct quic_rx rx[2] = {{f.p.route[SERVER], 0, again, 1200},
+                            {f.p.route[SERVER], 0, again + 1200, 1200}};
+    assert_int_equal(quic_recv(conn[3], rx, 2, f.p.now), 0);
+    f.p.conn[CLIENT] = client[3];
+    f.p.conn[SERVER] = conn[3];
+    pair_run(&f.p, NS_PER_S);
+    assert_true(quic_is_established(conn[3]) && quic_is_established(client[3]));
+    quic_endpoint_update(f.ep, conn[3]);
+    assert_int_equal(stats_of(&f).by_retry, 1);
+    assert_int_equal(stats_of(&f).half_open, 3);
+    /* Less load: no Retry any more. */
+    quic_close(conn[0], 0, "", f.p.now);
+    quic_endpoint_update(f.ep, conn[0]);
+    first_flight(&f, &client[4], flight);
+    assert_int_equal(route(&f, flight, 1200, &conn[4]), QUIC_ROUTE_NEW);
+    assert_int_equal(stats_of(&f).retries, 1);
+    quic_endpoint_del(f.ep);
+    f.ep = NULL;
+    for (int i = 0; i < 5; i++) {
+        if (i != 3) {
+            quic_del(client[i]);
+            quic_del(conn[i]);
+        }
+    }
+    tear_down(&f);
+}
+
+/* From forged addresses: no state beyond the threshold, and less comes back than went in. */
+static void test_retry_flood(void **state)
+{
+    (void)state;
+    enum { FLOOD = 5000, AT = 4 };
+    static struct fixture f;
+    static uint8_t flight[65536];
+    set_up_with(&f, (struct quic_endpoint_config){
+                        .max_half_open = 16, .retry_half_open = AT, .retries_per_s = 20000});
+    struct quic_conn *client, *conn[AT], *none;
+    for (int i = 0; i < AT; i++) {
+        first_flight(&f, &client, flight);
+        assert_int_equal(route(&f, flight, 1200, &conn[i]), QUIC_ROUTE_NEW);
+        quic_del(client);
+    }
+    first_flight(&f, &client, flight);
+    uint64_t in = 0, out = 0;
+    for (uint32_t i = 0; i < FLOOD; i++) {
+        memcpy(flight + 6, &i, 4); /* another destination ID each time */
+        struct quic_rx rx = {.route = f.p.route[SERVER], .p = flight, .n = 1200};
+        memcpy(rx.route.remote.ip, &i, 4);
+        quic_train_reset(&f.answer);
+        enum quic_route_result r = quic_endpoint_route(f.ep, &rx, f.p.now, &none, &f.answer);
+        assert_true(r == QUIC_ROUTE_ANSWER || r == QUIC_ROUTE_DROP);
+        in += rx.n;
+        out += f.answer.len;
+    }
+    assert_true(out > 0 && 6 * out < in);
+    assert_int_equal(quic_endpoint_count(f.ep), AT);
+    struct quic_endpoint_stats stats = stats_of(&f);
+    assert_int_equal(stats.half_open, AT);
+    /* A tenth of a second's worth, as no time has passed. */
+    assert_int_equal(stats.retries, 2000);
+    assert_int_equal(stats.drop_retry, FLOOD - 2000);
+    f.p.now += NS_PER_S / 10;
+    assert_int_equal(route(&f, flight, 1200, &none), QUIC_ROUTE_ANSWER);
+    /* The other answers have a budget of their own. */
+    assert_int_equal(stats.drop_rate, 0);
+    quic_del(client);
+    quic_endpoint_del(f.ep);
+    f.ep = NULL;
+    for (int i = 0; i < AT; i++)
+        quic_del(conn[i]);
+    tear_down(&f);
+}
+
+/* A Retry token that doesn't hold ends the attempt at once, without state (8.1.2). */
+static void test_retry_wrong(void **state)
+{
+    (void)state;
+    static struct fixture f;
+    static uint8_t flight[65536], copy[1200];
+    enum { PORT, ADDRESS, LATE, OTHER_ID, DAMAGED, WRONGS };
+    for (int wrong = 0; wrong < WRONGS; wrong++) {
+        set_up_with(&f, (struct quic_endpoint_config){.retry = QUIC_RETRY_ALWAYS});
+        struct quic_conn *client, *conn;
+        first_flight(&f, &client, flight);
+        assert_int_equal(route(&f, flight, 1200, &conn), QUIC_ROUTE_ANSWER);
+        struct quic_rx rx = {.route = f.p.route[SERVER], .p = copy, .n = 1200};
+        if (wrong == DAMAGED) { /* as if sealed by another server */
+            f.buf[f.answer.len - 20] ^= 1;
+            assert_int_equal(retry_tag(&client->original_dcid, f.buf, f.answer.len - 16,
+                                       f.buf + f.answer.len - 16),
+                             0);
+        }
+        give_answer(&f, client);
+        assert_true(client->has_retry);
+        if (wrong == OTHER_ID) { /* the token of another attempt */
+            struct quic_cid other = {8, "other-id"};
+            cid_remote_set_first(&client->path[0].theirs, &other);
+            assert_int_equal(conn_initial_keys(client, &other), 0);
+        }
+        assert_true(next_flight(&f, client, flight) > 0);
+        rx.route.remote.port += wrong == PORT;
+        rx.route.remote.ip[3] += wrong == ADDRESS;
+        f.p.now += wrong == LATE ? TOKEN_RETRY_LIFE : 0;
+        /* Not if it isn't authentic: then nobody is to be told anything. */
+        memcpy(copy, flight, 1200);
+        copy[1100] ^= 1;
+        quic_train_reset(&f.answer);
+        assert_int_equal(quic_endpoint_route(f.ep, &rx, f.p.now, &conn, &f.answer),
+                         QUIC_ROUTE_DROP);
+        memcpy(copy, flight, 1200);
+        assert_int_equal(quic_endpoint_route(f.ep, &rx, f.p.now, &conn, &f.answer),
+                         QUIC_ROUTE_ANSWER);
+        assert_null(conn);
+        assert_int_equal(quic_endpoint_count(f.ep), 0);
+        assert_true(f.answer.len < 200);
+        assert_int_equal(take_answer(&f, client, flight), 0);
+        struct quic_close_info info;
+        quic_close_info(client, &info);
+        assert_int_equal(info.kind, QUIC_CLOSE_PEER);
+        assert_int_equal(info.code, QUIC_INVALID_TOKEN);
+        assert_int_equal(stats_of(&f).invalid_tokens, 2);
+        assert_int_equal(stats_of(&f).by_retry, 0);
+        quic_del(client);
+        tear_down(&f);
+    }
+}
+
+/* A token of unknown origin is no token (8.1.3). */
+static void test_unknown_token(void **state)
+{
+    (void)state;
+    static struct fixture f;
+    static uint8_t flight[65536], token[QUIC_TOKEN_MAX + 1] = "of another server";
+    for (int always = 0; always < 2; always++) {
+        for (size_t n = 1; n <= QUIC_TOKEN_MAX; n = n * 5 / 4 + 1) {
+            set_up_with(&f, (struct quic_endpoint_config){.retry = always ? QUIC_RETRY_ALWAYS
+                                                                          : QUIC_RETRY_NEVER});
+            struct quic_conn *client, *conn;
+            f.p.cfg[CLIENT].token = span_of(token, n);
+            first_flight(&f, &client, flight);
+            assert_int_equal(route(&f, flight, 1200, &conn),
+                             always ? QUIC_ROUTE_ANSWER : QUIC_ROUTE_NEW);
+            assert_true(always || !path_current(&conn->path[0])->validated);
+            assert_int_equal(stats_of(&f).invalid_tokens, 0);
+            if (always) { /* the Retry's replaces it */
+                assert_true(take_answer(&f, client, flight) > 0);
+                assert_int_equal(client->token_len, TOKEN_RETRY_SIZE);
+                assert_int_equal(route(&f, flight, 1200, &conn), QUIC_ROUTE_NEW);
+            }
+            quic_del(client);
+            quic_endpoint_remove(f.ep, conn);
+            quic_del(conn);
+            tear_down(&f);
+        }
+    }
+    set_up(&f, 0, 0, 0);
+    f.p.cfg[CLIENT].token = span_of(token, QUIC_TOKEN_MAX + 1);
+    assert_null(quic_connect(&f.p.cfg[CLIENT], "pair.test", &f.p.route[CLIENT], f.p.now));
+    tear_down(&f);
+}
+
+/* One connection through `f`, and the token that it leaves to the client. */
+static size_t earn_token(struct fixture *f, uint8_t token[QUIC_TOKEN_MAX])
+{
+    static uint8_t flight[65536];
+    struct quic_conn *conn;
+    first_flight(f, &f->p.conn[CLIENT], flight);
+    assert_int_equal(route(f, flight, 1200, &conn), QUIC_ROUTE_NEW);
+    struct quic_rx rx[2] = {{f->p.route[SERVER], 0, flight, 1200},
+                            {f->p.route[SERVER], 0, flight + 1200, 1200}};
+    assert_int_equal(quic_recv(conn, rx, 2, f->p.now), 0);
+    f->p.conn[SERVER] = conn;
+    assert_int_equal(quic_new_token(f->p.conn[CLIENT]).n, 0);
+    pair_run(&f->p, NS_PER_S);
+    struct span got = quic_new_token(f->p.conn[CLIENT]);
+    size_t n = got.n;
+    assert_int_equal(n, TOKEN_NEW_SIZE);
+    memcpy(token, got.p, n);
+    /* The server keeps nothing of it once it has arrived. */
+    assert_null(conn->new_token);
+    assert_false(conn->new_token_due || conn->has_token_key);
+    assert_int_equal(quic_new_token(conn).n, 0);
+    quic_endpoint_remove(f->ep, conn);
+    for (int i = 0; i < 2; i++) {
+        quic_del(f->p.conn[i]);
+        f->p.conn[i] = NULL;
+    }
+    return n;
+}
+
+static void test_new_token(void **state)
+{
+    (void)state;
+    static struct fixture f;
+    static uint8_t flight[65536], token[QUIC_TOKEN_MAX];
+    const ns_t unix_offset = 1700000000 * NS_PER_S, hour = 3600 * NS_PER_S;
+    set_up_with(&f, (struct quic_endpoint_config){.unix_offset = unix_offset});
+    size_t n = earn_token(&f, token);
+    quic_endpoint_del(f.ep);
+    // clang-format off
+    static const struct {
+        bool same_clock;   /* told Unix time, as before */
+        uint8_t address, port;
+        unsigned hours;
+        bool holds;
+    } cases[] = {
+        {true,  0, 0, 0,  true},
+        {true,  0, 0, 23, true},
+        {true,  0, 9, 23, true},
+        {true,  0, 0, 24, false},
+        {true,  1, 0, 0,  false},
+        {false, 0, 0, 0,  false},
+    };
+    // clang-format on
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        /* A restarted server that wants every address proven. */
+        struct quic_conn *client, *conn;
+        f.ep = server_endpoint(
+            &f,
+            (struct quic_endpoint_config){
+                .retry = QUIC_RETRY_ALWAYS,
+                .unix_offset = cases[i].same_clock ? unix_offset + cases[i].hours * hour : 0});
+        f.p.cfg[CLIENT].token = span_of(token, n);
+        first_flight(&f, &client, flight);
+        struct quic_rx rx = {.route = f.p.route[SERVER], .p = flight, .n = 1200};
+        rx.route.remote.ip[3] += cases[i].address;
+        rx.route.remote.port += cases[i].port;
+        quic_train_reset(&f.answer);
+        assert_int_equal(quic_endpoint_route(f.ep, &rx, f.p.now, &conn, &f.answer),
+                         cases[i].holds ? QUIC_ROUTE_NEW : QUIC_ROUTE_ANSWER);
+        assert_int_equal(stats_of(&f).by_new_token, cases[i].holds);
+        assert_int_equal(stats_of(&f).retries, !cases[i].holds);
+        if (cases[i].holds) {
+            assert_true(path_current(&conn->path[0])->validated);
+            assert_false(conn->local.has_retry_scid);
+            quic_endpoint_remove(f.ep, conn);
+            quic_del(conn);
+        }
+        quic_del(client);
+        quic_endpoint_del(f.ep);
+    }
+    f.ep = NULL;
+    tear_down(&f);
+}
+
+/* What a client takes as a Retry (17.2.5.2): each of these but the last is ignored. */
+static void test_client_retry(void **state)
+{
+    (void)state;
+    static struct fixture f;
+    static uint8_t flight[65536];
+    enum { OTHER_DCID, SAME_SCID, LONG_TOKEN, NO_TOKEN, BAD_TAG, GOOD, SECOND, CASES };
+    set_up(&f, 0, 0, 0);
+    struct quic_conn *client;
+    first_flight(&f, &client, flight);
+    uint64_t pn = recovery_next_pn(&client->path[0].recovery, SPACE_INITIAL);
+    for (int i = 0; i < CASES; i++) {
+        uint8_t token[QUIC_TOKEN_MAX + 1] = {1};
+        size_t n = i == NO_TOKEN ? 0 : i == LONG_TOKEN ? sizeof(token) : QUIC_TOKEN_MAX;
+        struct quic_cid dcid = client->local.initial_scid, scid = {.len = 8, .b = "retry"};
+        const struct quic_cid *odcid = &client->original_dcid;
+        dcid.b[0] ^= i == OTHER_DCID;
+        scid.b[0] ^= i == SECOND;
+        scid = i == SAME_SCID ? *odcid : scid;
+        struct wire_w w = wire_w_of(f.buf, 1500);
+        wire_w_u8(&w, 0xf0);
+        wire_w_u32(&w, QUIC_V1);
+        wire_w_u8(&w, dcid.len);
+        wire_w_span(&w, cid_span(&dcid));
+        wire_w_u8(&w, scid.len);
+        wire_w_span(&w, cid_span(&scid));
+        wire_w_bytes(&w, token, n);
+        assert_int_equal(retry_tag(odcid, f.buf, (size_t)(w.p - f.buf), w.p), 0);
+        w.p[3] ^= i == BAD_TAG;
+        f.answer.len = (size_t)(w.p - f.buf) + QUIC_RETRY_TAG;
+        size_t sent = take_answer(&f, client, flight);
+        assert_int_equal(sent > 0, i == GOOD);
+        assert_int_equal(client->has_retry, i >= GOOD);
+    }
+    /* Numbering went on, and everything was said again (17.2.5.3), if in smaller pieces. */
+    assert_true(recovery_next_pn(&client->path[0].recovery, SPACE_INITIAL) > pn);
+    assert_int_equal(client->token_len, QUIC_TOKEN_MAX);
+    assert_memory_equal(client->retry_scid.b, "retry", 5);
+    quic_del(client);
+    tear_down(&f);
+}
+
 /* ---- deadlines, many connections ----------------------------------------------------- */
 
 static void test_heap(void **state)
@@ -421,11 +791,14 @@ static void test_config(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_accept), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_limits), cmocka_unit_test(test_version_negotiation),
-        cmocka_unit_test(test_reset),  cmocka_unit_test(test_reset_found),
-        cmocka_unit_test(test_heap),   cmocka_unit_test(test_table),
-        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_accept),        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_limits),        cmocka_unit_test(test_version_negotiation),
+        cmocka_unit_test(test_reset),         cmocka_unit_test(test_reset_found),
+        cmocka_unit_test(test_heap),          cmocka_unit_test(test_table),
+        cmocka_unit_test(test_config),        cmocka_unit_test(test_retry_load),
+        cmocka_unit_test(test_retry_flood),   cmocka_unit_test(test_retry_wrong),
+        cmocka_unit_test(test_unknown_token), cmocka_unit_test(test_new_token),
+        cmocka_unit_test(test_client_retry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
