@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "quic/conn.h"
 #include "quic/errors.h"
 #include "quic/packet.h"
 #include "test/sim/world.h"
@@ -386,7 +387,7 @@ static bool answer_retry(void *ctx, struct sim_packet *packet)
 }
 
 /*
- * Our server sends no Retry, so it doesn't know of this one: the client must find that the
+ * The server has sent no Retry, so it doesn't know of this one: the client must find that the
  * parameters lack it (RFC 9000 7.3), after having followed it in every respect.
  */
 static void test_retry(void **state)
@@ -424,6 +425,224 @@ static void test_retry_bad_tag(void **state)
     assert_true(world_run(&w, 5 * NS_PER_S));
     assert_int_equal(r.token_seen, 0);
     world_free(&w);
+}
+
+/* What a client says in its Initials around a Retry. */
+struct retry_watch {
+    struct aead key, other; /* of the client's Initials; the server's, unused */
+    struct quic_cid first, retry;
+    uint8_t token[QUIC_TOKEN_MAX];
+    size_t token_len;
+    uint64_t before, after, highest; /* Initials; the highest number so far */
+    bool any, bad;
+};
+
+static void watch_key(struct retry_watch *r, const struct quic_cid *dcid)
+{
+    aead_free(&r->key);
+    aead_free(&r->other);
+    assert_int_equal(aead_initial(&r->other, &r->key, dcid, true), 0);
+    /* The keys to open with are those of the server's side. */
+    struct aead swap = r->key;
+    r->key = r->other;
+    r->other = swap;
+}
+
+/* One Initial of one client, as it leaves: a number used twice, or another token, is bad. */
+static void watch_initial(struct retry_watch *r, const struct packet_head *h, const uint8_t *p)
+{
+    static uint8_t copy[65536];
+    size_t pnl;
+    uint64_t pn;
+    bool again = h->token.n > 0;
+    if (again && !r->after) {
+        memcpy(r->token, h->token.p, h->token.n);
+        r->token_len = h->token.n;
+    }
+    if ((again ? r->after : r->before) == 0) {
+        struct quic_cid dcid = cid_of(h->dcid);
+        watch_key(r, &dcid);
+    }
+    r->bad |= !again && r->after;
+    r->bad |= again &&
+              (h->token.n != r->token_len || memcmp(h->token.p, r->token, r->token_len) != 0);
+    again ? r->after++ : r->before++;
+    memcpy(copy, p, h->length);
+    assert_int_equal(aead_unprotect_head(&r->key, copy, h->length, h->pn_offset, &pnl, &pn), 0);
+    pn = pn_decode(pn, pnl, r->any ? r->highest : QUIC_PN_NONE);
+    size_t head = h->pn_offset + pnl;
+    r->bad |=
+        aead_open(&r->key, 0, pn, span_of(copy, head), copy + head, h->length - head) != 0;
+    r->bad |= r->any && pn <= r->highest;
+    r->highest = pn;
+    r->any = true;
+}
+
+static bool watch_up(void *ctx, struct sim_packet *packet)
+{
+    struct packet_head h;
+    if (packet_parse(packet->p, packet->n, 8, &h) == 0 && h.type == PACKET_INITIAL)
+        watch_initial(ctx, &h, packet->p);
+    return true;
+}
+
+/* Through a Retry, whatever is lost of it: followed once, and the numbers go on. */
+static void retry_handshake(uint64_t seed)
+{
+    struct world w;
+    struct retry_watch r = {0};
+    world_init(&w, seed);
+    workload(&w, 1, 10000, 10000);
+    w.server_cfg.retry = QUIC_RETRY_ALWAYS;
+    w.client_cfg.conn.handshake = w.server_cfg.conn.handshake = 60 * NS_PER_S;
+    world_link(&w, UP, sim_filter(&w.sim, watch_up, &r));
+    for (int dir = UP; dir <= DOWN && seed > 1; dir++)
+        world_link(&w, (enum world_dir)dir, sim_loss(&w.sim, 25 * PPM, 2));
+    world_path(&w, 15 * NS_PER_MS, 0, 0);
+    world_start(&w, 1);
+    ns_t start = w.sim.now;
+    WORLD_CHECK(&w, world_run(&w, 60 * NS_PER_S));
+    if (seed == 1) /* one round trip more than the three without */
+        WORLD_CHECK(&w, w.sim.now - start < 125 * NS_PER_MS);
+    settle(&w, 5 * NS_PER_S);
+    check_clean(&w);
+    struct quic_endpoint_stats stats;
+    quic_endpoint_stats(w.server->ep, &stats);
+    WORLD_CHECK(&w, !r.bad && r.before && r.after);
+    WORLD_CHECK(&w, r.token_len == TOKEN_RETRY_SIZE);
+    WORLD_CHECK(&w, stats.retries >= 1 && stats.retries <= r.before);
+    WORLD_CHECK(&w, stats.by_retry == 1 && stats.accepted == 1);
+    aead_free(&r.key);
+    aead_free(&r.other);
+    world_free(&w);
+}
+
+static void test_retry_handshake(void **state)
+{
+    (void)state;
+    world_each_seed(20, retry_handshake);
+}
+
+/* Thirty at a time, at a server that asks for proof from the eighth on. */
+static void retry_load(uint64_t seed)
+{
+    struct world w;
+    world_init(&w, seed);
+    workload(&w, 1, 1000, 1000);
+    w.server_cfg.max_half_open = 32;
+    w.client_cfg.conn.handshake = w.server_cfg.conn.handshake = 60 * NS_PER_S;
+    w.client_cfg.conn.idle = w.server_cfg.conn.idle = 60 * NS_PER_S;
+    for (int dir = UP; dir <= DOWN; dir++)
+        world_link(&w, (enum world_dir)dir, sim_loss(&w.sim, 5 * PPM, 2));
+    world_path(&w, 15 * NS_PER_MS, 0, 0);
+    world_start(&w, 30);
+    WORLD_CHECK(&w, world_run(&w, 120 * NS_PER_S));
+    struct quic_endpoint_stats stats;
+    quic_endpoint_stats(w.server->ep, &stats);
+    WORLD_CHECK(&w, stats.accepted - stats.by_retry >= 8 && stats.by_retry >= 1);
+    WORLD_CHECK(&w, stats.invalid_tokens == 0);
+    world_free(&w);
+}
+
+static void test_retry_load(void **state)
+{
+    (void)state;
+    world_each_seed(4, retry_load);
+}
+
+/* ---- tokens for the next connection -------------------------------------------------- */
+
+/* A second connection of which the server hears the ClientHello and no more. */
+struct second {
+    struct amplification a;
+    bool begun, moved; /* the second's time has come; it comes from another address */
+    struct quic_addr from, to;
+};
+
+static bool second_up(void *ctx, struct sim_packet *packet)
+{
+    struct second *s = ctx;
+    if (!s->begun)
+        return true;
+    if (s->moved)
+        packet->src = s->to;
+    if (s->a.n_up++ >= 2)
+        return false;
+    s->a.up += packet->n;
+    return true;
+}
+
+static bool second_down(void *ctx, struct sim_packet *packet)
+{
+    struct second *s = ctx;
+    if (!s->begun)
+        return true;
+    if (s->moved)
+        packet->dst = s->from;
+    return amplification_down(&s->a, packet);
+}
+
+/* The limit is gone for the holder of a token, where it got it; on a lossy way, too. */
+static void new_token(uint64_t seed, bool moved)
+{
+    static uint8_t token[QUIC_TOKEN_MAX];
+    struct world w;
+    struct second s = {.moved = moved};
+    world_init(&w, seed);
+    workload(&w, 1, 1000, 1000);
+    w.server_cfg.conn.tls = world_tls_large();
+    w.server_cfg.unix_offset = 1700000000 * NS_PER_S;
+    world_link(&w, UP, sim_filter(&w.sim, second_up, &s));
+    world_link(&w, DOWN, sim_filter(&w.sim, second_down, &s));
+    struct sim_node *loss = sim_loss(&w.sim, 20 * PPM, 2);
+    world_path(&w, 15 * NS_PER_MS, 0, 0);
+    world_link(&w, DOWN, loss);
+    world_start(&w, 1);
+    s.from = s.to = w.client_addr;
+    s.to.ip[3] ^= 0x40;
+    WORLD_CHECK(&w, world_run(&w, 60 * NS_PER_S));
+    settle(&w, 5 * NS_PER_S);
+    check_clean(&w);
+    struct span got = quic_new_token(w.client->conn[0]);
+    WORLD_CHECK(&w, got.n == TOKEN_NEW_SIZE);
+    WORLD_CHECK(&w, !w.server->conn[0]->new_token);
+    memcpy(token, got.p, got.n);
+    quic_close(w.client->conn[0], 0, "", w.sim.now);
+    sim_host_wake(w.client);
+    settle(&w, 10 * NS_PER_S);
+    s.begun = true;
+    w.client->cfg.token = span_of(token, got.n);
+    world_connect(&w);
+    settle(&w, 20 * NS_PER_S);
+    struct quic_endpoint_stats stats;
+    quic_endpoint_stats(w.server->ep, &stats);
+    WORLD_CHECK(&w, stats.accepted == 2 && stats.retries == 0 && stats.invalid_tokens == 0);
+    WORLD_CHECK(&w, stats.by_new_token == !moved);
+    WORLD_CHECK(&w, s.a.up == 2400 && s.a.down > 2400);
+    WORLD_CHECK(&w, s.a.over == !moved);
+    world_free(&w);
+}
+
+static void new_token_same(uint64_t seed)
+{
+    new_token(seed, false);
+}
+
+static void new_token_moved(uint64_t seed)
+{
+    new_token(seed, true);
+}
+
+static void test_new_token(void **state)
+{
+    (void)state;
+    world_each_seed(8, new_token_same);
+}
+
+static void test_new_token_moved(void **state)
+{
+    (void)state;
+    world_each_seed(4, new_token_moved);
 }
 
 /* ---- endings ------------------------------------------------------------------------- */
@@ -581,6 +800,10 @@ int main(void)
         cmocka_unit_test(test_client_negotiated),
         cmocka_unit_test(test_retry),
         cmocka_unit_test(test_retry_bad_tag),
+        cmocka_unit_test(test_retry_handshake),
+        cmocka_unit_test(test_retry_load),
+        cmocka_unit_test(test_new_token),
+        cmocka_unit_test(test_new_token_moved),
         cmocka_unit_test(test_no_answer),
         cmocka_unit_test(test_idle),
         cmocka_unit_test(test_keep_alive),
