@@ -10,7 +10,9 @@
  * The machine's side (host.h) is set up once and outlives sessions: while the client
  * reconnects, routes and addresses stay, so that inner connections wait rather than
  * break and nothing leaks around the tunnel. The lease token of the last answer gets
- * the same addresses again.
+ * the same addresses again. QUIC's own token, from the last connection to the same address
+ * and port, saves the next one the proof of our address; it is used once, since it would let
+ * those on the way link the connections that use it.
  *
  * The server is reached by a socket bound to one interface, so that the routes into the
  * TUN, which are more specific than the machine's default route, don't catch the
@@ -83,6 +85,9 @@ struct client {
     bool has_session;
     struct ring_udp *sock;
     struct uplink uplink;
+    uint8_t token[QUIC_TOKEN_MAX]; /* for the next session with `token_from` */
+    size_t token_len;
+    union udp_addr token_from;
     unsigned tries; /* attempts since the tunnel was up for UP_STABLE */
     ns_t retry_at, open_by, up_since;
     bool ever_up, stopping;
@@ -150,10 +155,22 @@ static void look_up(struct client *c, ns_t now)
 
 /* ---- ending and trying again ----------------------------------------------------------- */
 
+static void keep_token(struct client *c)
+{
+    struct span token = quic_new_token(c->session.quic);
+
+    if (token.n == 0 || token.n > sizeof(c->token))
+        return;
+    memcpy(c->token, token.p, token.n);
+    c->token_len = token.n;
+    c->token_from = c->remote;
+}
+
 static void session_drop(struct client *c, ns_t now)
 {
     if (!c->has_session)
         return;
+    keep_token(c);
     session_log(&c->session, now);
     session_flush(&c->session, now); /* CONNECTION_CLOSE, if one is due */
     session_free(&c->session);
@@ -262,6 +279,10 @@ static void connect_now(struct client *c, ns_t now)
     rng_fill(&c->rng, &cfg.hash_seed, sizeof(cfg.hash_seed));
     rng_fill(&c->rng, &cfg.grease, sizeof(cfg.grease));
     cfg.sock = c->sock;
+    if (c->token_len && udp_addr_equal(&c->token_from, remote)) {
+        quic.token = span_of(c->token, c->token_len);
+        c->token_len = 0;
+    }
     conn = quic_connect(&quic, c->cfg->server_name ? c->cfg->server_name : c->host_name, &route,
                         now);
     if (!conn || session_init(&c->session, conn, &cfg)) {

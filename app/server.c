@@ -439,6 +439,7 @@ static int open_endpoint(struct server *s)
 
     transport_config(&cfg.conn, s->cfg, s->tls, &s->rng, s->log);
     memcpy(cfg.conn.reset_key, s->reset_key, sizeof(cfg.conn.reset_key));
+    cfg.unix_offset = (ns_t)time(NULL) * NS_PER_S - ring_clock();
     s->endpoint = quic_endpoint_new(&cfg);
     return s->endpoint ? 0 : EXIT_INTERNAL;
 }

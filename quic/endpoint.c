@@ -533,6 +533,9 @@ static enum quic_route_result make(struct quic_endpoint *ep, const struct quic_r
     ep->stats.accepted++;
     ep->stats.by_retry += how->has_retry;
     ep->stats.by_new_token += how->validated && !how->has_retry;
+    if (how->validated)
+        LOG_AT(ep->cfg.conn.log, LOG_DEBUG, "quic: a client has proven its address by %s",
+               how->has_retry ? "a Retry's token" : "a token of a former connection");
     *conn = c;
     return QUIC_ROUTE_NEW;
 }
