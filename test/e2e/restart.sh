@@ -42,10 +42,11 @@ goes_on "at first"
 step "the server is killed and started again"
 murder server
 sleep 1
-server
+server --log-level debug
 said server 'listening on'
 goes_on "after the server's restart"
 said server "has $near4"
+said server 'proven its address by a token of a former connection'
 
 step "the server ends and starts again"
 stop server
