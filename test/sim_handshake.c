@@ -98,8 +98,8 @@ static void handshake_bad(uint64_t seed, struct sim_node *(*node)(struct sim *si
     struct world w;
     world_init(&w, seed);
     workload(&w, 1, 1000, 1000);
-    w.client_cfg.conn.handshake = w.server_cfg.conn.handshake = 60 * NS_PER_S;
-    w.client_cfg.conn.idle = w.server_cfg.conn.idle = 60 * NS_PER_S;
+    w.client_cfg.conn.handshake = w.server_cfg.conn.handshake = 250 * NS_PER_S;
+    w.client_cfg.conn.idle = w.server_cfg.conn.idle = 250 * NS_PER_S;
     for (int dir = UP; dir <= DOWN; dir++)
         world_link(&w, (enum world_dir)dir, node(&w.sim));
     world_path(&w, 15 * NS_PER_MS, 0, 0);
@@ -222,7 +222,7 @@ static void amplification(uint64_t seed)
     world_init(&w, seed);
     workload(&w, 1, 1000, 1000);
     w.server_cfg.conn.tls = world_tls_large();
-    w.client_cfg.conn.handshake = w.server_cfg.conn.handshake = 60 * NS_PER_S;
+    w.client_cfg.conn.handshake = w.server_cfg.conn.handshake = 250 * NS_PER_S;
     world_path(&w, 15 * NS_PER_MS, 0, 0);
     world_link(&w, UP, sim_filter(&w.sim, amplification_up, &a));
     world_link(&w, DOWN, sim_filter(&w.sim, amplification_down, &a));
@@ -494,7 +494,7 @@ static void retry_handshake(uint64_t seed)
     world_init(&w, seed);
     workload(&w, 1, 10000, 10000);
     w.server_cfg.retry = QUIC_RETRY_ALWAYS;
-    w.client_cfg.conn.handshake = w.server_cfg.conn.handshake = 60 * NS_PER_S;
+    w.client_cfg.conn.handshake = w.server_cfg.conn.handshake = 250 * NS_PER_S;
     world_link(&w, UP, sim_filter(&w.sim, watch_up, &r));
     for (int dir = UP; dir <= DOWN && seed > 1; dir++)
         world_link(&w, (enum world_dir)dir, sim_loss(&w.sim, 25 * PPM, 2));
@@ -530,8 +530,8 @@ static void retry_load(uint64_t seed)
     world_init(&w, seed);
     workload(&w, 1, 1000, 1000);
     w.server_cfg.max_half_open = 32;
-    w.client_cfg.conn.handshake = w.server_cfg.conn.handshake = 60 * NS_PER_S;
-    w.client_cfg.conn.idle = w.server_cfg.conn.idle = 60 * NS_PER_S;
+    w.client_cfg.conn.handshake = w.server_cfg.conn.handshake = 250 * NS_PER_S;
+    w.client_cfg.conn.idle = w.server_cfg.conn.idle = 250 * NS_PER_S;
     for (int dir = UP; dir <= DOWN; dir++)
         world_link(&w, (enum world_dir)dir, sim_loss(&w.sim, 5 * PPM, 2));
     world_path(&w, 15 * NS_PER_MS, 0, 0);
