@@ -384,6 +384,9 @@ void session_flush(struct session *s, ns_t now)
     while (send_burst(s, now))
         ;
     send_control(s, now);
+    if (queue_bytes(&s->queue) == 0)
+        for (size_t path = 0; path < quic_path_count(s->quic); path++)
+            quic_app_limited(s->quic, path, now);
 }
 
 ns_t session_deadline(const struct session *s, ns_t now)

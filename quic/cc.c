@@ -28,7 +28,7 @@ uint64_t cc_min_window(const struct cc *cc)
 
 int cc_init(struct cc *cc, const char *name, size_t mss)
 {
-    static const struct cc_ops *const all[] = {&cc_cubic_ops, &cc_newreno_ops};
+    static const struct cc_ops *const all[] = {&cc_cubic_ops, &cc_newreno_ops, &cc_bbr_ops};
 
     for (size_t i = 0; i < ARRAY_LEN(all) && mss >= 1200; i++) {
         if (name && strcmp(name, all[i]->name) != 0)
@@ -40,6 +40,20 @@ int cc_init(struct cc *cc, const char *name, size_t mss)
         return 0;
     }
     return QUIC_INVAL;
+}
+
+void cc_seed(struct cc *cc, uint64_t seed)
+{
+    cc->random = seed;
+}
+
+double cc_random(struct cc *cc)
+{
+    uint64_t z = cc->random += 0x9e3779b97f4a7c15; /* SplitMix64 */
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
 }
 
 void cc_set_mss(struct cc *cc, size_t mss)
@@ -121,6 +135,8 @@ uint64_t cc_pacing_bps(const struct cc *cc, ns_t smoothed)
 
     if (!smoothed)
         return 0;
+    if (cc->ops->pacing_bps)
+        return cc->ops->pacing_bps(cc);
     bps = gain * 8.0 * (double)cc->cwnd * (double)NS_PER_S / (double)smoothed;
     return bps < 1e12 ? (uint64_t)bps + 1 : (uint64_t)1e12;
 }

@@ -3,28 +3,47 @@
  *
  * A table of verbs and their state in one embedded struct. Loss recovery reports what
  * happened, once per acknowledgement and once per batch of losses, and reads `cwnd`.
- * A controller knows nothing of packets: only bytes and instants.
+ * A controller knows nothing of packets: only bytes and instants. One that works by a model
+ * of the path (BBR) gets more: a delivery rate sample with each acknowledgement, each lost
+ * packet, and the end of idle times.
  *
  * Common to all controllers: a congestion event is answered once per round trip. It
  * starts a recovery period at its instant; packets sent before then neither grow the
- * window nor shrink it again (7.3.2). Slow start is with HyStart++ (hystart below).
+ * window nor shrink it again (7.3.2). Slow start is with HyStart++ (hystart below); BBR has
+ * neither, and answers events by its own rounds.
  *
  * Invariant: cwnd >= 2 * mss; ssthresh >= 2 * mss.
  */
 #ifndef QUIC_CC_H
 #define QUIC_CC_H
 
+#include "quic/cc_bbr.h"
+#include "quic/rate.h"
 #include "quic/types.h"
 
 /* One acknowledgement. */
 struct cc_ack {
     ns_t now;
-    uint64_t bytes;    /* newly acknowledged bytes that were in flight */
-    uint64_t growing;  /* of those: sent after the recovery period began */
-    ns_t sent_time;    /* of the newest newly acknowledged packet */
-    ns_t rtt;          /* the sample of this acknowledgement; 0 for none */
-    ns_t smoothed;     /* smoothed round-trip time */
-    bool cwnd_limited; /* the window was in use; else it must not grow (RFC 9002 7.8) */
+    uint64_t bytes;     /* newly acknowledged bytes that were in flight */
+    uint64_t growing;   /* of those: sent after the recovery period began */
+    ns_t sent_time;     /* of the newest newly acknowledged packet */
+    ns_t rtt;           /* the sample of this acknowledgement; 0 for none */
+    ns_t smoothed;      /* smoothed round-trip time */
+    bool cwnd_limited;  /* the window was in use; else it must not grow (RFC 9002 7.8) */
+    uint64_t in_flight; /* bytes, after this acknowledgement */
+    uint64_t peak;      /* most bytes in flight in this round trip and the last */
+    const struct rate_sample *rate; /* null: none */
+};
+
+/* One lost packet. */
+struct cc_lost {
+    ns_t now;
+    uint64_t pn; /* to tell a run of lost packets from several */
+    uint64_t bytes;
+    uint64_t in_flight; /* bytes when it was sent, itself included */
+    uint64_t lost;      /* bytes declared lost since it was sent, itself included */
+    uint64_t delivered; /* bytes delivered on the path so far */
+    bool app_limited;   /* it was sent in such a phase */
 };
 
 /* One congestion event: packets lost, or the CE count rose. */
@@ -78,6 +97,11 @@ struct cc_ops {
     void (*on_congestion)(struct cc *cc, const struct cc_loss *loss, bool ecn);
     void (*on_persistent)(struct cc *cc);
     void (*on_undo)(struct cc *cc); /* every loss of the last event was spurious */
+    /* Of a controller with a model of the path; null for the others. */
+    void (*on_lost)(struct cc *cc, const struct cc_lost *lost);
+    void (*on_restart)(struct cc *cc, ns_t now, bool app_limited);
+    uint64_t (*pacing_bps)(const struct cc *cc);
+    bool random; /* wants cc_seed */
 };
 
 struct cc {
@@ -89,21 +113,31 @@ struct cc {
     ns_t event_from;        /* packets sent until then belong to earlier events */
     bool recovered_once;    /* whether there was a recovery period at all */
     uint32_t event_packets; /* lost in the latest event and not known to be spurious */
+    uint64_t random;        /* state of the generator */
+    uint64_t quantum;       /* bytes to send at once; 0: the pacer's own choice */
+    bool holds_back;        /* sends less than it might, so that samples are app-limited */
     struct hystart hystart;
     union {
         struct cc_cubic cubic;
         struct cc_newreno newreno;
+        struct cc_bbr bbr;
     } u;
 };
 
-extern const struct cc_ops cc_cubic_ops, cc_newreno_ops;
+extern const struct cc_ops cc_cubic_ops, cc_newreno_ops, cc_bbr_ops;
 
 /*
  * Start in slow start with the window of RFC 9002 7.2 for datagrams of `mss` bytes.
- * `name` is "cubic" or "newreno"; null is "cubic".
+ * `name` is "cubic", "newreno" or "bbr"; null is "cubic".
  * Returns 0, or QUIC_INVAL for an unknown name or mss below 1200 (then nothing is set).
  */
 int cc_init(struct cc *cc, const char *name, size_t mss);
+
+/* Seed the generator of whoever chooses at random. Without it, all paths choose alike. */
+void cc_seed(struct cc *cc, uint64_t seed);
+
+/* The next number of that generator, in [0, 1). */
+double cc_random(struct cc *cc);
 
 /* The path MTU changed. A window that is still the initial one follows. */
 void cc_set_mss(struct cc *cc, size_t mss);
@@ -113,6 +147,20 @@ void cc_on_ack(struct cc *cc, const struct cc_ack *ack);
 
 /* Packets were lost: a congestion event unless the newest was sent before recovery. */
 void cc_on_loss(struct cc *cc, const struct cc_loss *loss);
+
+/* One packet was lost; to be told before the cc_on_loss that it is part of. */
+static inline void cc_on_lost(struct cc *cc, const struct cc_lost *lost)
+{
+    if (cc->ops->on_lost)
+        cc->ops->on_lost(cc, lost);
+}
+
+/* A packet is about to leave while none is in flight. */
+static inline void cc_on_restart(struct cc *cc, ns_t now, bool app_limited)
+{
+    if (cc->ops->on_restart)
+        cc->ops->on_restart(cc, now, app_limited);
+}
 
 /* The peer's CE count rose. */
 void cc_on_ecn(struct cc *cc, const struct cc_loss *ce);
@@ -145,7 +193,8 @@ static inline uint64_t cc_cwnd(const struct cc *cc)
 
 /*
  * The rate to pace at, in bits per second: twice the window per `smoothed` in slow start,
- * else 5/4 of it (RFC 9002 7.7). 0 if `smoothed` is 0: not paced.
+ * else 5/4 of it (RFC 9002 7.7), or what a controller with a model of the path says. 0 if
+ * `smoothed` is 0: not paced.
  */
 uint64_t cc_pacing_bps(const struct cc *cc, ns_t smoothed);
 

@@ -243,6 +243,7 @@ int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic
     const struct recovery *rec = &p->recovery;
     struct pacer pacer = p->pacer;
     pacer_rate(&pacer, recovery_pacing_bps(rec), now);
+    pacer_quantum(&pacer, rec->cc.quantum);
     size_t tokens = pacer_ready(&pacer, now), amp = path_amplification_room(r);
     uint64_t room = recovery_room(rec);
     *out = (struct quic_path_view){

@@ -10,6 +10,8 @@ static void set_burst(struct pacer *p)
     p->burst = PACER_PACKETS * p->mss;
     if (p->burst < per_ms)
         p->burst = per_ms;
+    if (p->quantum)
+        p->burst = p->quantum > 2 * p->mss ? p->quantum : 2 * p->mss;
     if (p->burst > PACER_BURST_MAX)
         p->burst = PACER_BURST_MAX;
 }
@@ -59,6 +61,14 @@ void pacer_rate(struct pacer *p, uint64_t bps, ns_t now)
         return;
     refill(p, now);
     p->rate_bps = bps;
+    pacer_set_mss(p, p->mss);
+}
+
+void pacer_quantum(struct pacer *p, uint64_t bytes)
+{
+    if (bytes == p->quantum)
+        return;
+    p->quantum = bytes;
     pacer_set_mss(p, p->mss);
 }
 

@@ -11,7 +11,7 @@
  * away: tokens are counted in bits * 1e9.
  *
  * The burst is the larger of 16 packets and what the rate carries in 1 ms, at most
- * PACER_BURST_MAX: one segmentation-offload send. Packets that may not wait (probes,
+ * PACER_BURST_MAX: one segmentation-offload send; or what pacer_quantum says. Packets that may not wait (probes,
  * acknowledgements) are charged all the same where they are reported; the debt is bounded
  * by one burst.
  *
@@ -29,6 +29,7 @@ struct pacer {
     uint64_t rate_bps; /* bits per second; 0: not paced */
     uint64_t burst;    /* bytes */
     uint64_t mss;      /* bytes */
+    uint64_t quantum;  /* bytes, in place of the pacer's own burst; 0: none */
     int64_t tokens;    /* bits * 1e9 */
     ns_t last;         /* instant up to which the bucket is filled */
 };
@@ -41,6 +42,9 @@ void pacer_set_mss(struct pacer *p, size_t mss);
 
 /* Set the rate from `now` on; 0 turns pacing off. Cheap when it is the same. */
 void pacer_rate(struct pacer *p, uint64_t bps, ns_t now);
+
+/* Have bursts of `bytes`, at least 2 packets and at most PACER_BURST_MAX; 0: the usual. */
+void pacer_quantum(struct pacer *p, uint64_t bytes);
 
 /* Bytes that may leave now; SIZE_MAX where not paced. Leaving more by less than one
  * packet is allowed. */

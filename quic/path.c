@@ -97,6 +97,7 @@ bool path_route_due(const struct path_route *r, ns_t now)
 void path_pace(struct quic_path *p, ns_t now)
 {
     pacer_rate(&p->pacer, recovery_pacing_bps(&p->recovery), now);
+    pacer_quantum(&p->pacer, p->recovery.cc.quantum);
 }
 
 ns_t path_deadline(const struct quic_path *p, unsigned spaces, size_t least)

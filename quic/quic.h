@@ -291,6 +291,13 @@ int quic_dgram_send(struct quic_conn *conn, size_t path, struct quic_train *trai
                     struct quic_dgram *pkts, size_t n, ns_t now);
 
 /*
+ * The caller has nothing more to send on `path` at `now`: no DATAGRAM waits anywhere. Where
+ * the connection has nothing either and might send, congestion control does not take the
+ * rate from here on for the path's. To be called when quic_send has nothing left.
+ */
+void quic_app_limited(struct quic_conn *c, size_t path, ns_t now);
+
+/*
  * The largest payload that quic_dgram_send takes on `path` now: 0 before the handshake
  * is done, or if the peer takes none. It follows the path MTU; it never exceeds what
  * fits a packet with the longest packet number and connection ID in use.

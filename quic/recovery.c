@@ -25,6 +25,16 @@ static void init_space(struct recovery_space *s)
     ranges_init(&s->acked, RECOVERY_ACKED_RANGES);
 }
 
+static void seed(struct recovery *r)
+{
+    uint64_t random;
+
+    if (!r->cc.ops->random || !r->rng)
+        return;
+    rng_fill(r->rng, &random, sizeof random);
+    cc_seed(&r->cc, random);
+}
+
 int recovery_init(struct recovery *r, const struct recovery_config *cfg)
 {
     memset(r, 0, sizeof *r);
@@ -35,6 +45,7 @@ int recovery_init(struct recovery *r, const struct recovery_config *cfg)
         init_space(&r->space[i]);
     r->initial_rtt = cfg->initial_rtt;
     r->rng = cfg->rng;
+    seed(r);
     r->packet_threshold = RECOVERY_PACKET_THRESHOLD;
     r->ecn = cfg->ecn ? RECOVERY_ECN_TESTING : RECOVERY_ECN_OFF;
     return 0;
@@ -141,7 +152,8 @@ void recovery_on_sent(struct recovery *r, enum quic_space space, const struct se
         p.flags |= SENT_IN_FLIGHT;
     if (p.flags & SENT_IN_FLIGHT) {
         if (!r->bytes_in_flight)
-            r->first_sent_time = r->delivered_time = p.time;
+            cc_on_restart(&r->cc, p.time, r->rate.app_limited != 0);
+        rate_on_sent(&r->rate, &p, r->bytes_in_flight);
         r->bytes_in_flight += p.bytes;
         if (r->bytes_in_flight > r->round_peak)
             r->round_peak = r->bytes_in_flight;
@@ -152,9 +164,6 @@ void recovery_on_sent(struct recovery *r, enum quic_space space, const struct se
         if (s->probes)
             s->probes--;
     }
-    p.delivered = r->delivered;
-    p.delivered_time = r->delivered_time;
-    p.first_sent_time = r->first_sent_time;
     s->sent_ect0 += p.ecn == ECN_ECT0;
     r->packets_sent++;
     r->bytes_sent += p.bytes;
@@ -167,6 +176,12 @@ void recovery_on_sent(struct recovery *r, enum quic_space space, const struct se
 uint64_t recovery_pacing_bps(const struct recovery *r)
 {
     return rtt_has_sample(&r->rtt) ? cc_pacing_bps(&r->cc, r->rtt.smoothed) : 0;
+}
+
+void recovery_app_limited(struct recovery *r)
+{
+    if (recovery_room(r) >= r->cc.mss)
+        rate_limited(&r->rate, r->bytes_in_flight);
 }
 
 uint8_t recovery_ecn_mark(const struct recovery *r)
@@ -398,6 +413,7 @@ static void disown(struct recovery *r, struct recovery_space *s)
 void recovery_reset_path(struct recovery *r, ns_t now)
 {
     cc_init(&r->cc, r->cc.ops->name, r->cc.mss);
+    seed(r);
     rtt_init(&r->rtt, r->initial_rtt);
     for (int i = 0; i < SPACE_N; i++)
         disown(r, &r->space[i]);

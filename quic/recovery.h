@@ -35,6 +35,7 @@
 #include "quic/frame.h"
 #include "quic/packet.h"
 #include "quic/ranges.h"
+#include "quic/rate.h"
 #include "quic/rtt.h"
 #include "quic/sent.h"
 #include "quic/types.h"
@@ -70,7 +71,7 @@ enum recovery_event {
 };
 
 struct recovery_config {
-    const char *cc;        /* "cubic", "newreno"; null: cubic */
+    const char *cc;        /* "cubic", "newreno", "bbr"; null: cubic */
     size_t max_datagram;   /* bytes, >= 1200 */
     ns_t initial_rtt;      /* 0: 333 ms */
     const struct rng *rng; /* which packet numbers to skip; null: skip none */
@@ -131,10 +132,8 @@ struct recovery {
     uint64_t round_peak, last_peak;
     ns_t round_start;
 
-    /* Delivery rate, by the send and acknowledgement times of what was delivered. */
-    uint64_t delivered; /* bytes */
-    ns_t delivered_time, first_sent_time;
-    uint64_t delivery_bps; /* bits per second; 0 before there was a sample */
+    struct rate rate;
+    uint64_t delivery_bps; /* the latest sample, bits per second; 0 before there was one */
 
     uint64_t packets_sent, packets_lost, packets_spurious, bytes_sent, bytes_lost;
 
@@ -239,6 +238,13 @@ static inline uint64_t recovery_room(const struct recovery *r)
 {
     return r->cc.cwnd > r->bytes_in_flight ? r->cc.cwnd - r->bytes_in_flight : 0;
 }
+
+/*
+ * The sender has nothing more to send at present, though neither the pacer nor an empty
+ * amplification allowance holds it back: delivery rates measured from here on say nothing
+ * about the path, until what is in flight is gone. Without effect while the window is full.
+ */
+void recovery_app_limited(struct recovery *r);
 
 /* The probe timeout of the application space without back-off (RFC 9002 6.2.1). */
 ns_t recovery_pto(const struct recovery *r);

@@ -83,8 +83,9 @@ static bool persistent(struct recovery *r, struct recovery_space *s,
     return true;
 }
 
+/* `tell`: congestion control is to know. */
 static void lose(struct recovery *r, struct recovery_space *s, struct sent_packet *p,
-                 struct cc_loss *loss)
+                 uint64_t pn, struct cc_loss *loss, bool tell)
 {
     p->flags |= SENT_LOST;
     if (p->flags & SENT_ELICITING)
@@ -98,6 +99,15 @@ static void lose(struct recovery *r, struct recovery_space *s, struct sent_packe
     r->bytes_in_flight -= p->bytes;
     if (p->flags & SENT_PROBE)
         return;
+    r->rate.lost += p->bytes;
+    if (tell)
+        cc_on_lost(&r->cc, &(struct cc_lost){.now = loss->now,
+                                             .pn = pn,
+                                             .bytes = p->bytes,
+                                             .in_flight = p->in_flight,
+                                             .lost = rate_lost_since(&r->rate, p),
+                                             .delivered = r->rate.delivered,
+                                             .app_limited = p->flags & SENT_APP_LIMITED});
     loss->packets++;
     loss->bytes += p->bytes;
     loss->sent_time = ns_max(loss->sent_time, p->time);
@@ -127,7 +137,7 @@ static bool scan_lost(struct recovery *r, struct recovery_space *s, struct cc_lo
             s->loss_time = loss->now + RTT_GRANULARITY;
             break;
         }
-        lose(r, s, p, loss);
+        lose(r, s, p, s->scan, loss, true);
         collapsed |= persistent(r, s, p);
     }
     return collapsed;
@@ -165,7 +175,7 @@ void recovery_lose_all(struct recovery *r, ns_t now)
             continue;
         if (!add_verdict(r, pn, 0))
             break;
-        lose(r, s, p, &ignored);
+        lose(r, s, p, pn, &ignored, false);
     }
     s->loss_time = s->lost_run = NS_NEVER;
     s->probes = 0;
@@ -179,9 +189,13 @@ struct news {
     ns_t now;
     const struct sent_packet *newest; /* not among those declared lost before */
     uint64_t newest_pn;
+    const struct sent_packet *flight; /* the newest that was in flight */
+    uint64_t flight_pn;
     uint64_t bytes, growing; /* as in cc_ack */
+    uint64_t late;           /* bytes of packets that had been called lost */
     uint64_t ect0;           /* packets that were sent with ECT(0) */
-    size_t index;            /* where in the set of acknowledged numbers the walk is */
+    struct rate_sample rate;
+    size_t index; /* where in the set of acknowledged numbers the walk is */
     bool eliciting, any;
 };
 
@@ -194,8 +208,10 @@ static void acknowledge(struct recovery *r, struct recovery_space *s, uint64_t p
     if (p->flags & SENT_LOST) {
         p->flags |= SENT_ACKED;
         r->packets_spurious++;
-        if ((p->flags & SENT_IN_FLIGHT) && !(p->flags & SENT_PROBE))
+        if ((p->flags & SENT_IN_FLIGHT) && !(p->flags & SENT_PROBE)) {
+            n->late += p->bytes;
             cc_on_spurious(&r->cc, p->time);
+        }
         if (s->lost_run != NS_NEVER && p->time >= s->lost_run)
             s->lost_run = NS_NEVER;
         return;
@@ -203,6 +219,10 @@ static void acknowledge(struct recovery *r, struct recovery_space *s, uint64_t p
     if (recovery_outstanding(p) && (p->flags & SENT_IN_FLIGHT)) {
         r->bytes_in_flight -= p->bytes;
         n->bytes += p->bytes;
+        if (!n->flight || pn > n->flight_pn) {
+            n->flight = p;
+            n->flight_pn = pn;
+        }
         if (!cc_in_recovery(&r->cc, p->time))
             n->growing += p->bytes;
     }
@@ -313,21 +333,21 @@ static void process_ecn(struct recovery *r, struct recovery_space *s,
     s->ce = ack->ce;
 }
 
-/* The rate at which what was in flight with `p` has been delivered. */
-static void sample_rate(struct recovery *r, const struct sent_packet *p, const struct news *n)
+/*
+ * The rate at which what was in flight with the newest packet has been delivered. What was
+ * called lost and came late is delivered, too.
+ */
+static void sample_rate(struct recovery *r, struct news *n)
 {
-    ns_t interval =
-        ns_max(ns_sub(p->time, p->first_sent_time), ns_sub(n->now, p->delivered_time));
-    double bps;
+    ns_t min_rtt = rtt_has_sample(&r->rtt) ? r->rtt.min : NS_NEVER;
 
-    r->delivered += n->bytes;
-    r->delivered_time = n->now;
-    r->first_sent_time = p->time;
-    if (!rtt_has_sample(&r->rtt) || !interval || interval < r->rtt.min)
+    if (!n->flight) {
+        r->rate.delivered += n->late;
         return;
-    bps = 8.0 * (double)(r->delivered - p->delivered) * (double)NS_PER_S / (double)interval;
-    if (!(p->flags & SENT_APP_LIMITED) || bps > (double)r->delivery_bps)
-        r->delivery_bps = (uint64_t)bps;
+    }
+    rate_on_ack(&r->rate, n->flight, n->bytes + n->late, n->now, min_rtt, &n->rate);
+    if (n->rate.bps && (!n->rate.app_limited || n->rate.bps > r->delivery_bps))
+        r->delivery_bps = n->rate.bps;
 }
 
 /*
@@ -347,17 +367,24 @@ static bool window_used(const struct recovery *r)
     return peak + slack >= r->cc.cwnd;
 }
 
-static void grow_window(struct recovery *r, const struct news *n, ns_t rtt)
+static void grow_window(struct recovery *r, struct news *n, ns_t rtt)
 {
+    uint64_t peak = r->round_peak > r->last_peak ? r->round_peak : r->last_peak;
     struct cc_ack ack = {.now = n->now,
                          .bytes = n->bytes,
                          .growing = n->growing,
                          .sent_time = n->newest->time,
                          .rtt = rtt,
                          .smoothed = r->rtt.smoothed,
-                         .cwnd_limited = window_used(r)};
+                         .cwnd_limited = window_used(r),
+                         .in_flight = r->bytes_in_flight,
+                         .peak = peak,
+                         .rate = &n->rate};
 
+    n->rate.lost = rate_lost_since(&r->rate, n->flight);
     cc_on_ack(&r->cc, &ack);
+    if (r->cc.holds_back)
+        rate_limited(&r->rate, r->bytes_in_flight);
     if (n->newest->time >= r->round_start) {
         r->round_start = n->now;
         r->last_peak = r->round_peak;
@@ -420,16 +447,15 @@ int recovery_on_ack(struct recovery *r, enum quic_space space, const struct fram
     if (!n.any)
         return 0;
     rtt = sample_rtt(r, space, ack, &n, ack_delay);
+    sample_rate(r, &n);
     cwnd = r->cc.cwnd;
     process_ecn(r, s, ack, grew, &n);
     recovery_detect_lost(r, space, now);
     /* A recovery period that begins here includes what is acknowledged here. */
     if (r->cc.cwnd < cwnd || (n.newest && cc_in_recovery(&r->cc, n.newest->time)))
         n.growing = 0;
-    if (n.newest && n.bytes) {
-        sample_rate(r, n.newest, &n);
+    if (n.flight)
         grow_window(r, &n, rtt);
-    }
     if (r->state.server || r->state.peer_validated || r->state.confirmed)
         r->pto_count = 0;
     r->touched = now;

@@ -62,7 +62,7 @@ static int resize_records(struct sent *s, uint32_t cap)
         if (!p->n_rec)
             continue;
         memcpy(&recs[next], sent_recs(s, p), p->n_rec * sizeof *recs);
-        p->rec_first = next;
+        p->rec_first = (uint32_t)next;
         next += p->n_rec;
     }
     s->rec_base = 0;
@@ -105,6 +105,8 @@ static void push_skipped(struct sent *s, uint64_t upto)
     while (s->next < upto)
         push(s, &skipped);
 }
+
+_Static_assert(sizeof(struct sent_packet) == 64, "a sent packet is one cache line");
 
 int sent_begin(struct sent *s, uint64_t pn)
 {
@@ -155,7 +157,7 @@ void sent_commit(struct sent *s, const struct sent_packet *proto)
 {
     struct sent_packet p = *proto;
 
-    p.rec_first = s->open_first;
+    p.rec_first = (uint32_t)s->open_first;
     p.n_rec = (uint16_t)s->open_n;
     push(s, &p);
     s->open = false;
@@ -187,7 +189,7 @@ void sent_retire(struct sent *s)
 
     s->base++;
     if (p->n_rec)
-        s->rec_base = p->rec_first + p->n_rec;
+        s->rec_base += (uint32_t)(p->rec_first - (uint32_t)s->rec_base) + p->n_rec;
     /* The last one leaves no hole behind it. */
     if (s->base == s->next && !s->open)
         s->rec_base = s->rec_next;
@@ -237,9 +239,9 @@ bool sent_check(const struct sent *s)
 
         if (!p->n_rec)
             continue;
-        if (p->rec_first < at || (p->rec_first & (s->rec_cap - 1)) + p->n_rec > s->rec_cap)
+        if ((p->rec_first & (s->rec_cap - 1)) + p->n_rec > s->rec_cap)
             return false;
-        at = p->rec_first + p->n_rec;
+        at += (uint32_t)(p->rec_first - (uint32_t)at) + p->n_rec; /* backwards: 4 billion */
     }
     return at <= s->rec_next;
 }

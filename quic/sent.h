@@ -30,6 +30,7 @@
 #define SENT_MAX_RECORDS (1u << 17)
 #define SENT_MIN         64u /* smallest ring that is not empty */
 #define SENT_NO_ACK      UINT64_MAX
+#define SENT_TICK        64 /* ns, unit of since_first: 32 bits of it are more than 4 minutes */
 
 enum {
     SENT_ELICITING = 0x01,
@@ -43,8 +44,8 @@ enum {
 };
 
 /*
- * One sent packet. The sender fills time, bytes, flags (ELICITING, IN_FLIGHT, PROBE,
- * DGRAM), ecn, tag and ack_largest; recovery fills the delivery state.
+ * One sent packet, one cache line. The sender fills time, bytes, flags (ELICITING, IN_FLIGHT, PROBE,
+ * DGRAM), ecn, tag and ack_largest; recovery fills the delivery state (rate.h).
  */
 struct sent_packet {
     ns_t time;            /* when it was sent; never decreases with the packet number */
@@ -52,12 +53,14 @@ struct sent_packet {
     uint16_t n_rec;       /* records */
     uint8_t flags;        /* SENT_* */
     uint8_t ecn;          /* ECN bits it was sent with */
-    uint64_t rec_first;   /* index of its first record */
+    uint32_t rec_first;   /* index of its first record, modulo 2^32 */
+    uint32_t in_flight;   /* bytes in flight when it was sent, itself included */
     uint64_t tag;         /* of its DATAGRAM if SENT_DGRAM */
     uint64_t ack_largest; /* Largest Acknowledged of the ACK it carried, SENT_NO_ACK none */
     uint64_t delivered;   /* bytes delivered on the path when it was sent */
     ns_t delivered_time;  /* instant of the latest delivery at that time */
-    ns_t first_sent_time; /* send time of the packet that this delivery was about */
+    uint32_t since_first; /* from the sending of what that delivery was about, SENT_TICKs */
+    uint32_t lost;        /* bytes lost on the path when it was sent, modulo 2^32 */
 };
 
 /*

@@ -454,3 +454,14 @@ int quic_send(struct quic_conn *c, size_t path, struct quic_train *t, ns_t now)
     conn_tell_recovery(c);
     return t->len > before ? (int)(t->len - before) : r;
 }
+
+void quic_app_limited(struct quic_conn *c, size_t path, ns_t now)
+{
+    if (path >= c->n_paths || !c->path[path].used || !conn_alive(c))
+        return;
+    struct quic_path *p = &c->path[path];
+    c->now = now;
+    path_pace(p, now);
+    if (pacer_ready(&p->pacer, now) > 0 && !any_flight_due(c, p))
+        recovery_app_limited(&p->recovery);
+}

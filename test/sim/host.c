@@ -63,6 +63,8 @@ static void flush(struct sim_host *host, struct quic_conn *conn)
             if (r > 0)
                 transmit(host, &train);
         }
+        if (r == 0)
+            quic_app_limited(conn, path, host->node.sim->now);
     }
 }
 

@@ -1,0 +1,544 @@
+/*
+ * The state machine half of BBR (draft 5.3, 5.4) and its control parameters (5.6).
+ *
+ * Each acknowledgement updates the model, may move the state, and sets window, rate and
+ * burst by the gains of the state. A bandwidth probe is REFILL (one round at the known rate,
+ * so that the pipe is full when the probe begins), UP (faster, until the rate stops growing
+ * or too much is lost) and DOWN (slower, until the queue is gone); `acks` follows which of
+ * these the acknowledgements are about, a round trip later.
+ */
+#include "quic/cc.h"
+
+#define STARTUP_GAIN   2.77
+#define DRAIN_GAIN     0.5
+#define DOWN_GAIN      0.9
+#define UP_GAIN        1.25
+#define UP_CWND_GAIN   2.25
+#define CWND_GAIN      2.0
+#define PROBE_RTT_CWND 0.5
+#define PACING_MARGIN  0.99
+#define DRAIN_ROUNDS   3
+#define STARTUP_LOSSES 6  /* BBRStartupFullLossCnt: runs of lost packets in a round */
+#define RENO_ROUNDS    63 /* the longest wait for a probe, in round trips */
+#define QUANTUM_MAX    65536
+#define UP_ROUNDS_MAX  30
+#define BPS_MAX        ((uint64_t)1000000000000)
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t min_pipe(const struct cc *cc)
+{
+    return BBR_MIN_PACKETS * cc->mss;
+}
+
+/* ---- volumes ------------------------------------------------------------------------- */
+
+static uint64_t quantization(const struct cc *cc, uint64_t inflight)
+{
+    inflight = larger(inflight, cc->quantum);
+    inflight = larger(inflight, min_pipe(cc));
+    return cc->u.bbr.state == BBR_UP ? inflight + 2 * cc->mss : inflight;
+}
+
+static uint64_t inflight_at(const struct cc *cc, uint64_t bw, double gain)
+{
+    return quantization(cc, bbr_bdp(cc, bw, gain));
+}
+
+static uint64_t target_inflight(const struct cc *cc)
+{
+    return smaller(bbr_bdp(cc, cc->u.bbr.bw, 1.0), cc->cwnd);
+}
+
+static uint64_t inflight_with_headroom(const struct cc *cc)
+{
+    const struct cc_bbr *b = &cc->u.bbr;
+
+    if (b->inflight_long == BBR_INF)
+        return BBR_INF;
+    return larger(
+        b->inflight_long -
+            smaller(b->inflight_long,
+                    larger(cc->mss, (uint64_t)(BBR_HEADROOM * (double)b->inflight_long))),
+        min_pipe(cc));
+}
+
+static uint64_t probe_rtt_cwnd(const struct cc *cc)
+{
+    return larger(bbr_bdp(cc, cc->u.bbr.bw, PROBE_RTT_CWND), min_pipe(cc));
+}
+
+/* The window was full: there may have been room for less than a packet and a probe. */
+static bool cwnd_limited(const struct cc *cc, const struct cc_ack *ack)
+{
+    return ack->peak + 3 * cc->mss >= cc->cwnd;
+}
+
+/* ---- transitions --------------------------------------------------------------------- */
+
+static void enter(struct cc_bbr *b, enum bbr_state state, double pacing, double cwnd)
+{
+    b->state = state;
+    b->pacing_gain = pacing;
+    b->cwnd_gain = cwnd;
+}
+
+static void enter_startup(struct cc_bbr *b)
+{
+    enter(b, BBR_STARTUP, STARTUP_GAIN, CWND_GAIN);
+}
+
+static void start_down(struct cc *cc, ns_t now)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    bbr_reset_signals(b);
+    b->up_per_inc = BBR_INF;
+    b->rounds_since_up = cc_random(cc) < 0.5 ? 0 : 1;
+    b->probe_wait = 2 * NS_PER_S + (ns_t)(cc_random(cc) * (double)NS_PER_S);
+    b->cycle_stamp = now;
+    b->acks = BBR_ACKS_STOPPING;
+    bbr_start_round(b);
+    enter(b, BBR_DOWN, DOWN_GAIN, CWND_GAIN);
+}
+
+static void start_cruise(struct cc_bbr *b)
+{
+    enter(b, BBR_CRUISE, 1.0, CWND_GAIN);
+}
+
+static void start_refill(struct cc_bbr *b)
+{
+    bbr_reset_short(b);
+    b->up_rounds = 0;
+    b->up_acked = 0;
+    b->precautionary = false;
+    b->acks = BBR_ACKS_REFILLING;
+    bbr_start_round(b);
+    enter(b, BBR_REFILL, 1.0, CWND_GAIN);
+}
+
+static void raise_slope(struct cc *cc)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    b->up_per_inc = larger(cc->cwnd >> b->up_rounds, cc->mss);
+    if (b->up_rounds < UP_ROUNDS_MAX)
+        b->up_rounds++;
+}
+
+static void start_up(struct cc *cc, const struct cc_ack *ack)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    b->acks = BBR_ACKS_STARTING;
+    bbr_start_round(b);
+    bbr_reset_full(b);
+    b->full_bw = ack->rate->bps;
+    enter(b, BBR_UP, UP_GAIN, UP_CWND_GAIN);
+    raise_slope(cc);
+}
+
+/* ---- Startup and Drain --------------------------------------------------------------- */
+
+/* Leave Startup for losses: a whole round of recovery with too many, in several places. */
+static void check_startup_loss(struct cc *cc)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+    bool lossy = b->loss_in_round && b->round_runs >= STARTUP_LOSSES &&
+                 bbr_too_high(cc, b->round_lost, b->round_acked + b->round_lost);
+
+    if (b->state != BBR_STARTUP || !b->loss_round_start || !(lossy || b->ce_in_round))
+        return;
+    b->undo_state = b->ce_in_round ? BBR_NONE : BBR_STARTUP;
+    b->full_reached = true;
+    b->inflight_long = larger(bbr_bdp(cc, b->bw, 1.0), b->inflight_latest);
+}
+
+static void check_startup_done(struct cc *cc)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    check_startup_loss(cc);
+    if (b->state != BBR_STARTUP || !b->full_reached)
+        return;
+    enter(b, BBR_DRAIN, DRAIN_GAIN, CWND_GAIN);
+    b->drain_round = b->round_count;
+}
+
+static void check_drain_done(struct cc *cc, const struct cc_ack *ack)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    if (b->state == BBR_DRAIN && (ack->in_flight <= inflight_at(cc, b->bw, 1.0) ||
+                                  b->round_count > b->drain_round + DRAIN_ROUNDS))
+        start_down(cc, ack->now);
+}
+
+/* ---- ProbeBW ------------------------------------------------------------------------- */
+
+static bool time_to_probe(struct cc *cc, ns_t now)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+    uint64_t reno = target_inflight(cc) / cc->mss;
+
+    if (now <= ns_add(b->cycle_stamp, b->probe_wait) &&
+        b->rounds_since_up < smaller(reno, RENO_ROUNDS))
+        return false;
+    start_refill(b);
+    return true;
+}
+
+static bool time_to_cruise(const struct cc *cc, const struct cc_ack *ack)
+{
+    return ack->in_flight <= inflight_with_headroom(cc) &&
+           ack->in_flight <= inflight_at(cc, cc->u.bbr.max_bw, 1.0);
+}
+
+static bool time_to_go_down(struct cc *cc, const struct cc_ack *ack)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    if (b->too_high && ack->in_flight >= b->inflight_long) {
+        b->precautionary = true;
+        return true;
+    }
+    if (cwnd_limited(cc, ack) && cc->cwnd >= b->inflight_long) {
+        bbr_reset_full(b);
+        b->full_bw = ack->rate->bps;
+        return false;
+    }
+    return b->full_now;
+}
+
+/* A probe lost too much with `in_flight` bytes on their way: the answer, once per probe. */
+static void handle_too_high(struct cc *cc, uint64_t in_flight, bool app_limited, ns_t now)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    b->too_high = true;
+    b->probe_sample = false;
+    if (!app_limited)
+        b->inflight_long =
+            larger(in_flight, (uint64_t)((double)target_inflight(cc) * BBR_BETA));
+    if (b->state == BBR_UP) {
+        start_down(cc, now);
+        b->undo_state = BBR_UP;
+    }
+}
+
+/* While a probe is held up by inflight_long: raise that, faster with every round. */
+static void probe_upward(struct cc *cc, const struct cc_ack *ack)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+    uint64_t steps;
+
+    if (!cwnd_limited(cc, ack) || cc->cwnd < b->inflight_long)
+        return;
+    b->up_acked += ack->bytes;
+    if (b->up_acked >= b->up_per_inc) {
+        steps = b->up_acked / b->up_per_inc;
+        b->up_acked -= steps * b->up_per_inc;
+        b->inflight_long += steps * cc->mss;
+    }
+    if (b->round_start)
+        raise_slope(cc);
+}
+
+/* Follow what acknowledgements are about. True if a state transition was decided. */
+static bool adapt_long(struct cc *cc, const struct cc_ack *ack)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+    const struct rate_sample *rs = ack->rate;
+
+    if (b->acks == BBR_ACKS_STARTING && b->round_start)
+        b->acks = BBR_ACKS_FEEDBACK;
+    if (b->acks == BBR_ACKS_STOPPING && b->round_start) {
+        b->probe_sample = false;
+        b->acks = BBR_ACKS_INIT;
+        if (bbr_is_probe_bw(b) && !rs->app_limited)
+            bbr_advance_max_bw(b);
+        if (bbr_is_probe_bw(b) && b->precautionary && !b->too_high) {
+            start_refill(b);
+            return true;
+        }
+    }
+    if (bbr_too_high(cc, rs->lost, rs->in_flight) || b->inflight_long == BBR_INF)
+        return false;
+    b->inflight_long = larger(b->inflight_long, rs->in_flight);
+    if (b->state == BBR_UP)
+        probe_upward(cc, ack);
+    return false;
+}
+
+static void update_cycle(struct cc *cc, const struct cc_ack *ack)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    if (b->ce_in_round && b->probe_sample)
+        handle_too_high(cc, ack->rate->in_flight, ack->rate->app_limited, ack->now);
+    if (!b->full_reached || adapt_long(cc, ack))
+        return;
+    switch (b->state) {
+    case BBR_DOWN:
+        if (!time_to_probe(cc, ack->now) && time_to_cruise(cc, ack))
+            start_cruise(b);
+        break;
+    case BBR_CRUISE:
+        time_to_probe(cc, ack->now);
+        break;
+    case BBR_REFILL:
+        if (b->round_start) {
+            b->probe_sample = true;
+            start_up(cc, ack);
+        }
+        break;
+    case BBR_UP:
+        if (time_to_go_down(cc, ack)) {
+            b->too_high = false;
+            start_down(cc, ack->now);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---- ProbeRTT and idle times --------------------------------------------------------- */
+
+static void check_probe_rtt_done(struct cc *cc, ns_t now)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    if (!b->probe_rtt_done || now <= b->probe_rtt_done)
+        return;
+    b->probe_rtt_stamp = now;
+    bbr_restore_cwnd(cc);
+    bbr_reset_short(b);
+    if (b->full_reached) {
+        start_down(cc, now);
+        start_cruise(b);
+    } else {
+        enter_startup(b);
+    }
+}
+
+static void handle_probe_rtt(struct cc *cc, const struct cc_ack *ack)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    if (!b->probe_rtt_done) {
+        if (ack->in_flight > probe_rtt_cwnd(cc))
+            return;
+        b->probe_rtt_done = ns_add(ack->now, BBR_PROBE_RTT_LEN);
+        b->probe_rtt_round_done = false;
+        bbr_start_round(b);
+        return;
+    }
+    b->probe_rtt_round_done |= b->round_start;
+    if (b->probe_rtt_round_done)
+        check_probe_rtt_done(cc, ack->now);
+}
+
+static void check_probe_rtt(struct cc *cc, const struct cc_ack *ack)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    if (b->state != BBR_PROBE_RTT && b->probe_rtt_expired && !b->idle_restart) {
+        bbr_save_cwnd(cc);
+        enter(b, BBR_PROBE_RTT, 1.0, PROBE_RTT_CWND);
+        b->probe_rtt_done = 0;
+        b->acks = BBR_ACKS_STOPPING;
+        bbr_start_round(b);
+    }
+    if (b->state == BBR_PROBE_RTT)
+        handle_probe_rtt(cc, ack);
+    if (ack->rate->delivered)
+        b->idle_restart = false;
+}
+
+/* ---- control parameters -------------------------------------------------------------- */
+
+static void set_rate(struct cc *cc, double gain)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+    double bps = gain * (double)b->bw * PACING_MARGIN;
+
+    if (b->full_reached || bps > (double)b->pacing_bps)
+        b->pacing_bps = bps < (double)BPS_MAX ? (uint64_t)bps : BPS_MAX;
+    if (!b->pacing_bps)
+        b->pacing_bps = 1;
+    cc->quantum = larger(smaller(b->pacing_bps / 8 / 1000, QUANTUM_MAX), 2 * cc->mss);
+}
+
+static void bound_cwnd(struct cc *cc)
+{
+    const struct cc_bbr *b = &cc->u.bbr;
+    uint64_t cap = BBR_INF;
+
+    if (b->state == BBR_PROBE_RTT || b->state == BBR_CRUISE)
+        cap = inflight_with_headroom(cc);
+    else if (bbr_is_probe_bw(b))
+        cap = b->inflight_long;
+    cap = larger(smaller(cap, b->inflight_short), min_pipe(cc));
+    cc->cwnd = smaller(cc->cwnd, cap);
+}
+
+static void set_cwnd(struct cc *cc, const struct cc_ack *ack)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+    uint64_t most = quantization(cc, bbr_bdp(cc, b->bw, b->cwnd_gain) + b->extra_acked);
+
+    if (b->full_reached)
+        cc->cwnd = smaller(cc->cwnd + ack->bytes, most);
+    else if (cc->cwnd < most || b->delivered < cc_initial_window(cc->mss))
+        cc->cwnd += ack->bytes;
+    cc->cwnd = larger(cc->cwnd, min_pipe(cc));
+    if (b->state == BBR_PROBE_RTT)
+        cc->cwnd = smaller(cc->cwnd, probe_rtt_cwnd(cc));
+    bound_cwnd(cc);
+}
+
+/* ---- events -------------------------------------------------------------------------- */
+
+static void init(struct cc *cc)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    *b = (struct cc_bbr){
+        .undo_state = BBR_NONE,
+        .acks = BBR_ACKS_INIT,
+        .inflight_long = BBR_INF,
+        .up_per_inc = BBR_INF,
+        .min_rtt = NS_NEVER,
+        .probe_rtt_min = NS_NEVER,
+    };
+    bbr_reset_short(b);
+    enter_startup(b);
+}
+
+/* The first round trip that was measured sets clocks and rate going. */
+static void begin(struct cc *cc, const struct cc_ack *ack)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+    double bps = STARTUP_GAIN * 8 * (double)cc_initial_window(cc->mss) * NS_PER_S /
+                 (double)ack->smoothed;
+
+    b->pacing_bps = bps < (double)BPS_MAX ? (uint64_t)bps + 1 : BPS_MAX;
+    b->extra_start = b->min_rtt_stamp = b->probe_rtt_stamp = ack->now;
+}
+
+static void on_ack(struct cc *cc, const struct cc_ack *ack)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    if (!ack->rate || !ack->smoothed)
+        return;
+    if (!b->pacing_bps)
+        begin(cc, ack);
+    if (b->in_recovery && ack->sent_time > cc->recovery_start) {
+        b->in_recovery = false;
+        bbr_restore_cwnd(cc);
+    }
+    bbr_update_model(cc, ack);
+    check_startup_done(cc);
+    check_drain_done(cc, ack);
+    update_cycle(cc, ack);
+    bbr_update_min_rtt(b, ack);
+    check_probe_rtt(cc, ack);
+    bbr_finish_model(b, ack);
+    set_rate(cc, b->pacing_gain);
+    set_cwnd(cc, ack);
+    cc->holds_back = b->state == BBR_PROBE_RTT;
+    cc->ssthresh = b->full_reached ? cc_min_window(cc) : UINT64_MAX;
+}
+
+static void on_lost(struct cc *cc, const struct cc_lost *lost)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    bbr_note_loss(cc, lost);
+    if (b->probe_sample && bbr_too_high(cc, lost->lost, lost->in_flight))
+        handle_too_high(cc, bbr_inflight_at_loss(b, lost), lost->app_limited, lost->now);
+}
+
+static void on_congestion(struct cc *cc, const struct cc_loss *loss, bool ecn)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    (void)loss;
+    if (!ecn) {
+        b->in_recovery = true;
+        return;
+    }
+    if (!b->loss_in_round && !b->ce_in_round)
+        b->loss_round_delivered = b->delivered;
+    b->ce_in_round = true;
+}
+
+/* As after a retransmission timeout: the window is restored when something gets through. */
+static void on_persistent(struct cc *cc)
+{
+    bbr_save_state(cc);
+    cc->u.bbr.in_recovery = true;
+}
+
+static void on_undo(struct cc *cc)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    bbr_restore_cwnd(cc);
+    b->in_recovery = false;
+    b->loss_in_round = false;
+    bbr_reset_full(b);
+    b->bw_short = larger(b->bw_short, b->undo_bw_short);
+    b->inflight_short = larger(b->inflight_short, b->undo_inflight_short);
+    b->inflight_long = larger(b->inflight_long, b->undo_inflight_long);
+    if (b->undo_state == BBR_STARTUP && b->state != BBR_STARTUP) {
+        b->full_reached = false;
+        if (b->state != BBR_PROBE_RTT)
+            enter_startup(b);
+    } else if (b->undo_state == BBR_UP && b->state != BBR_UP && b->state != BBR_PROBE_RTT) {
+        start_refill(b);
+    }
+    b->undo_state = BBR_NONE;
+}
+
+static void on_restart(struct cc *cc, ns_t now, bool app_limited)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    if (!app_limited || !b->pacing_bps)
+        return;
+    b->idle_restart = true;
+    b->extra_start = now;
+    b->extra_delivered = 0;
+    if (bbr_is_probe_bw(b))
+        set_rate(cc, 1.0);
+    else if (b->state == BBR_PROBE_RTT)
+        check_probe_rtt_done(cc, now);
+}
+
+static uint64_t pacing_bps(const struct cc *cc)
+{
+    return cc->u.bbr.pacing_bps;
+}
+
+const struct cc_ops cc_bbr_ops = {.name = "bbr",
+                                  .init = init,
+                                  .on_ack = on_ack,
+                                  .on_congestion = on_congestion,
+                                  .on_persistent = on_persistent,
+                                  .on_undo = on_undo,
+                                  .on_lost = on_lost,
+                                  .on_restart = on_restart,
+                                  .pacing_bps = pacing_bps,
+                                  .random = true};
