@@ -602,7 +602,8 @@ static int check_whole(struct source *s)
 
     if (c->cc && strcmp(c->cc, "cubic") != 0 && strcmp(c->cc, "newreno") != 0 &&
         strcmp(c->cc, "bbr") != 0)
-        return complain(s, EXIT_USAGE, "--cc: \"%s\" is neither cubic nor newreno nor bbr", c->cc);
+        return complain(s, EXIT_USAGE, "--cc: \"%s\" is neither cubic nor newreno nor bbr",
+                        c->cc);
     if (c->auth_key && c->auth_key_file)
         return complain(s, EXIT_USAGE, "give --auth-key or --auth-key-file, not both");
     /* A file may serve both sides; what is typed is meant. */

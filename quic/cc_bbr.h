@@ -11,10 +11,10 @@
  *
  * One deviation from the draft, so that a path that loses packets at random is not taken for
  * a full one. `base_loss` is the share lost while we do not send faster than the path is
- * believed to be; it is learned by bbr_learn_loss. A probe went too high when it loses more
- * than base_loss + 2 % (the draft: 2 %), and a round outside of probes bounds the model only
- * when it loses more than base_loss explains (the draft: when it loses anything). On a path
- * without random loss both are what the draft says.
+ * believed to be; it is learned by learn_loss. A probe went too high when it loses more
+ * than base_loss + 2 % (the draft: 2 %) and chance explain, and a round outside of probes
+ * bounds the model only when it loses more than base_loss and chance explain (the draft: when
+ * it loses anything). On a path without random loss both are what the draft says.
  *
  * CE marks, to which the draft leaves the answer open, are answered like a round of excess
  * loss: once per round trip.

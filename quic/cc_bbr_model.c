@@ -218,7 +218,7 @@ static void learn_loss(struct cc *cc, uint64_t acked, uint64_t lost)
         b->base_loss = BASE_LOSS_MAX;
 }
 
-/* Losses that base_loss explains among `all` bytes: the mean and `sigmas` standard deviations. */
+/* What base_loss explains among `all` bytes: the mean and `sigmas` standard deviations. */
 static double usual_loss(const struct cc *cc, double all, double sigmas)
 {
     double packets = all / (double)cc->mss, usual = cc->u.bbr.base_loss * packets;
