@@ -113,7 +113,7 @@ static const struct row rows[] = {
     {"mtu", "Interface", "MTU", K_INT, AT(mtu), "BYTES",
      "tunnel MTU, 1280 to 9000 (default: what the path carries)", W_BOTH, C_NONE, 1280, 9000, NULL},
     {"cc", "Multipath", "CC", K_STRING, AT(cc), "NAME",
-     "congestion control: cubic (default), newreno or bbr", W_BOTH, C_NONE, 0, 0, NULL},
+     "congestion control: cubic (default), newreno, or bbr (on trial)", W_BOTH, C_NONE, 0, 0, NULL},
     {"io", "Advanced", "IO", K_WORD, AT(io), "auto|io_uring|epoll",
      "how to talk to the kernel (default auto)", W_BOTH, C_NONE, 0, 0, "auto|io_uring|epoll"},
     {"state-dir", "Advanced", "StateDir", K_STRING, AT(state_dir), "DIR",
@@ -600,9 +600,12 @@ static int check_whole(struct source *s)
 {
     struct config *c = s->c;
 
-    if (c->cc && strcmp(c->cc, "cubic") != 0 && strcmp(c->cc, "newreno") != 0 &&
+    if (strcmp(c->cc, "bbr2") == 0) /* as the existing programs call theirs */
+        c->cc[3] = 0;
+    if (strcmp(c->cc, "cubic") != 0 && strcmp(c->cc, "newreno") != 0 &&
         strcmp(c->cc, "bbr") != 0)
-        return complain(s, EXIT_USAGE, "--cc: \"%s\" is neither cubic nor newreno nor bbr",
+        return complain(s, EXIT_USAGE,
+                        "congestion control (--cc, CC): \"%s\" is none of cubic, newreno, bbr",
                         c->cc);
     if (c->auth_key && c->auth_key_file)
         return complain(s, EXIT_USAGE, "give --auth-key or --auth-key-file, not both");

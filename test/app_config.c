@@ -138,14 +138,15 @@ static void files(void **state)
     char err[512];
 
     (void)state;
-    assert_int_equal(from_file(&c,
-                               "[Server]\nAddress = vpn.example:8443\nInsecure = true\n"
-                               "[Interface]\nTunName = t0\nDNS = 192.0.2.53, 2001:db8::53\n"
-                               "Reconnect = true\nReconnectInterval = 5\nLogLevel = DEBUG\n"
-                               "[Auth]\nKey = secret\n[Multipath]\nScheduler = wlb\nPath = "
-                               "eth0\n",
-                               "", err, sizeof(err)),
-                     0);
+    assert_int_equal(
+        from_file(&c,
+                  "[Server]\nAddress = vpn.example:8443\nInsecure = true\n"
+                  "[Interface]\nTunName = t0\nDNS = 192.0.2.53, 2001:db8::53\n"
+                  "Reconnect = true\nReconnectInterval = 5\nLogLevel = DEBUG\n"
+                  "[Auth]\nKey = secret\n[Multipath]\nScheduler = wlb\nCC = bbr2\nPath = "
+                  "eth0\n",
+                  "", err, sizeof(err)),
+        0);
     assert_int_equal(c.mode, CONFIG_CLIENT);
     assert_string_equal(c.server, "vpn.example:8443");
     assert_true(c.insecure);
@@ -154,6 +155,7 @@ static void files(void **state)
     assert_string_equal(c.dns.item[1], "2001:db8::53");
     assert_int_equal(c.log_level, LOG_DEBUG);
     assert_string_equal(c.auth_key, "secret");
+    assert_string_equal(c.cc, "bbr");
     assert_string_equal(c.paths.item[0], "eth0");
     config_free(&c);
 
