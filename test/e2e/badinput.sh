@@ -68,7 +68,7 @@ bad server 64 'contradicts' server --no-auth --user ann:one
 bad server 64 'no number' server --mtu 1279
 bad server 64 'no number' server --max-clients 0
 bad server 64 'none of' server --log-level loud
-bad server 64 'neither cubic nor newreno' server --cc vegas
+bad server 64 'none of cubic' server --cc vegas
 bad c1 64 'for which host' gencert
 
 step "files"
