@@ -61,7 +61,7 @@ said visit 'Local address is now'
 visit "migration" --change-local-addr=200ms --delay-stream=500ms
 said visit 'PATH_RESPONSE'
 for i in 1 2 3 4; do
-    visit "a fifth of all packets lost, both ways ($i)" -t 0.2 -r 0.2
+    visit "a tenth of all packets lost, both ways ($i)" -t 0.1 -r 0.1
 done
 HOST=fd00:31:1::1
 visit "IPv6"
