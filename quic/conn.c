@@ -105,7 +105,7 @@ static struct quic_conn *create(const struct quic_config *cfg, bool server, bool
     if (!c)
         return NULL;
     c->cfg = *cfg;
-    c->cfg.token = (struct span){0}; /* not ours to keep */
+    c->cfg.token = c->cfg.session = (struct span){0}; /* not ours to keep */
     c->server = server;
     c->now = now;
     c->endpoint_slot = c->endpoint_heap = SIZE_MAX;
@@ -183,6 +183,7 @@ struct quic_conn *quic_connect(const struct quic_config *cfg, const char *server
         quic_del(c);
         return NULL;
     }
+    tls_set_session(c->tls, cfg->session);
     conn_tls_run(c);
     if (!conn_alive(c)) {
         quic_del(c);

@@ -22,6 +22,16 @@ struct span quic_new_token(const struct quic_conn *c)
     return c->server ? (struct span){0} : span_of(c->new_token, c->new_token_len);
 }
 
+struct span quic_new_session(const struct quic_conn *c)
+{
+    return tls_session(c->tls);
+}
+
+bool quic_is_resumed(const struct quic_conn *c)
+{
+    return tls_resumed(c->tls);
+}
+
 bool quic_is_server(const struct quic_conn *c)
 {
     return c->server;

@@ -186,6 +186,8 @@ static void complete(struct quic_conn *c)
     c->timer[CONN_TIMER_HANDSHAKE] = NS_NEVER;
     c->held_ready = true;
     conn_event(c, QUIC_EV_HANDSHAKE_DONE, 0, 0, 0);
+    if (tls_resumed(c->tls))
+        LOG_AT(c->cfg.log, LOG_DEBUG, "quic: the TLS session of a former connection goes on");
     conn_restart_idle(c);
     if (c->server) {
         c->done_due = true;

@@ -130,6 +130,7 @@ struct quic_config {
     bool ecn;                         /* mark what we send ECT(0) */
     uint8_t reset_key[32];            /* makes stateless reset tokens: a kept secret */
     struct span token;                /* client: of quic_new_token; copied by quic_connect */
+    struct span session;              /* client: of quic_new_session; read by quic_connect */
 };
 
 /*
@@ -150,6 +151,9 @@ void quic_config_default(struct quic_config *cfg);
  *
  * `cfg->token`, from a former connection to the same server, saves both ends the validation
  * of the client's address (RFC 9000 8.1.3). A token that the server doesn't know does no harm.
+ *
+ * `cfg->session` spares both ends the certificate (TLS 1.3 resumption, without 0-RTT data). It
+ * is not used, and does no harm, where it doesn't fit: see tls_set_session.
  *
  * Returns null if an allocation or the TLS set-up fails, or the configuration is absurd.
  */
@@ -450,6 +454,16 @@ const char *quic_alpn(const struct quic_conn *conn);
  * way, it links the connection that uses it to another one that does (8.1.3).
  */
 struct span quic_new_token(const struct quic_conn *conn);
+
+/*
+ * The latest TLS session, for quic_config.session of one future connection to the same server;
+ * empty while the server has given none. It is secret. Valid until the next call on the
+ * connection. tls_session says more.
+ */
+struct span quic_new_session(const struct quic_conn *conn);
+
+/* Whether the handshake is complete, and took up a former session. */
+bool quic_is_resumed(const struct quic_conn *conn);
 
 bool quic_is_server(const struct quic_conn *conn);
 bool quic_is_established(const struct quic_conn *conn); /* handshake complete, not closing */

@@ -310,6 +310,7 @@ void tls_del(struct tls *t)
     drop_secrets(t);
     free(t->tparams);
     free(t->peer_tparams);
+    tls_session_drop(t);
     free(t);
 }
 

@@ -11,6 +11,7 @@
  *     tls_next_out / tls_out_done      CRYPTO bytes to send, by level
  *     tls_peer_tparams, tls_alpn       as soon as known, mind: see there
  *     tls_done                         the handshake is complete (not yet confirmed)
+ *     tls_session                      what a client may keep for the next handshake
  *
  * Model: bytes fed wait in a queue for each level until OpenSSL's read level has come to it;
  * what it produces waits in a buffer of the write level. Nothing is routed to 0-RTT.
@@ -35,6 +36,10 @@
 #define TLS_IN_MAX   65536 /* bytes fed and not yet read by OpenSSL, all levels together */
 #define TLS_PINS_MAX 4
 #define TLS_TEXT_MAX 512 /* bytes of an error text */
+
+#define TLS_TICKET_KEY     32
+#define TLS_TICKET_SECONDS 86400 /* a ticket is good for so long */
+#define TLS_SESSION_MAX    16384 /* bytes of a session; larger ones are not kept */
 
 /*
  * Preference, best first; key shares go out for those with a star. The hybrid share makes the
@@ -72,6 +77,13 @@ struct tls_ctx_config {
     const uint8_t (*pins)[TLS_PIN];
     size_t n_pins;       /* 1 to TLS_PINS_MAX for TLS_VERIFY_PIN */
     int64_t verify_time; /* Unix time to judge expiry by; 0: the time of the check */
+
+    /*
+     * A server's secret of at least TLS_TICKET_KEY bytes: then it gives each client a ticket,
+     * with which the next handshake needs no certificate. Tickets hold for the same secret
+     * and certificate, in another process too. Without one there are no tickets.
+     */
+    struct span ticket_key;
 
     const char *groups; /* NULL: TLS_GROUPS_DEFAULT */
     const char *suites; /* NULL: TLS_SUITES_DEFAULT */
@@ -138,6 +150,25 @@ bool tls_next_out(const struct tls *t, enum quic_level *level, struct span *byte
 
 /* The first `n` bytes of that level were taken. */
 void tls_out_done(struct tls *t, enum quic_level level, size_t n);
+
+/*
+ * A client, before its first tls_step: offer a session of a former handshake with the same
+ * server (tls_session). It is not offered, and false returned, unless it is intact and was
+ * made under the same verification settings, name and application protocols: so a server that
+ * was not verified then is not trusted now. The server decides whether to go on with it; if
+ * not, the handshake is a full one. There is no 0-RTT data.
+ */
+bool tls_set_session(struct tls *t, struct span session);
+
+/*
+ * A client's latest session, for tls_set_session; empty while the server has given none, and
+ * after a failure. It holds secrets, and is to be used once: on the way, it links two
+ * connections that use it (RFC 8446 C.4). Valid until the next tls_step.
+ */
+struct span tls_session(const struct tls *t);
+
+/* Whether the handshake is complete, and resumed a session: no certificate was sent. */
+bool tls_resumed(const struct tls *t);
 
 struct tls_secret {
     enum quic_level level;

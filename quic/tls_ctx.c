@@ -122,15 +122,23 @@ static bool load_key(struct tls_ctx *ctx, const struct tls_ctx_config *cfg, stru
     return ok || fail(why, "the private key %s doesn't belong to the certificate", file);
 }
 
-/* Every certificate of the text becomes a trust anchor. */
-static bool add_anchors(SSL_CTX *ssl, BIO *bio)
+static bool bind_anchor(struct tls_ctx *ctx, const X509 *x)
 {
-    X509_STORE *store = SSL_CTX_get_cert_store(ssl);
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+
+    return X509_digest(x, EVP_sha256(), digest, &n) > 0 && tls_bind(ctx, digest, n);
+}
+
+/* Every certificate of the text becomes a trust anchor. */
+static bool add_anchors(struct tls_ctx *ctx, BIO *bio)
+{
+    X509_STORE *store = SSL_CTX_get_cert_store(ctx->ssl);
     size_t n = 0;
     X509 *x;
 
     while ((x = PEM_read_bio_X509(bio, NULL, no_phrase, NULL))) {
-        bool ok = X509_STORE_add_cert(store, x) > 0;
+        bool ok = X509_STORE_add_cert(store, x) > 0 && bind_anchor(ctx, x);
 
         X509_free(x);
         if (!ok)
@@ -144,6 +152,8 @@ static bool load_cas(struct tls_ctx *ctx, const struct tls_ctx_config *cfg, stru
 {
     struct span none = {NULL, 0};
 
+    if (!tls_bind(ctx, &cfg->no_system_ca, sizeof(cfg->no_system_ca)))
+        return fail(why, "no memory for TLS");
     if (!cfg->no_system_ca && SSL_CTX_set_default_verify_paths(ctx->ssl) <= 0)
         return fail(why, "the system's CA certificates are not usable");
     for (int i = 0; i < 2; i++) {
@@ -157,7 +167,7 @@ static bool load_cas(struct tls_ctx *ctx, const struct tls_ctx_config *cfg, stru
         bio = open_pem(file, mem, "CA certificate", why);
         if (!bio)
             return false;
-        ok = add_anchors(ctx->ssl, bio);
+        ok = add_anchors(ctx, bio);
         BIO_free(bio);
         if (!ok)
             return fail(why, "the CA certificate %s is not usable", file ? file : "in memory");
@@ -288,12 +298,15 @@ static bool configure(struct tls_ctx *ctx, const struct tls_ctx_config *cfg, str
     SSL_CTX_set_app_data(ctx->ssl, ctx);
     if (ctx->keylog)
         SSL_CTX_set_keylog_callback(ctx->ssl, keylog_line);
-    SSL_CTX_set_session_cache_mode(ctx->ssl, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_num_tickets(ctx->ssl, 0);
+    /* A compressed certificate would cost memory that its sender chooses. */
+    SSL_CTX_set_options(ctx->ssl, SSL_OP_NO_RX_CERTIFICATE_COMPRESSION |
+                                      SSL_OP_NO_TX_CERTIFICATE_COMPRESSION);
     SSL_CTX_set_default_passwd_cb(ctx->ssl, no_phrase);
     if (!set_crypto(ctx, cfg, why) || !set_alpn(ctx, cfg, why) || !set_verify(ctx, cfg, why))
         return false;
-    return !cfg->server || (load_cert(ctx, cfg, why) && load_key(ctx, cfg, why));
+    if (cfg->server && (!load_cert(ctx, cfg, why) || !load_key(ctx, cfg, why)))
+        return false;
+    return tls_set_sessions(ctx, cfg) || fail(why, "session tickets can't be set up");
 }
 
 struct tls_ctx *tls_ctx_new(const struct tls_ctx_config *cfg, char *err, size_t err_len)
@@ -319,5 +332,6 @@ void tls_ctx_del(struct tls_ctx *ctx)
     if (!ctx)
         return;
     SSL_CTX_free(ctx->ssl);
+    OPENSSL_cleanse(ctx->ticket_key, sizeof(ctx->ticket_key));
     free(ctx);
 }

@@ -1,5 +1,5 @@
 /*
- * tls_impl - what tls.c, tls_ctx.c and cert.c share. Private to them.
+ * tls_impl - what tls.c, tls_ctx.c, tls_session.c and cert.c share. Private to them.
  */
 #ifndef QUIC_TLS_IMPL_H
 #define QUIC_TLS_IMPL_H
@@ -18,7 +18,10 @@ struct tls_ctx {
     enum tls_verify verify;
     uint8_t pins[TLS_PINS_MAX][TLS_PIN];
     size_t n_pins;
-    uint8_t alpn[TLS_ALPN_MAX]; /* length-prefixed names */
+    int64_t verify_time;
+    uint8_t ticket_key[TLS_TICKET_KEY]; /* a server's, where it gives tickets */
+    uint8_t binding[32];                /* hash of what verification depends on */
+    uint8_t alpn[TLS_ALPN_MAX];         /* length-prefixed names */
     size_t alpn_len;
     void (*keylog)(void *ctx, const char *line);
     void *keylog_ctx;
@@ -63,6 +66,8 @@ struct tls {
     uint8_t *tparams, *peer_tparams;
     size_t peer_tparams_len;
     bool got_tparams;
+    uint8_t *session; /* client: the latest that the server gave */
+    size_t session_len;
     char alpn[TLS_ALPN_MAX];
     char name[256]; /* that the server was to have; "" for none */
     char text[TLS_TEXT_MAX];
@@ -73,6 +78,14 @@ struct tls {
  * certificate and, if it isn't acceptable, leaves the reason in the connection's `why`, `text`.
  */
 int tls_verify_peer(X509_STORE_CTX *store, void *arg);
+
+/* Tickets and sessions of a context whose certificate, ALPN and verification are set. */
+bool tls_set_sessions(struct tls_ctx *ctx, const struct tls_ctx_config *cfg);
+
+/* Sessions of this context are worth nothing to one that was not told the same, in order. */
+bool tls_bind(struct tls_ctx *ctx, const void *p, size_t n);
+
+void tls_session_drop(struct tls *t);
 
 /* The pin of a certificate. 0 or QUIC_NOMEM. */
 int tls_x509_pin(const X509 *x, uint8_t pin[TLS_PIN]);

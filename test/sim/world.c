@@ -7,7 +7,7 @@
 #define LARGE_NAMES 48
 
 static struct {
-    struct tls_ctx *server, *client, *large;
+    struct tls_ctx *server, *client, *large, *tickets[2];
     struct tls_pem cert, key, large_cert, large_key;
 } tls;
 
@@ -57,6 +57,20 @@ struct tls_ctx *world_tls_server(void)
     if (!tls.server)
         tls.server = context(&cfg);
     return tls.server;
+}
+
+struct tls_ctx *world_tls_tickets(int secret)
+{
+    uint8_t key[TLS_TICKET_KEY] = {(uint8_t)secret};
+    make_certs();
+    struct tls_ctx_config cfg = {.server = true,
+                                 .verify = TLS_VERIFY_NONE,
+                                 .ticket_key = {key, sizeof(key)},
+                                 .cert_pem = tls_pem_span(&tls.large_cert),
+                                 .key_pem = tls_pem_span(&tls.large_key)};
+    if (!tls.tickets[secret - 1])
+        tls.tickets[secret - 1] = context(&cfg);
+    return tls.tickets[secret - 1];
 }
 
 struct tls_ctx *world_tls_large(void)

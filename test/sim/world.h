@@ -33,6 +33,8 @@ struct tls_ctx *world_tls_server(void);
 struct tls_ctx *world_tls_client(void);
 /* A server whose certificate is larger than three datagrams of 1200 bytes. */
 struct tls_ctx *world_tls_large(void);
+/* The large one with session tickets, under one of two secrets: 1 or 2. */
+struct tls_ctx *world_tls_tickets(int secret);
 
 void world_init(struct world *w, uint64_t seed);
 void world_link(struct world *w, enum world_dir dir, struct sim_node *node);
