@@ -7,6 +7,7 @@
  *                   discarding keys
  *     conn_keys.c   the 1-RTT key generations (RFC 9001 6)
  *     conn_fate.c   verdicts of recovery to the owners of frames
+ *     conn_early.c  handshake data repeated before its probe timeout
  *     conn_path.c   routes of a path: migration, validation, views
  *     conn_api.c    stream calls and small readers
  *     rx.c, rx_frame.c   datagram to packets, packet to frames
@@ -106,6 +107,8 @@ struct quic_conn {
     bool handshake_sent;       /* a Handshake packet was sent */
     bool got_packet;           /* client: anything authentic came from the server */
     bool got_handshake_ack;    /* client: the server has seen our address (RFC 9002 A.6) */
+    unsigned early;            /* times that handshake data was repeated early */
+    ns_t early_at;             /* not again before */
     bool done_due, done_acked; /* HANDSHAKE_DONE is to be sent; was acknowledged */
     struct tparams local, peer;
     bool has_peer;
@@ -287,6 +290,17 @@ void conn_verdicts(struct quic_conn *c, struct quic_path *p);
 /* Queue again what the probes asked for are to carry. */
 void conn_probe(struct quic_conn *c, struct quic_path *p);
 
+/* The same for one more probe of `space`, with what the first one carried. */
+void conn_probe_more(struct quic_conn *c, struct quic_path *p, enum quic_space space);
+
+/* ---- conn_early.c -------------------------------------------------------------------- */
+
+/* An Initial or Handshake packet came that asks for an answer and says nothing new. */
+void conn_early_repeat(struct quic_conn *c);
+
+/* A packet of `level` came that can't be read yet: what comes before it is missing. */
+void conn_early_missing(struct quic_conn *c, enum quic_level level);
+
 /* ---- conn_path.c --------------------------------------------------------------------- */
 
 /*
@@ -324,6 +338,7 @@ struct rx_packet {
     uint8_t *payload;
     bool eliciting, probing; /* found so far: `probing` until a frame is not */
     bool crypto;             /* there was a CRYPTO frame */
+    bool fresh;              /* with bytes that had not come before */
     bool late;               /* opened with the previous key generation */
 };
 

@@ -128,6 +128,15 @@ void conn_probe(struct quic_conn *c, struct quic_path *p)
     }
 }
 
+void conn_probe_more(struct quic_conn *c, struct quic_path *p, enum quic_space space)
+{
+    struct verdict v;
+    recovery_rewind_probe(&p->recovery, space);
+    if (recovery_next_probe(&p->recovery, space, &v))
+        for (size_t i = 0; i < v.n; i++)
+            fate(c, &v.rec[i], false);
+}
+
 size_t quic_dgram_fates(struct quic_conn *c, struct quic_dgram_fate *out, size_t max)
 {
     size_t n = c->fate_n < max ? c->fate_n : max;

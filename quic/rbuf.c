@@ -99,6 +99,19 @@ int rbuf_add(struct rbuf *r, uint64_t off, struct span data, bool fin)
     return 0;
 }
 
+bool rbuf_has(const struct rbuf *r, uint64_t off, uint64_t end)
+{
+    size_t i;
+
+    if (off < r->base)
+        off = r->base;
+    if (off >= end)
+        return true;
+    i = ranges_find(&r->got, off);
+    return i < ranges_count(&r->got) && ranges_at(&r->got)[i].start <= off &&
+           ranges_at(&r->got)[i].end >= end;
+}
+
 int rbuf_set_final(struct rbuf *r, uint64_t size)
 {
     int err = check_size(r, size, true);

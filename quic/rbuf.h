@@ -43,6 +43,9 @@ void rbuf_free(struct rbuf *r);
  */
 int rbuf_add(struct rbuf *r, uint64_t off, struct span data, bool fin);
 
+/* Whether every byte of [off, end) came before. */
+bool rbuf_has(const struct rbuf *r, uint64_t off, uint64_t end);
+
 /*
  * The end is at `size`, though bytes may be missing (RESET_STREAM): checks as rbuf_add.
  */

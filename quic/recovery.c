@@ -309,15 +309,35 @@ void recovery_ask_probe(struct recovery *r, enum quic_space space)
         ask_probes(&r->space[space], 1);
 }
 
-/* The probe timeout of `space` has passed (RFC 9002 6.2.4). */
+/* How many probes carry what is in flight in `s`, as far as one timeout may send it. */
+static uint32_t probes_for_flight(const struct recovery_space *s)
+{
+    uint32_t n = 0;
+
+    for (uint64_t pn = s->sent.base; pn < s->sent.next && n < RECOVERY_PROBES; pn++) {
+        const struct sent_packet *p = sent_get(&s->sent, pn);
+
+        n += recovery_outstanding(p) && p->n_rec;
+    }
+    return n ? n : 1;
+}
+
+/*
+ * The probe timeout of `space` has passed (RFC 9002 6.2.4). Initial and Handshake are probed
+ * together, since the peer needs both to go on; a space that is alone in this is probed
+ * twice in any case, against the loss of the probe.
+ */
 static void on_pto(struct recovery *r, enum quic_space space, ns_t now)
 {
     bool in_flight = !recovery_idle(r);
+    bool both = r->space[SPACE_INITIAL].eliciting && r->space[SPACE_HANDSHAKE].eliciting;
 
     for (int i = 0; i < SPACE_N; i++) {
         struct recovery_space *s = &r->space[i];
 
-        if (i == (int)space)
+        if (both && i != SPACE_APP)
+            ask_probes(s, probes_for_flight(s));
+        else if (i == (int)space)
             ask_probes(s, in_flight ? RECOVERY_PROBES : 1);
         else if (s->eliciting && (i != SPACE_APP || r->state.confirmed))
             ask_probes(s, 1);
@@ -326,6 +346,26 @@ static void on_pto(struct recovery *r, enum quic_space space, ns_t now)
     r->touched = now;
     if (r->ecn == RECOVERY_ECN_TESTING && r->pto_count >= ECN_PTOS)
         r->ecn = RECOVERY_ECN_OFF;
+}
+
+bool recovery_probe_early(struct recovery *r, ns_t since)
+{
+    bool any = false;
+
+    for (int i = SPACE_INITIAL; i <= SPACE_HANDSHAKE; i++) {
+        struct recovery_space *s = &r->space[i];
+
+        if (!s->eliciting || s->last_eliciting > since || s->probes)
+            continue;
+        ask_probes(s, probes_for_flight(s));
+        any = true;
+    }
+    return any;
+}
+
+void recovery_rewind_probe(struct recovery *r, enum quic_space space)
+{
+    r->space[space].probe_cursor = r->space[space].sent.base;
 }
 
 enum recovery_event recovery_on_timeout(struct recovery *r, ns_t now)

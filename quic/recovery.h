@@ -198,8 +198,15 @@ static inline uint32_t recovery_probes(const struct recovery *r, enum quic_space
     return r->space[space].probes;
 }
 
-/* Ask for one probe: a PING on demand, CRYPTO repeated early (RFC 9002 6.2.3). */
+/* Ask for one probe: a PING on demand. */
 void recovery_ask_probe(struct recovery *r, enum quic_space space);
+
+/*
+ * Ask for probes of Initial and Handshake before their timeout (RFC 9002 6.2.3): as many as
+ * a probe timeout would ask for, in each space that has something in flight which was sent
+ * `since` or before. The back-off stays. Returns whether any was asked for.
+ */
+bool recovery_probe_early(struct recovery *r, ns_t since);
 
 /*
  * The oldest packet in flight of `space` whose content was not yet named since the last
@@ -207,6 +214,9 @@ void recovery_ask_probe(struct recovery *r, enum quic_space space);
  * in flight. False if there is none: send a PING then.
  */
 bool recovery_next_probe(struct recovery *r, enum quic_space space, struct verdict *v);
+
+/* Let recovery_next_probe begin with the oldest packet again: to probe with it once more. */
+void recovery_rewind_probe(struct recovery *r, enum quic_space space);
 
 /*
  * The keys of Initial or Handshake are gone (RFC 9002 6.4, A.11), or the path is: forget

@@ -209,6 +209,8 @@ static void processed(struct quic_conn *c, struct rx_packet *pkt, const struct r
         conn_path_follow(c, pkt->path, pkt->route, pkt->pn, pkt->probing, &pkt->dcid);
     if (pkt->crypto)
         conn_tls_run(c);
+    if (pkt->level != LEVEL_APP && pkt->eliciting && !pkt->fresh)
+        conn_early_repeat(c);
     if (c->server && pkt->level == LEVEL_HANDSHAKE)
         conn_discard(c, LEVEL_INITIAL); /* RFC 9001 4.9.1 */
 }
@@ -246,8 +248,10 @@ static enum rx_result protected_packet(struct quic_conn *c, struct rx_dgram *d,
             c->done_due = true;
         return RX_IGNORED;
     }
-    if (!aead_ready(&c->keys.rx[level]) || (level == LEVEL_APP && !c->complete))
+    if (!aead_ready(&c->keys.rx[level]) || (level == LEVEL_APP && !c->complete)) {
+        conn_early_missing(c, level);
         return hold(c, d, p, h->length);
+    }
     uint8_t *payload = NULL;
     size_t n = 0;
     enum rx_result result = open_packet(c, &pkt, h, p, &payload, &n);

@@ -45,8 +45,11 @@ static int on_ack(struct quic_conn *c, struct rx_packet *pkt, const struct frame
 
 static int on_crypto(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
 {
-    int r = rbuf_add(&c->crypto[pkt->space].rx, f->crypto.offset, f->crypto.data, false);
+    struct rbuf *rx = &c->crypto[pkt->space].rx;
+    bool had = rbuf_has(rx, f->crypto.offset, f->crypto.offset + f->crypto.data.n);
+    int r = rbuf_add(rx, f->crypto.offset, f->crypto.data, false);
     pkt->crypto = true;
+    pkt->fresh |= !had;
     return r == QUIC_TOOBIG ? QUIC_CRYPTO_BUFFER_EXCEEDED : r ? QUIC_INTERNAL_ERROR : 0;
 }
 

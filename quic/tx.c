@@ -227,6 +227,10 @@ static void write_level(struct build *b, enum quic_level level, const struct all
     if (ackrx_due(ack, c->now) || ackrx_pending(ack))
         write_ack(b);
     if (flight) {
+        /* A second copy is a better probe than a PING. */
+        if (probe && level != LEVEL_APP && recovery_probes(&p->recovery, space) &&
+            !sbuf_pending(&c->crypto[space].tx))
+            conn_probe_more(c, p, space);
         write_crypto(b, level);
         if (level == LEVEL_APP && c->complete)
             write_app(b);

@@ -226,6 +226,7 @@ static void run_random(uint64_t seed)
         if (n > total - off)
             n = total - off;
         fin = off + n == total && rnd_chance(&rnd, 1, 2);
+        assert_int_equal(rbuf_has(&r, off, off + n), n == 0 || !memchr(have + off, false, n));
         err = add(&r, off, n, fin);
         if (err) { /* too far, or too many gaps: it must be one of them */
             assert_int_equal(err, QUIC_TOOBIG);

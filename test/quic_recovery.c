@@ -312,8 +312,8 @@ static const struct pto ptos[] = {
      {2, 0, 0}},
     {"no max_ack_delay in the handshake", {CLIENT, DELAY}, {-1, 20, -1}, true, 0, 320,
      {0, 2, 0}},
-    {"the earlier of two, the other probed along", {SERVER, DELAY}, {30, 20, -1}, true, 0, 320,
-     {1, 2, 0}},
+    {"the earlier of two, both probed with what they have", {SERVER, DELAY}, {30, 20, -1}, true,
+     0, 320, {1, 1, 0}},
     {"application data waits for confirmation", {SERVER, DELAY}, {-1, -1, 20}, true, 0, NEVER,
      {0, 0, 0}},
     {"and is not probed along before", {SERVER, DELAY}, {-1, 30, 20}, true, 0, 330, {0, 2, 0}},
@@ -422,6 +422,40 @@ static void test_probes(void **state)
     recovery_ask_probe(&r, SPACE_APP);
     assert_int_equal(recovery_probes(&r, SPACE_APP), 1);
     assert_true(recovery_next_probe(&r, SPACE_APP, &v));
+    recovery_free(&r);
+}
+
+/* Handshake data before its timeout (6.2.3): what is in flight for long enough, no back-off. */
+static void test_probe_early(void **state)
+{
+    struct recovery_config cfg = config_of(NULL, NULL);
+    struct recovery_state st = {.server = true};
+    struct recovery r;
+    struct verdict v;
+
+    (void)state;
+    recovery_init(&r, &cfg);
+    recovery_set_state(&r, &st, 0);
+    assert_false(recovery_probe_early(&r, 100 * MS));
+    send_packet(&r, SPACE_INITIAL, 0, ELICIT, BYTES, 10 * MS);
+    for (uint64_t pn = 0; pn < 3; pn++)
+        send_packet(&r, SPACE_HANDSHAKE, pn, ELICIT, BYTES, 20 * MS);
+    send_packet(&r, SPACE_APP, 0, ELICIT, BYTES, 20 * MS);
+    assert_false(recovery_probe_early(&r, 9 * MS));
+    assert_true(recovery_probe_early(&r, 10 * MS));
+    assert_int_equal(recovery_probes(&r, SPACE_INITIAL), 1);
+    assert_int_equal(recovery_probes(&r, SPACE_HANDSHAKE), 0);
+    assert_true(recovery_probe_early(&r, 20 * MS));
+    assert_int_equal(recovery_probes(&r, SPACE_INITIAL), 1);
+    assert_int_equal(recovery_probes(&r, SPACE_HANDSHAKE), 2);
+    assert_int_equal(recovery_probes(&r, SPACE_APP), 0);
+    assert_false(recovery_probe_early(&r, 20 * MS)); /* they are still to be sent */
+    assert_int_equal(r.pto_count, 0);
+    assert_true(recovery_next_probe(&r, SPACE_INITIAL, &v));
+    assert_false(recovery_next_probe(&r, SPACE_INITIAL, &v));
+    recovery_rewind_probe(&r, SPACE_INITIAL);
+    assert_true(recovery_next_probe(&r, SPACE_INITIAL, &v));
+    assert_int_equal(v.pn, 0);
     recovery_free(&r);
 }
 
@@ -865,14 +899,23 @@ static void test_config(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_thresholds), cmocka_unit_test(test_violations),
-        cmocka_unit_test(test_skipping),   cmocka_unit_test(test_pto_table),
-        cmocka_unit_test(test_probes),     cmocka_unit_test(test_backoff_kept),
-        cmocka_unit_test(test_persistent), cmocka_unit_test(test_persistent_spaces),
-        cmocka_unit_test(test_congestion), cmocka_unit_test(test_memory_of_losses),
-        cmocka_unit_test(test_discard),    cmocka_unit_test(test_restart),
-        cmocka_unit_test(test_reset_path), cmocka_unit_test(test_lose_all),
-        cmocka_unit_test(test_ecn),        cmocka_unit_test(test_ecn_lost),
+        cmocka_unit_test(test_thresholds),
+        cmocka_unit_test(test_violations),
+        cmocka_unit_test(test_skipping),
+        cmocka_unit_test(test_pto_table),
+        cmocka_unit_test(test_probes),
+        cmocka_unit_test(test_probe_early),
+        cmocka_unit_test(test_backoff_kept),
+        cmocka_unit_test(test_persistent),
+        cmocka_unit_test(test_persistent_spaces),
+        cmocka_unit_test(test_congestion),
+        cmocka_unit_test(test_memory_of_losses),
+        cmocka_unit_test(test_discard),
+        cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_reset_path),
+        cmocka_unit_test(test_lose_all),
+        cmocka_unit_test(test_ecn),
+        cmocka_unit_test(test_ecn_lost),
         cmocka_unit_test(test_config),
     };
 
