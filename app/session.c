@@ -282,7 +282,7 @@ static bool send_burst(struct session *s, ns_t now)
     }
     for (k = 0; k < n && (k == 0 || bytes + item[k].pkt.n <= d.bytes); k++) {
         dgram[k] =
-            (struct quic_dgram){(uint8_t *)(uintptr_t)item[k].pkt.p, item[k].pkt.n, 0, 0};
+            (struct quic_dgram){.p = (uint8_t *)(uintptr_t)item[k].pkt.p, .n = item[k].pkt.n};
         bytes += item[k].pkt.n;
     }
     u = train_get(s, &t);

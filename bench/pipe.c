@@ -130,7 +130,8 @@ int main(int argc, char **argv)
     do {
         if (server && quic_dgram_max(client, 0) >= PAYLOAD) {
             for (int i = 0; i < TRAIN; i++)
-                dgram[i] = (struct quic_dgram){payload[i] + 64, PAYLOAD, 64, 0};
+                dgram[i] = 
+                    (struct quic_dgram){.p = payload[i] + 64, .n = PAYLOAD, .headroom = 64};
             int taken = quic_dgram_send(client, 0, &up, dgram, TRAIN, now);
             if (taken > 0)
                 sent += (uint64_t)taken;

@@ -72,6 +72,37 @@ static size_t prefix(struct run *run, size_t payload, size_t pnl, bool ack, uint
     return (size_t)(w.p - out);
 }
 
+static size_t payload_bytes(const struct quic_dgram *d)
+{
+    return d->head.n + d->n;
+}
+
+/*
+ * Seal prefix, head and payload behind the packet's head `aad`: from where the payload lies, the
+ * others put before it for that time, or from a copy at the place where the result goes.
+ */
+static int seal_payload(struct run *run, const struct quic_dgram *d, uint64_t pn,
+                        struct span aad, const uint8_t *pre, size_t pre_n)
+{
+    uint8_t kept[PREFIX + QUIC_DGRAM_HEAD_MAX];
+    uint8_t *out = (uint8_t *)(uintptr_t)aad.p + aad.n;
+    size_t n = pre_n + d->head.n;
+    bool in_place = d->headroom >= n;
+    uint8_t *in = in_place ? d->p - n : out;
+
+    if (in_place)
+        memcpy(kept, in, n);
+    else if (d->n)
+        memcpy(in + n, d->p, d->n);
+    memcpy(in, pre, pre_n);
+    if (d->head.n)
+        memcpy(in + pre_n, d->head.p, d->head.n);
+    int r = aead_seal(run->key, run->p->id, pn, aad, in, n + d->n, out);
+    if (in_place)
+        memcpy(in, kept, n);
+    return r;
+}
+
 /* Seal one packet at the end of the train. Returns 0, or the negative code. */
 static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, size_t pnl, bool ack)
 {
@@ -88,28 +119,18 @@ static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, size_t
     if (d->tag)
         proto.flags |= SENT_DGRAM;
     uint8_t pre[PREFIX];
-    size_t pre_n = prefix(run, d->n, pnl, ack, pre, &proto.ack_largest);
+    size_t pre_n = prefix(run, payload_bytes(d), pnl, ack, pre, &proto.ack_largest);
     uint8_t *out = run->t->buf + run->t->len;
     struct wire_w w = wire_w_of(out, 1 + QUIC_CID_MAX + 4);
     packet_short_head(&w, run->dcid, false, c->keys.tx_phase, pnl);
     pn_write(&w, pn, pnl);
     size_t head = (size_t)(w.p - out);
-    const uint8_t *in;
-    if (d->headroom >= pre_n) {
-        memcpy(d->p - pre_n, pre, pre_n);
-        in = d->p - pre_n;
-    } else {
-        memcpy(w.p, pre, pre_n);
-        if (d->n)
-            memcpy(w.p + pre_n, d->p, d->n);
-        in = w.p;
-    }
-    if (aead_seal(run->key, run->p->id, pn, span_of(out, head), in, pre_n + d->n, w.p) != 0) {
+    if (seal_payload(run, d, pn, span_of(out, head), pre, pre_n)) {
         sent_abort(sent);
         conn_fail(c, QUIC_INTERNAL_ERROR, 0, "a packet could not be sealed");
         return QUIC_CLOSED;
     }
-    proto.bytes = (uint32_t)(head + pre_n + d->n + QUIC_TAG);
+    proto.bytes = (uint32_t)(head + pre_n + payload_bytes(d) + QUIC_TAG);
     recovery_on_sent(&run->p->recovery, SPACE_APP, &proto);
     run->pkt[run->n] = out;
     run->pn_len[run->n++] = pnl;
@@ -145,8 +166,10 @@ static int one(struct run *run, const struct quic_dgram *d, bool last)
     size_t pnl = pn_len(pn, recovery_largest_acked(r, SPACE_APP));
     if (pnl < PN_LEN)
         pnl = PN_LEN;
-    size_t size = packet_size(run, d->n, pnl);
-    if (size > p->mtu.current || d->n >= run->c->peer.max_datagram_frame_size)
+    size_t size = packet_size(run, payload_bytes(d), pnl);
+    if (d->head.n > QUIC_DGRAM_HEAD_MAX)
+        return QUIC_INVAL;
+    if (size > p->mtu.current || payload_bytes(d) >= run->c->peer.max_datagram_frame_size)
         return QUIC_TOOBIG;
     room = build_train_room(run->t, p, run->r, p->mtu.current);
     if (room > p->mtu.current) /* a path MTU probe leads the train */

@@ -267,28 +267,34 @@ void quic_close_info(const struct quic_conn *conn, struct quic_close_info *out);
 
 /* ---- DATAGRAM (RFC 9221) ------------------------------------------------------------ */
 
-/* One packet to send as one DATAGRAM frame. */
+/*
+ * One packet to send as one DATAGRAM frame: the payload is `head` and then `p`. Where the
+ * writable bytes before p are enough for the head and 64 more, p is not copied, but read once, by
+ * the cipher: what stands there is written over for that time and put back.
+ */
 struct quic_dgram {
-    uint8_t *p;      /* payload */
-    size_t n;        /* its length */
-    size_t headroom; /* writable bytes before p: 40 spare a copy; they get clobbered */
-    uint64_t tag;    /* comes back in quic_dgram_fate; 0: fate not wanted */
+    uint8_t *p;
+    size_t n;         /* bytes at p */
+    size_t headroom;  /* writable bytes before p */
+    uint64_t tag;     /* comes back in quic_dgram_fate; 0: fate not wanted */
+    struct span head; /* bytes from elsewhere that go first, or empty */
 };
+#define QUIC_DGRAM_HEAD_MAX 320 /* longest head */
 
 /*
  * Seal as many of the `n` packets as possible into `train`, one per QUIC packet, in
  * order: as fit the congestion window, the pacer and the train, whose datagrams are all
  * of equal size but the last. A packet larger than the train's first, or the one after a
  * shorter one, ends the train: send it and call again with the rest. A due
- * acknowledgement rides along where the packet has room. The payload is read, never
- * written; only headroom is.
+ * acknowledgement rides along where the packet has room. The payload is not changed.
  *
  * Returns how many were taken (> 0), or
  *   QUIC_BLOCKED  window or pacer say wait, see quic_deadline and quic_path_view; or something
  *                 goes first (the end of the handshake, an MTU probe): call quic_send
  *   QUIC_AGAIN    the first doesn't fit this train: send the train first
  *   QUIC_TOOBIG   the first can't be sent on this path now: larger than quic_dgram_max
- *   QUIC_INVAL    the handshake isn't done, or the peer takes no DATAGRAM
+ *   QUIC_INVAL    the handshake isn't done, the peer takes no DATAGRAM, or the first's head is
+ *                 longer than QUIC_DGRAM_HEAD_MAX
  *   QUIC_CLOSED   the connection is closing
  */
 int quic_dgram_send(struct quic_conn *conn, size_t path, struct quic_train *train,

@@ -49,7 +49,8 @@ static void test_ack_fits(void **state)
 
         /* Behind a larger one, at the end of the buffer. */
         static uint8_t large[1024], small[1024], out[4096];
-        struct quic_dgram d[2] = {{large + 128, 600, 128, 0}, {small + 128, 130, 128, 0}};
+        struct quic_dgram d[2] = {{.p = large + 128, .n = 600, .headroom = 128},
+                                  {.p = small + 128, .n = 130, .headroom = 128}};
         struct quic_train t = {.buf = out, .cap = sizeof(out), .max_count = 64};
         assert_int_equal(quic_dgram_send(p.conn[SERVER], 0, &t, d, 2, p.now), 2);
         size_t whole = t.len;
