@@ -156,11 +156,14 @@ void hystart_init(struct hystart *h)
 /* A round is over: whether Conservative Slow Start is, too. */
 static bool next_round(struct hystart *h, ns_t now)
 {
+    bool counts = !h->app_limited;
+
     h->round_start = now;
-    h->last_min = h->this_min;
+    h->last_min = counts ? h->this_min : NS_NEVER;
     h->this_min = NS_NEVER;
     h->samples = 0;
-    return h->css_baseline != NS_NEVER && ++h->css_rounds >= CSS_ROUNDS;
+    h->app_limited = false;
+    return counts && h->css_baseline != NS_NEVER && ++h->css_rounds >= CSS_ROUNDS;
 }
 
 /* Enter or leave Conservative Slow Start as the RTT of this round says. */
@@ -175,7 +178,7 @@ static void judge_delay(struct hystart *h)
             h->css_baseline = NS_NEVER;
         return;
     }
-    if (h->last_min == NS_NEVER)
+    if (h->last_min == NS_NEVER || h->app_limited)
         return;
     thresh =
         ns_max(HYSTART_MIN_THRESH, ns_min(h->last_min / HYSTART_DIVISOR, HYSTART_MAX_THRESH));
@@ -199,6 +202,7 @@ void hystart_on_ack(struct cc *cc, const struct cc_ack *ack)
         h->on = false;
         return;
     }
+    h->app_limited |= ack->rate && ack->rate->app_limited;
     if (ack->rtt) {
         h->this_min = ns_min(h->this_min, ack->rtt);
         h->samples++;

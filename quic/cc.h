@@ -58,12 +58,17 @@ struct cc_loss {
  * HyStart++ (RFC 9406): leave slow start when the round's smallest RTT rises, by way of
  * Conservative Slow Start, which turns back if the rise was none. A round ends when a
  * packet sent after its beginning is acknowledged.
+ *
+ * A round of one who had nothing more to send proves nothing: such a sender fills no queue,
+ * and if the round-trip time rises, others are the cause, such as the bulk that flows the other
+ * way and delays the acknowledgements. It gives no baseline and does not count in CSS.
  */
 struct hystart {
     ns_t round_start;             /* packets sent from here on end the round */
     ns_t last_min, this_min;      /* smallest RTT of the last and the current round */
     ns_t css_baseline;            /* NS_NEVER outside of CSS */
     uint32_t samples, css_rounds; /* in this round; rounds of CSS begun */
+    bool app_limited;             /* something acknowledged in this round was sent so */
     bool on;                      /* only in the first slow start */
 };
 

@@ -315,7 +315,7 @@ static void test_cubic_limited(void **state)
 /* ---- HyStart++: RFC 9406 -------------------------------------------------------------- */
 
 /* A round trip in slow start with the smallest RTT `rtt`; a window is acknowledged. */
-static ns_t round_trip(struct cc *cc, ns_t now, ns_t rtt)
+static ns_t round_of(struct cc *cc, ns_t now, ns_t rtt, const struct rate_sample *sample)
 {
     uint64_t left = cc->cwnd;
 
@@ -327,12 +327,18 @@ static ns_t round_trip(struct cc *cc, ns_t now, ns_t rtt)
                            .sent_time = now + (ns_t)i,
                            .rtt = rtt + (ns_t)(i % 3) * MS,
                            .smoothed = rtt,
-                           .cwnd_limited = true};
+                           .cwnd_limited = true,
+                           .rate = sample};
 
         left -= a.bytes;
         cc_on_ack(cc, &a);
     }
     return now + rtt + 10;
+}
+
+static ns_t round_trip(struct cc *cc, ns_t now, ns_t rtt)
+{
+    return round_of(cc, now, rtt, NULL);
 }
 
 static void test_hystart(void **state)
@@ -396,6 +402,31 @@ static void test_hystart_samples(void **state)
     assert_int_equal(cc.hystart.css_baseline, NS_NEVER);
 }
 
+/* A delay that rises while there is nothing more to send is not of our making. */
+static void test_hystart_app_limited(void **state)
+{
+    const struct rate_sample limited = {.app_limited = true};
+    struct cc cc = make("cubic");
+    ns_t now = 1000 * MS;
+
+    (void)state;
+    for (ns_t rtt = 30; rtt < 130; rtt += 20) {
+        now = round_of(&cc, now, rtt * MS, &limited);
+        assert_int_equal(cc.hystart.css_baseline, NS_NEVER);
+    }
+    cc.cwnd = 20 * MSS;
+    now = round_trip(&cc, now, 150 * MS); /* no baseline yet: from 110 it would be a rise */
+    assert_int_equal(cc.hystart.css_baseline, NS_NEVER);
+    now = round_trip(&cc, now, 30 * MS);
+    now = round_trip(&cc, now, 40 * MS);
+    assert_int_equal(cc.hystart.css_baseline, 40 * MS);
+    for (int i = 0; i < 10; i++) /* and no such round counts for leaving */
+        now = round_of(&cc, now, 41 * MS, &limited);
+    assert_true(cc_in_slow_start(&cc) && cc.hystart.on);
+    now = round_of(&cc, now, 35 * MS, &limited); /* but it may end the suspicion */
+    assert_int_equal(cc.hystart.css_baseline, NS_NEVER);
+}
+
 /* Anything at all in any order keeps the invariant. */
 static void test_random(void **state)
 {
@@ -440,11 +471,17 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_windows),     cmocka_unit_test(test_pacing),
-        cmocka_unit_test(test_one_event),   cmocka_unit_test(test_spurious),
-        cmocka_unit_test(test_newreno),     cmocka_unit_test(test_cubic_formula),
-        cmocka_unit_test(test_cubic_shape), cmocka_unit_test(test_cubic_limited),
-        cmocka_unit_test(test_hystart),     cmocka_unit_test(test_hystart_samples),
+        cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_pacing),
+        cmocka_unit_test(test_one_event),
+        cmocka_unit_test(test_spurious),
+        cmocka_unit_test(test_newreno),
+        cmocka_unit_test(test_cubic_formula),
+        cmocka_unit_test(test_cubic_shape),
+        cmocka_unit_test(test_cubic_limited),
+        cmocka_unit_test(test_hystart),
+        cmocka_unit_test(test_hystart_samples),
+        cmocka_unit_test(test_hystart_app_limited),
         cmocka_unit_test(test_random),
     };
 

@@ -158,19 +158,33 @@ struct quic_conn *world_connect(struct world *w)
     return conn;
 }
 
-void world_start(struct world *w, size_t n)
+static void chain(struct world *w, const struct sim_app *client, const struct sim_app *server)
 {
-    struct sim_app client = xfer_client_app(&w->xfer), server = xfer_server_app(&w->xfer);
-    w->client = sim_host(&w->sim, &w->client_addr, &w->client_cfg, &client);
-    w->server = sim_host(&w->sim, &w->server_addr, &w->server_cfg, &server);
+    w->client = sim_host(&w->sim, &w->client_addr, &w->client_cfg, client);
+    w->server = sim_host(&w->sim, &w->server_addr, &w->server_cfg, server);
     if (!w->last[UP])
         world_path(w, NS_PER_MS, 0, 0);
     w->client->node.out = w->first[UP];
     w->last[UP]->out = &w->server->node;
     w->server->node.out = w->first[DOWN];
     w->last[DOWN]->out = &w->client->node;
+}
+
+void world_start(struct world *w, size_t n)
+{
+    struct sim_app client = xfer_client_app(&w->xfer), server = xfer_server_app(&w->xfer);
+    chain(w, &client, &server);
     for (size_t i = 0; i < n; i++)
         world_connect(w);
+}
+
+void world_start_app(struct world *w, size_t n, const struct sim_app *client,
+                     const struct sim_app *server)
+{
+    chain(w, client, server);
+    for (size_t i = 0; i < n; i++)
+        if (!sim_host_connect(w->client, "sim.test", &w->server_addr))
+            die("connect", "no connection");
 }
 
 bool world_run(struct world *w, ns_t limit)

@@ -39,6 +39,9 @@ struct tls_ctx *world_tls_tickets(int secret);
 void world_init(struct world *w, uint64_t seed);
 void world_link(struct world *w, enum world_dir dir, struct sim_node *node);
 void world_start(struct world *w, size_t n);
+/* The same with other applications than the transfer; the connections are the hosts'. */
+void world_start_app(struct world *w, size_t n, const struct sim_app *client,
+                     const struct sim_app *server);
 /* One more client connection. */
 struct quic_conn *world_connect(struct world *w);
 void world_free(struct world *w);
