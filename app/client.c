@@ -12,7 +12,8 @@
  * break and nothing leaks around the tunnel. The lease token of the last answer gets
  * the same addresses again. QUIC's own token, from the last connection to the same address
  * and port, saves the next one the proof of our address; it is used once, since it would let
- * those on the way link the connections that use it.
+ * those on the way link the connections that use it. The same goes for the TLS session, which is
+ * kept for the next start too (ticket.h).
  *
  * The server is reached by a socket bound to one interface, so that the routes into the
  * TUN, which are more specific than the machine's default route, don't catch the
@@ -34,6 +35,7 @@
 #include "app/random.h"
 #include "app/resolve.h"
 #include "app/session.h"
+#include "app/ticket.h"
 #include "app/transport.h"
 #include "app/uplink.h"
 #include "masque/request.h"
@@ -88,6 +90,7 @@ struct client {
     uint8_t token[QUIC_TOKEN_MAX]; /* for the next session with `token_from` */
     size_t token_len;
     union udp_addr token_from;
+    struct ticket ticket; /* TLS session for the next connection */
     unsigned tries; /* attempts since the tunnel was up for UP_STABLE */
     ns_t retry_at, open_by, up_since;
     bool ever_up, stopping;
@@ -166,11 +169,27 @@ static void keep_token(struct client *c)
     c->token_from = c->remote;
 }
 
+/* Keep the TLS session that the server gave; one that met with an answer is used up. */
+static void keep_session(struct client *c, ns_t now)
+{
+    struct quic_path_view v;
+    int rc;
+
+    if (quic_path_view(c->session.quic, 0, now, &v) || v.packets_received == 0)
+        return;
+    rc = ticket_next(&c->ticket, c->cfg->state_dir, c->authority,
+                     quic_new_session(c->session.quic));
+    if (rc)
+        LOG_AT(c->log, LOG_DEBUG, "%s: %s; the TLS session is not kept for a new start",
+               c->cfg->state_dir, strerror(-rc));
+}
+
 static void session_drop(struct client *c, ns_t now)
 {
     if (!c->has_session)
         return;
     keep_token(c);
+    keep_session(c, now);
     session_log(&c->session, now);
     session_flush(&c->session, now); /* CONNECTION_CLOSE, if one is due */
     session_free(&c->session);
@@ -283,6 +302,8 @@ static void connect_now(struct client *c, ns_t now)
         quic.token = span_of(c->token, c->token_len);
         c->token_len = 0;
     }
+    quic.session = span_of(c->ticket.b, c->ticket.n);
+    c->ticket.offered = c->ticket.n > 0;
     conn = quic_connect(&quic, c->cfg->server_name ? c->cfg->server_name : c->host_name, &route,
                         now);
     if (!conn || session_init(&c->session, conn, &cfg)) {
@@ -442,6 +463,7 @@ static void bring_up(struct client *c, ns_t now)
     }
     if (c->state != UP) {
         c->up_since = now;
+        keep_session(c, now);
         LOG_AT(c->log, LOG_INFO, "tunnel is up: %s, MTU %u, %s", c->host.tun.name,
                c->host.tun.mtu_bytes, ring_kind_name(c->ring));
     }
@@ -481,6 +503,8 @@ static void closed(struct client *c, ns_t now)
         if (hopeless && info.code >= QUIC_CRYPTO_ERROR + TLS_ALERT_BAD_CERTIFICATE &&
             info.code <= QUIC_CRYPTO_ERROR + TLS_ALERT_UNKNOWN_CA)
             status = EXIT_CERT;
+        else if (c->ticket.offered) /* perhaps without the former session */
+            hopeless = false;
         LOG_AT(c->log, LOG_ERROR, "%s", info.text);
         break;
     default:
@@ -748,6 +772,8 @@ static int set_up(struct client *c)
              strchr(c->host_name, ':') ? "[%s]:%u" : "%s:%u", c->host_name, c->port);
     if (c->cfg->state_dir)
         lease_load(c->cfg->state_dir, c->authority, c->lease);
+    if (c->cfg->state_dir)
+        ticket_load(&c->ticket, c->cfg->state_dir, c->authority);
     if ((rc = load_key(c)) || (rc = transport_client_tls(c->cfg, c->log, &c->tls)) ||
         (rc = resolve(c)))
         return rc;

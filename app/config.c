@@ -100,6 +100,9 @@ static const struct row rows[] = {
      "let EVERYBODY in", W_SERVER, C_NONE, 0, 0, NULL},
     {"max-clients", "Auth", "MaxClients", K_INT, AT(max_clients), "N",
      "at most N clients at a time (default 1024)", W_SERVER, C_NONE, 1, 1000000, NULL},
+    {"retry", "Advanced", "Retry", K_WORD, AT(retry), "auto|always|never",
+     "have newcomers prove their address first: under load (auto, the\n"
+     "default), always, or never; it costs them a round trip", W_SERVER, C_NONE, 0, 0, "auto|always|never"},
     {"nat", "Interface", "NAT", K_TRUE, AT(nat), NULL,
      "masquerade the pool behind this host (nftables; removed on exit)", W_SERVER, C_NONE, 0, 0, NULL},
 

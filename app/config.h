@@ -65,6 +65,7 @@ struct config {
     struct config_list users; /* NAME:KEY */
     bool no_auth;
     int max_clients;
+    int retry; /* enum quic_retry */
     bool nat;
 
     /* both */

@@ -437,6 +437,7 @@ static int open_endpoint(struct server *s)
 {
     struct quic_endpoint_config cfg = {.accept = true, .max_conns = s->max_clients};
 
+    cfg.retry = (enum quic_retry)s->cfg->retry;
     transport_config(&cfg.conn, s->cfg, s->tls, &s->rng, s->log);
     memcpy(cfg.conn.reset_key, s->reset_key, sizeof(cfg.conn.reset_key));
     cfg.unix_offset = (ns_t)time(NULL) * NS_PER_S - ring_clock();
@@ -465,7 +466,8 @@ static int set_up(struct server *s)
     if (!s->clients)
         return EXIT_INTERNAL;
     if ((rc = server_secrets(s)) ||
-        (rc = transport_server_tls(s->cfg, s->log, &s->tls, s->pin, &s->own_cert)))
+        (rc = transport_server_tls(s->cfg, s->log, span_of(s->ticket_key, sizeof(s->ticket_key)),
+                                   &s->tls, s->pin, &s->own_cert)))
         return rc;
     rc = host_open(&s->host, s->cfg->tun_name,
                    s->cfg->mtu ? (unsigned)s->cfg->mtu : TUN_MTU_DEFAULT, s->cfg->state_dir,

@@ -143,6 +143,7 @@ int server_secrets(struct server *s)
         return rc;
     derive(master, "mqvpn lease", s->lease_secret);
     derive(master, "mqvpn stateless reset", s->reset_key);
+    derive(master, "mqvpn session tickets", s->ticket_key);
     OPENSSL_cleanse(master, sizeof(master));
     if (pool_init(&s->pool, s->cfg->subnet, s->cfg->subnet6, (uint32_t)s->cfg->max_clients))
         return EXIT_INTERNAL;
@@ -162,6 +163,7 @@ void server_secrets_free(struct server *s)
     auth_del(s->auth);
     OPENSSL_cleanse(s->lease_secret, sizeof(s->lease_secret));
     OPENSSL_cleanse(s->reset_key, sizeof(s->reset_key));
+    OPENSSL_cleanse(s->ticket_key, sizeof(s->ticket_key));
 }
 
 /* Addresses that mean nothing beyond their own network (RFC 1918, 6598, 4193, 3927). */

@@ -55,7 +55,7 @@ struct server {
     ns_t stop_at, sweep_at;
     uint64_t hash_seed;
 
-    uint8_t lease_secret[LEASE_SECRET], reset_key[32];
+    uint8_t lease_secret[LEASE_SECRET], reset_key[32], ticket_key[32];
     char pin[TLS_PIN_TEXT];
     bool own_cert, own_key;
     char key_file[512]; /* where the client's key is to be found, "" if not in a file */

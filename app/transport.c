@@ -171,11 +171,13 @@ static int given_cert(const struct config *cfg, const struct log *log, struct tl
     return EXIT_FILE;
 }
 
-int transport_server_tls(const struct config *cfg, const struct log *log, struct tls_ctx **out,
-                         char pin[TLS_PIN_TEXT], bool *own)
+int transport_server_tls(const struct config *cfg, const struct log *log,
+                         struct span ticket_key, struct tls_ctx **out, char pin[TLS_PIN_TEXT],
+                         bool *own)
 {
     struct tls_pem cert = {0}, key = {0};
-    struct tls_ctx_config t = {.server = true, .verify = TLS_VERIFY_NONE};
+    struct tls_ctx_config t = {
+        .server = true, .verify = TLS_VERIFY_NONE, .ticket_key = ticket_key};
     uint8_t digest[TLS_PIN];
     int rc;
 

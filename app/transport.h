@@ -25,9 +25,10 @@ int transport_client_tls(const struct config *cfg, const struct log *log, struct
 /*
  * TLS for a server: its certificate from --cert and --key, else the one kept in the state
  * directory, else a new one, kept there. `pin` is the certificate's; `own` says that it
- * is one made here, which clients can only accept by its pin.
+ * is one made here, which clients can only accept by its pin. `ticket_key` is the secret of its
+ * session tickets.
  */
-int transport_server_tls(const struct config *cfg, const struct log *log, struct tls_ctx **out,
-                         char pin[TLS_PIN_TEXT], bool *own);
+int transport_server_tls(const struct config *cfg, const struct log *log, struct span ticket_key,
+                         struct tls_ctx **out, char pin[TLS_PIN_TEXT], bool *own);
 
 #endif

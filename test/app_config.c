@@ -97,6 +97,8 @@ static void bad_lines(void **state)
         {"server --no-auth --user a:b", "contradicts", EXIT_USAGE},
         {"server --cert f", "go together", EXIT_USAGE},
         {"server --max-clients 0", "number", EXIT_USAGE},
+        {"server --retry sometimes", "none of auto|always|never", EXIT_USAGE},
+        {"client h --retry always", "--retry is for the server", EXIT_USAGE},
         {"client h --nat", "--nat is for the server", EXIT_USAGE},
         {"client h --user ann:secret", "--user is for the server", EXIT_USAGE},
         {"--pin x --mode server", "--pin is for a client", EXIT_USAGE},
