@@ -64,8 +64,12 @@ USE_app    := app mp quic h3 masque sched tun leaf openssl liburing libmnl inih
 USE_sim    := sim mp quic h3 masque sched leaf openssl
 USE_fuzz   := mp quic h3 masque sched tun leaf openssl libmnl
 
-# Flags to link single tests with.
-LINK_quic_alloc := $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc free)
+# Flags to link single tests and fuzz targets with.
+wrap        = $(patsubst %,-Wl$(comma)--wrap=%,$1)
+LINK_quic_alloc := $(call wrap,malloc calloc realloc free)
+LINK_sim_memory := $(LINK_quic_alloc)
+LINK_fuzz/pair  := $(call wrap,aead_seal aead_open aead_masks aead_protect_head aead_unprotect_head \
+                   RAND_bytes_ex RAND_priv_bytes_ex)
 
 PROGRAM    := $(if $(wildcard app/main.c),$(O)/mqvpn)
 UNITS      := $(patsubst test/%.c,%,$(wildcard test/*.c))
@@ -175,7 +179,7 @@ $(eval $(call program,$(O)/mqvpn,$(O)/app/main.o,$(USE_app)))
 $(foreach t,$(UNITS),$(eval $(call program,$(O)/test/$t,$(O)/test/$t.o,$(USE_$(call layer,$t)) cmocka,$(LINK_$t))))
 $(foreach t,$(PLATFORM),$(eval $(call program,$(O)/test/$t,$(O)/test/$t.o,liburing libmnl)))
 $(foreach t,$(HELPERS),$(eval $(call program,$(O)/test/$t,$(O)/test/$t.o,$(USE_app))))
-$(foreach t,$(FUZZERS),$(eval $(call program,$(O)/$t,$(O)/$t.o $(if $(LIBFUZZER),,$(O)/fuzz/replay.o),$(USE_fuzz),$(if $(LIBFUZZER),-fsanitize=fuzzer))))
+$(foreach t,$(FUZZERS),$(eval $(call program,$(O)/$t,$(O)/$t.o $(if $(LIBFUZZER),,$(O)/fuzz/replay.o),$(USE_fuzz),$(if $(LIBFUZZER),-fsanitize=fuzzer) $(LINK_$t))))
 $(foreach t,$(BENCHES),$(eval $(call program,$(O)/$t,$(O)/$t.o,$(USE_app))))
 
 -include $(shell find $(O) -path $(O)/deps -prune -o -name '*.d' -print 2>/dev/null)
