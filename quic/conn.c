@@ -114,16 +114,13 @@ static struct quic_conn *create(const struct quic_config *cfg, bool server, bool
     streams_start(c);
     for (int s = 0; s < SPACE_N; s++) {
         sbuf_init(&c->crypto[s].tx, CONN_CRYPTO_TX);
-        rbuf_init(&c->crypto[s].rx, CONN_CRYPTO_MAX);
+        rbuf_init(&c->crypto[s].rx, s == SPACE_APP ? CONN_CRYPTO_LATE : CONN_CRYPTO_MAX);
     }
     for (int t = 0; t < CONN_TIMER_N; t++)
         c->timer[t] = NS_NEVER;
     tparams_default(&c->peer);
     c->path = calloc(cfg->max_paths, sizeof(*c->path));
-    if (cfg->max_datagram_frame_size)
-        c->dgram = calloc(QUIC_DGRAM_RX_MAX, sizeof(*c->dgram));
-    if (!c->path || (cfg->max_datagram_frame_size && !c->dgram) ||
-        path_start(c, route, validated) != 0) {
+    if (!c->path || path_start(c, route, validated) != 0) {
         quic_del(c);
         return NULL;
     }
@@ -327,6 +324,7 @@ void conn_restart_idle(struct quic_conn *c)
         c->idle ? ns_add(c->now, ns_max(c->idle, IDLE_PTOS * conn_pto(c))) : NS_NEVER;
     if (c->cfg.keep_alive && c->complete)
         c->timer[CONN_TIMER_KEEP_ALIVE] = ns_add(c->now, c->cfg.keep_alive);
+    c->timer[CONN_TIMER_TRIM] = ns_add(c->now, CONN_TRIM);
 }
 
 static bool state_eq(const struct recovery_state *a, const struct recovery_state *b)
@@ -405,6 +403,9 @@ static void fire(struct quic_conn *c, enum conn_timer timer)
         break;
     case CONN_TIMER_OLD_KEYS:
         keys_drop_old(c);
+        break;
+    case CONN_TIMER_TRIM:
+        conn_trim(c);
         break;
     case CONN_TIMER_N:
         break;

@@ -10,6 +10,7 @@
  *     conn_early.c  handshake data repeated before its probe timeout
  *     conn_path.c   routes of a path: migration, validation, views
  *     conn_api.c    stream calls and small readers
+ *     conn_memory.c what is on the heap, and its bound
  *     rx.c, rx_frame.c   datagram to packets, packet to frames
  *     tx.c, build.c      what is due, into packets
  *     dgram.c       the fast path of DATAGRAM
@@ -44,11 +45,13 @@
 #define CONN_HELD         8         /* packets that wait for keys */
 #define CONN_HELD_BYTES   2048      /* longest of them */
 #define CONN_CRYPTO_MAX   65536     /* bytes of CRYPTO per level that may wait (RFC 9000 7.5) */
-#define CONN_CRYPTO_TX    (1 << 20) /* and that we send: certificates have a size */
+#define CONN_CRYPTO_LATE  16384     /* the same after the handshake: session tickets */
+#define CONN_CRYPTO_TX    (1 << 18) /* and that we send: certificates have a size */
 #define CONN_TEXT         256
 #define CONN_CID_LIMIT    4 /* active_connection_id_limit that we declare, per path */
 #define CONN_TPARAMS      1024
 #define CONN_ACK_EXPONENT 3
+#define CONN_TRIM         (5 * NS_PER_S) /* without a packet: memory of busy times goes back */
 
 enum conn_state { CONN_HANDSHAKE, CONN_OPEN, CONN_CLOSING, CONN_DRAINING, CONN_DRAINED };
 
@@ -59,6 +62,7 @@ enum conn_timer {
     CONN_TIMER_HANDSHAKE,  /* patience for the handshake */
     CONN_TIMER_KEEP_ALIVE, /* a PING is due */
     CONN_TIMER_OLD_KEYS,   /* the previous read keys go */
+    CONN_TIMER_TRIM,       /* memory that an idle connection doesn't need goes */
     CONN_TIMER_N
 };
 
@@ -145,7 +149,7 @@ struct quic_conn {
     unsigned event_first, event_n;
     bool events_lost;
 
-    struct quic_dgram_rx *dgram; /* QUIC_DGRAM_RX_MAX, allocated if we accept any */
+    struct quic_dgram_rx *dgram; /* QUIC_DGRAM_RX_MAX, allocated with the first to come */
     size_t dgram_first, dgram_n;
     struct quic_dgram_fate *fate; /* CONN_FATES, allocated with the first tag */
     size_t fate_first, fate_n;
@@ -300,6 +304,14 @@ void conn_early_repeat(struct quic_conn *c);
 
 /* A packet of `level` came that can't be read yet: what comes before it is missing. */
 void conn_early_missing(struct quic_conn *c, enum quic_level level);
+
+/* ---- conn_memory.c ------------------------------------------------------------------- */
+
+/* Bytes on the heap, the connection itself included; without libssl's and the extension's. */
+size_t conn_memory(const struct quic_conn *c);
+
+/* Nothing has happened for CONN_TRIM: give back what can be had again when it is needed. */
+void conn_trim(struct quic_conn *c);
 
 /* ---- conn_path.c --------------------------------------------------------------------- */
 

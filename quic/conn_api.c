@@ -53,12 +53,7 @@ void quic_stats(const struct quic_conn *c, struct quic_stats *out)
     *out = c->stats;
     out->stream_bytes_sent = c->streams.bytes_sent;
     out->stream_bytes_received = c->streams.bytes_received;
-    out->memory_bytes = streams_memory(&c->streams);
-    for (int s = 0; s < SPACE_N; s++)
-        out->memory_bytes += sbuf_memory(&c->crypto[s].tx) + rbuf_memory(&c->crypto[s].rx);
-    for (size_t i = 0; i < c->n_paths; i++)
-        if (c->path[i].used)
-            out->memory_bytes += recovery_memory(&c->path[i].recovery);
+    out->memory_bytes = conn_memory(c);
 }
 
 /* ---- streams: those of quic/streams.h while the connection is open -------------------- */

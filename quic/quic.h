@@ -25,8 +25,8 @@
  * an error code of RFC 9000 20.1, and the connection is then closing by it already.
  *
  * Memory: what a connection needs is allocated when it is made, or when its peer or its
- * user raises its use (a stream, a larger window). Sending and receiving in a steady
- * state doesn't allocate. A failed allocation closes the connection with INTERNAL_ERROR.
+ * user raises its use (a stream, a larger window), and goes back when it falls idle; see
+ * quic_memory_bound. Sending and receiving in a steady state doesn't allocate. A failed allocation closes the connection with INTERNAL_ERROR.
  */
 #ifndef QUIC_QUIC_H
 #define QUIC_QUIC_H
@@ -444,10 +444,22 @@ struct quic_stats {
     uint64_t key_updates;            /* both ours and the peer's */
     uint64_t path_responses_dropped; /* PATH_CHALLENGEs too many to answer */
     uint64_t stream_bytes_sent, stream_bytes_received;
-    size_t memory_bytes; /* held for streams and reassembly */
+    size_t memory_bytes; /* on the heap, without what libssl and an extension hold */
 };
 
 void quic_stats(const struct quic_conn *conn, struct quic_stats *out);
+
+/*
+ * The most that quic_stats can ever say as memory_bytes for a connection with `cfg`, whatever
+ * its peer does, while at most `own_streams` streams of the user's are open. Where it comes
+ * from: packets that are not yet settled (SENT_MAX_PACKETS, SENT_MAX_RECORDS), the handshake
+ * (CONN_CRYPTO_*), the windows and stream counts of `cfg`, and small change. libssl comes on
+ * top, with some 20 kB.
+ *
+ * Few come near: an idle connection holds about 12 kB, and CONN_TRIM after a busy time it is
+ * idle again.
+ */
+size_t quic_memory_bound(const struct quic_config *cfg, size_t own_streams);
 
 /* The application protocol agreed on; "" before. Lives as long as the connection. */
 const char *quic_alpn(const struct quic_conn *conn);

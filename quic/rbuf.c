@@ -27,15 +27,12 @@ size_t rbuf_memory(const struct rbuf *r)
     return r->cap + ranges_memory(&r->got);
 }
 
-/* Make the ring hold `n` bytes from base on. */
-static int grow(struct rbuf *r, uint64_t n)
+/* Move what is held to a ring of `cap`. */
+static int resize(struct rbuf *r, uint32_t cap)
 {
-    uint32_t cap = ring_size(r->cap, n);
-    uint8_t *ring;
+    uint8_t *ring = malloc(cap);
 
-    if (cap == r->cap)
-        return 0;
-    ring = malloc(cap);
+
     if (!ring)
         return QUIC_NOMEM;
     for (size_t i = 0; i < ranges_count(&r->got); i++) {
@@ -47,6 +44,23 @@ static int grow(struct rbuf *r, uint64_t n)
     r->ring = ring;
     r->cap = cap;
     return 0;
+}
+
+/* Make the ring hold `n` bytes from base on. */
+static int grow(struct rbuf *r, uint64_t n)
+{
+    uint32_t cap = ring_size(r->cap, n);
+
+    return cap == r->cap ? 0 : resize(r, cap);
+}
+
+/* A large ring for little: one that is to be kept for long may not hold on to it. */
+static void shrink(struct rbuf *r)
+{
+    uint64_t span = ranges_end(&r->got) - r->base;
+
+    if (r->cap > RBUF_SMALL && r->cap > RBUF_SLACK * span)
+        resize(r, ring_size(0, 2 * span)); /* without memory it stays */
 }
 
 /* RFC 9000 4.5: whether data up to `end`, the last if `fin`, agrees with the final size. */
@@ -161,6 +175,8 @@ void rbuf_consume(struct rbuf *r, size_t n)
     ranges_remove(&r->got, 0, r->base);
     if (ranges_empty(&r->got))
         let_go(r);
+    else
+        shrink(r);
 }
 
 uint64_t rbuf_discard(struct rbuf *r)

@@ -143,6 +143,24 @@ static void trim(struct recovery *r, ns_t now)
     r->trim_at = ns_add(now, TRIM_EVERY);
 }
 
+void recovery_release(struct recovery *r, ns_t now)
+{
+    if (r->n_runs)
+        return;
+    for (int i = 0; i < SPACE_N; i++) {
+        struct recovery_space *s = &r->space[i];
+
+        retire(r, s, UINT64_MAX, now);
+        if (!sent_count(&s->sent) && !s->sent.open)
+            sent_clear(&s->sent);
+        sent_trim(&s->sent); /* to what was the peak since the last time, */
+        sent_trim(&s->sent); /* which is now */
+    }
+    free(r->runs);
+    r->runs = NULL;
+    r->cap_runs = 0;
+}
+
 void recovery_on_sent(struct recovery *r, enum quic_space space, const struct sent_packet *pkt)
 {
     struct recovery_space *s = &r->space[space];

@@ -284,6 +284,9 @@ static inline uint64_t recovery_largest_acked(const struct recovery *r, enum qui
     return r->space[space].largest_acked;
 }
 
+/* Nothing was sent or acknowledged for long: give back what isn't needed now. */
+void recovery_release(struct recovery *r, ns_t now);
+
 /* Bytes on the heap. */
 size_t recovery_memory(const struct recovery *r);
 

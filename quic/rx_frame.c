@@ -1,3 +1,4 @@
+#include <stdlib.h>
 #include <string.h>
 
 #include "quic/conn.h"
@@ -129,7 +130,9 @@ static int on_datagram(struct quic_conn *c, struct rx_packet *pkt, const struct 
     if (size > c->local.max_datagram_frame_size)
         return QUIC_PROTOCOL_VIOLATION;
     c->stats.dgrams_received++;
-    if (c->dgram_n == QUIC_DGRAM_RX_MAX) {
+    if (!c->dgram)
+        c->dgram = malloc(QUIC_DGRAM_RX_MAX * sizeof(*c->dgram));
+    if (!c->dgram || c->dgram_n == QUIC_DGRAM_RX_MAX) {
         c->stats.drop_dgram++;
         return 0;
     }

@@ -333,6 +333,7 @@ int tls_set_tparams(struct tls *t, struct span tparams)
     }
     free(t->tparams);
     t->tparams = copy;
+    t->tparams_len = tparams.n;
     return 0;
 }
 
@@ -495,6 +496,37 @@ void tls_out_done(struct tls *t, enum quic_level level, size_t n)
     struct tls_out *out = &t->out[level];
 
     out->off += n < out->len - out->off ? n : out->len - out->off;
+    if (out->off < out->len)
+        return;
+    free(out->b);
+    *out = (struct tls_out){0};
+}
+
+/* ---- memory -------------------------------------------------------------------------- */
+
+size_t tls_memory(const struct tls *t)
+{
+    size_t sum;
+
+    if (!t)
+        return 0;
+    sum = sizeof(*t) + t->tparams_len + t->peer_tparams_len + t->session_len;
+    for (int level = 0; level < LEVEL_N; level++) {
+        sum += t->out[level].cap;
+        for (const struct tls_chunk *c = t->in[level].head; c; c = c->next)
+            sum += sizeof(*c) + c->cap;
+    }
+    return sum;
+}
+
+size_t tls_memory_max(size_t out)
+{
+    /* Two chunks in a row hold more than one has room for; the first may be all but read. */
+    size_t chunk = CHUNK_MIN + sizeof(struct tls_chunk);
+    size_t in = 3 * TLS_IN_MAX + (2 * TLS_IN_MAX / CHUNK_MIN + 2 * LEVEL_N) * chunk;
+
+    /* The parameters of both ends as large as a message may be. */
+    return sizeof(struct tls) + 2 * TLS_IN_MAX + TLS_SESSION_MAX + in + 2 * out + LEVEL_N * OUT_MIN;
 }
 
 bool tls_next_secret(struct tls *t, struct tls_secret *out)

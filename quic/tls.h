@@ -110,6 +110,10 @@ void tls_ctx_del(struct tls_ctx *ctx); /* NULL is fine */
  */
 struct tls *tls_new(struct tls_ctx *ctx, const char *server_name, struct span tparams);
 
+/* Bytes on the heap without libssl's, and the most of them where `out` bytes are ever sent. */
+size_t tls_memory(const struct tls *t);
+size_t tls_memory_max(size_t out);
+
 /* Free in any state, wiping secrets. NULL is fine. */
 void tls_del(struct tls *t);
 

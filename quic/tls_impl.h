@@ -64,7 +64,7 @@ struct tls {
     size_t secret_first, secret_n;
 
     uint8_t *tparams, *peer_tparams;
-    size_t peer_tparams_len;
+    size_t tparams_len, peer_tparams_len;
     bool got_tparams;
     uint8_t *session; /* client: the latest that the server gave */
     size_t session_len;

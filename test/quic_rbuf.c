@@ -249,6 +249,35 @@ static void run_random(uint64_t seed)
     rbuf_free(&r);
 }
 
+/* A byte behind a gap keeps no more than it needs, and nothing of it is lost. */
+static void test_shrinks(void **state)
+{
+    struct rbuf r;
+    uint8_t data[60000];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * 7 + (i >> 8));
+    rbuf_init(&r, 65536);
+    assert_int_equal(rbuf_add(&r, 0, span_of(data, 59000), false), 0);
+    assert_int_equal(rbuf_add(&r, 59500, span_of(data + 59500, 500), true), 0);
+    assert_true(rbuf_memory(&r) >= 65536);
+    while (rbuf_readable(&r)) {
+        struct span s = rbuf_peek(&r, NULL);
+
+        assert_memory_equal(s.p, data + r.base, s.n);
+        rbuf_consume(&r, s.n < 777 ? s.n : 777);
+        assert_true(rbuf_check(&r));
+        assert_true(r.cap <= RBUF_SMALL || r.cap <= RBUF_SLACK * (60000 - r.base));
+    }
+    assert_true(rbuf_memory(&r) <= RBUF_SMALL);
+    assert_int_equal(rbuf_add(&r, 59000, span_of(data + 59000, 500), false), 0);
+    assert_memory_equal(rbuf_peek(&r, NULL).p, data + 59000, 1000);
+    rbuf_consume(&r, 1000);
+    assert_true(rbuf_done(&r));
+    rbuf_free(&r);
+}
+
 static void test_random(void **state)
 {
     (void)state;
@@ -262,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_steps),
         cmocka_unit_test(test_fin),
         cmocka_unit_test(test_gaps),
+        cmocka_unit_test(test_shrinks),
         cmocka_unit_test(test_random),
     };
 

@@ -47,6 +47,8 @@ size_t evil_packet(struct quic_conn *as, const struct evil *e, struct span frame
         if (sent_begin(&p->recovery.space[space].sent, pn) != 0)
             abort();
         recovery_on_sent(&p->recovery, space, &proto);
+        if (e->deaf)
+            recovery_restart_space(&p->recovery, space, as->now);
     }
     return (size_t)(payload - out) + n + QUIC_TAG;
 }

@@ -18,6 +18,7 @@ struct evil {
     struct aead *key; /* null: the connection's */
     bool pad;         /* datagram of at least 1200 bytes, by PADDING frames */
     bool seen;        /* packet number of a packet sent before */
+    bool deaf;        /* numbers go on, but nobody waits for what comes of it */
     const struct quic_cid *dcid; /* null: the one in use */
 };
 
