@@ -28,6 +28,12 @@ void transport_config(struct quic_config *q, const struct config *cfg, struct tl
     q->handshake = 10 * NS_PER_S;
     q->streams_bidi = cfg->mode == CONFIG_CLIENT ? 0 : 8;
     q->streams_uni = 8;
+    /* Streams carry requests, capsules and settings; packets go in DATAGRAMs. */
+    q->conn_window = 256 << 10;
+    q->conn_window_max = 1 << 20;
+    q->stream_window = 64 << 10;
+    q->stream_window_max = 256 << 10;
+    q->stream_send_buffer = 256 << 10;
     q->max_datagram_frame_size = 65535;
     q->max_udp_payload = transport_payload(1500, false);
     q->max_paths = 1;
