@@ -303,7 +303,7 @@ static void take_fates(struct pair *p, int i)
     struct quic_dgram_fate fate;
 
     while (quic_dgram_fates(p->side[i].conn, &fate, 1))
-        CHECK(p->tainted || !fate.acked || p->side[i].dgram_came[fate.tag - 1]);
+        CHECK(p->tainted || fate.fate == QUIC_FATE_LOST || p->side[i].dgram_came[fate.tag - 1]);
 }
 
 static void take_events(struct pair *p, int i)

@@ -153,6 +153,8 @@ struct quic_conn {
     size_t dgram_first, dgram_n;
     struct quic_dgram_fate *fate; /* CONN_FATES, allocated with the first tag */
     size_t fate_first, fate_n;
+    size_t fate_path; /* after the end: where the walk over what has no fate is */
+    uint64_t fate_pn;
 
     struct conn_held held[CONN_HELD];
     size_t n_held;

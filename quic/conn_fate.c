@@ -61,17 +61,23 @@ static void fate(struct quic_conn *c, const struct sent_record *rec, bool acked)
     }
 }
 
-static void dgram_fate(struct quic_conn *c, const struct quic_path *p, uint64_t tag, bool acked)
+static void dgram_fate(struct quic_conn *c, const struct quic_path *p, uint64_t tag,
+                       enum verdict_fate verdict)
 {
-    if (!tag || !c->fate)
+    static const enum quic_fate fates[] = {[VERDICT_ACKED] = QUIC_FATE_ACKED,
+                                           [VERDICT_LOST] = QUIC_FATE_LOST,
+                                           [VERDICT_SPURIOUS] = QUIC_FATE_SPURIOUS};
+    if (!c->fate) {
+        c->stats.drop_fate++;
         return;
+    }
     if (c->fate_n == CONN_FATES) {
         c->fate_first = (c->fate_first + 1) % CONN_FATES;
         c->fate_n--;
         c->stats.drop_fate++;
     }
     c->fate[(c->fate_first + c->fate_n++) % CONN_FATES] =
-        (struct quic_dgram_fate){tag, conn_path_index(c, p), acked};
+        (struct quic_dgram_fate){tag, conn_path_index(c, p), fates[verdict]};
 }
 
 static void acked_packet(struct quic_conn *c, struct quic_path *p, const struct verdict *v)
@@ -106,7 +112,7 @@ void conn_verdicts(struct quic_conn *c, struct quic_path *p)
         else if (v.fate == VERDICT_LOST)
             lost_packet(c, p, &v);
         if (v.pkt->flags & SENT_DGRAM)
-            dgram_fate(c, p, v.pkt->tag, acked);
+            dgram_fate(c, p, v.pkt->tag, v.fate);
         for (size_t i = 0; i < v.n; i++)
             fate(c, &v.rec[i], acked);
     }
@@ -137,6 +143,30 @@ void conn_probe_more(struct quic_conn *c, struct quic_path *p, enum quic_space s
             fate(c, &v.rec[i], false);
 }
 
+/*
+ * The connection has ended: the next DATAGRAM that was neither acknowledged nor lost then.
+ * Nothing is sent or acknowledged any more, so the walk over the sent packets never goes back.
+ */
+static bool fate_at_end(struct quic_conn *c, struct quic_dgram_fate *out)
+{
+    for (; c->fate_path < c->n_paths; c->fate_path++, c->fate_pn = 0) {
+        const struct quic_path *p = &c->path[c->fate_path];
+        const struct sent *sent = &p->recovery.space[SPACE_APP].sent;
+        if (!p->used)
+            continue;
+        if (c->fate_pn < sent->base)
+            c->fate_pn = sent->base;
+        while (c->fate_pn < sent->next) {
+            const struct sent_packet *pkt = sent_get(sent, c->fate_pn++);
+            if ((pkt->flags & (SENT_DGRAM | SENT_ACKED | SENT_LOST)) != SENT_DGRAM)
+                continue;
+            *out = (struct quic_dgram_fate){pkt->tag, c->fate_path, QUIC_FATE_LOST};
+            return true;
+        }
+    }
+    return false;
+}
+
 size_t quic_dgram_fates(struct quic_conn *c, struct quic_dgram_fate *out, size_t max)
 {
     size_t n = c->fate_n < max ? c->fate_n : max;
@@ -144,5 +174,7 @@ size_t quic_dgram_fates(struct quic_conn *c, struct quic_dgram_fate *out, size_t
         out[i] = c->fate[(c->fate_first + i) % CONN_FATES];
     c->fate_first = (c->fate_first + n) % CONN_FATES;
     c->fate_n -= n;
+    while (c->fate && n < max && !conn_alive(c) && fate_at_end(c, &out[n]))
+        n++;
     return n;
 }

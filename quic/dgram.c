@@ -191,8 +191,10 @@ static int one(struct run *run, const struct quic_dgram *d, bool last)
 static void want_fates(struct quic_conn *c, const struct quic_dgram *pkts, size_t n)
 {
     for (size_t i = 0; i < n && !c->fate; i++)
-        if (pkts[i].tag)
+        if (pkts[i].tag) {
             c->fate = malloc(CONN_FATES * sizeof(*c->fate));
+            return;
+        }
 }
 
 int quic_dgram_send(struct quic_conn *c, size_t path, struct quic_train *t,

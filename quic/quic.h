@@ -332,15 +332,26 @@ struct quic_dgram_rx {
 #define QUIC_DGRAM_RX_MAX 256
 size_t quic_dgram_recv(struct quic_conn *conn, struct quic_dgram_rx *out, size_t max);
 
+/* What became of a DATAGRAM. */
+enum quic_fate {
+    QUIC_FATE_ACKED,   /* its packet was acknowledged; whether it was taken nobody knows */
+    QUIC_FATE_LOST,    /* declared lost, or not acknowledged when the connection ended */
+    QUIC_FATE_SPURIOUS /* acknowledged after all, after its QUIC_FATE_LOST */
+};
+
 struct quic_dgram_fate {
     uint64_t tag;
     size_t path;
-    bool acked; /* else declared lost; an acked may still follow a lost (spurious) */
+    enum quic_fate fate;
 };
 
 /*
- * Take fates of tagged DATAGRAMs, oldest first, at most `max`. The ring is bounded: when
- * the user doesn't take them, the oldest are overwritten.
+ * Take fates of tagged DATAGRAMs, oldest first, at most `max`. Each gets QUIC_FATE_ACKED or
+ * QUIC_FATE_LOST once, and perhaps QUIC_FATE_SPURIOUS after the latter, also when its path
+ * moves and, after the close, when the connection has ended before it was known.
+ *
+ * The ring is bounded: when the user doesn't take them, the oldest are overwritten, which
+ * quic_stats.drop_fate counts. Those of a connection that has ended need no place in it.
  *
  * Returns how many were put to `out`.
  */
@@ -438,7 +449,7 @@ struct quic_stats {
     uint64_t drop_duplicate; /* packet number seen before */
     uint64_t drop_small;     /* an Initial in a datagram below 1200 bytes */
     uint64_t drop_dgram;     /* DATAGRAMs beyond QUIC_DGRAM_RX_MAX, or not taken */
-    uint64_t drop_fate;      /* fates overwritten */
+    uint64_t drop_fate;      /* fates overwritten, or not told for lack of memory */
     uint64_t buffered;       /* packets kept until their keys came */
     uint64_t dgrams_sent, dgrams_received;
     uint64_t key_updates;            /* both ours and the peer's */

@@ -277,8 +277,9 @@ static void test_fates(void **state)
             assert_in_range(fate[i].tag, 1, 40);
             assert_false(seen[fate[i].tag]);
             seen[fate[i].tag] = true;
-            assert_int_equal(fate[i].acked, fate[i].tag % 4 != 0);
-            *(fate[i].acked ? &acked : &lost) += 1;
+            assert_int_equal(fate[i].fate,
+                             fate[i].tag % 4 ? QUIC_FATE_ACKED : QUIC_FATE_LOST);
+            *(fate[i].fate == QUIC_FATE_ACKED ? &acked : &lost) += 1;
         }
     }
     assert_int_equal(acked, 30);
@@ -290,6 +291,44 @@ static void test_fates(void **state)
     pair_train(&p, CLIENT, &t);
     pair_run(&p, NS_PER_S);
     assert_int_equal(quic_dgram_fates(p.conn[CLIENT], fate, 1), 0);
+    pair_free(&p);
+}
+
+/* Who doesn't take his fates loses the oldest, and each is counted. */
+static void test_fates_overflow(void **state)
+{
+    (void)state;
+    struct pair p;
+    open_pair(&p, 65535);
+    static uint8_t out[65536];
+    struct buffer buf;
+    uint64_t total = CONN_FATES + 100, sent = 0;
+    while (sent < total) {
+        struct quic_dgram d = make(&buf, 100, ROOM, 0);
+        d.tag = sent + 1;
+        struct quic_train t = train(out, sizeof(out), 64);
+        int r = quic_dgram_send(p.conn[CLIENT], 0, &t, &d, 1, p.now);
+        if (r == 1) {
+            pair_train(&p, CLIENT, &t);
+            sent++;
+        }
+        if (r != 1 || sent % 16 == 0)
+            pair_run(&p, 5 * NS_PER_MS);
+    }
+    pair_run(&p, NS_PER_S);
+    struct quic_stats stats;
+    quic_stats(p.conn[CLIENT], &stats);
+    assert_int_equal(stats.drop_fate, 100);
+    struct quic_dgram_fate fate;
+    bool seen[CONN_FATES + 101] = {false};
+    for (int i = 0; i < CONN_FATES; i++) {
+        assert_int_equal(quic_dgram_fates(p.conn[CLIENT], &fate, 1), 1);
+        assert_in_range(fate.tag, 50, total); /* an ACK's newest packets come first */
+        assert_false(seen[fate.tag]);
+        seen[fate.tag] = true;
+        assert_int_equal(fate.fate, QUIC_FATE_ACKED);
+    }
+    assert_int_equal(quic_dgram_fates(p.conn[CLIENT], &fate, 1), 0);
     pair_free(&p);
 }
 
@@ -366,6 +405,7 @@ int main(void)
         cmocka_unit_test(test_lengths),   cmocka_unit_test(test_not_allowed),
         cmocka_unit_test(test_trains),    cmocka_unit_test(test_train_limits),
         cmocka_unit_test(test_blocked),   cmocka_unit_test(test_fates),
+        cmocka_unit_test(test_fates_overflow),
         cmocka_unit_test(test_ack_rides), cmocka_unit_test(test_overflow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,6 +38,7 @@ static const struct network networks[] = {
 // clang-format on
 
 static const struct network *net;
+static uint64_t told_spurious;
 
 static void scenario(uint64_t seed)
 {
@@ -71,14 +72,19 @@ static void scenario(uint64_t seed)
         print_error("%s: %llu of %llu\n", net->name, (unsigned long long)got,
                     (unsigned long long)net->count);
     WORLD_CHECK(&w, got * 100 >= net->count * net->percent);
-    /* Acknowledged means arrived; a fate for each, and more only where one came late. */
+    /* Acknowledged means arrived; one fate for each, and spurious only after lost. */
     sim_host_wake(w.client);
     sim_run(&w.sim, w.sim.now + NS_PER_S, NULL, NULL);
     struct quic_stats stats;
     quic_stats(w.client->conn[0], &stats);
     WORLD_CHECK(&w, stats.drop_fate == 0);
-    WORLD_CHECK(&w, w.xfer.fates_acked <= got);
-    WORLD_CHECK(&w, w.xfer.fates_acked + w.xfer.fates_lost >= net->count);
+    const uint64_t *fates = w.xfer.fates;
+    WORLD_CHECK(&w, w.xfer.fates_bad == 0 && w.xfer.fates_open == 0);
+    WORLD_CHECK(&w, fates[QUIC_FATE_ACKED] + fates[QUIC_FATE_SPURIOUS] <= got);
+    WORLD_CHECK(&w, fates[QUIC_FATE_ACKED] + fates[QUIC_FATE_LOST] == net->count);
+    WORLD_CHECK(&w, net->loss + net->reorder + net->corrupt || net->bps ||
+                        fates[QUIC_FATE_LOST] == 0);
+    told_spurious += fates[QUIC_FATE_SPURIOUS];
     for (size_t i = 0; i < w.xfer.n_ends; i++)
         WORLD_CHECK(&w, !w.xfer.end[i].closed);
     world_free(&w);
@@ -89,8 +95,82 @@ static void test_networks(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(networks); i++) {
         net = &networks[i];
+        told_spurious = 0;
         world_each_seed(2, scenario);
+        assert_true(!net->reorder || told_spurious);
     }
+}
+
+/* ---- fates where a path moves, and where a connection ends --------------------------- */
+
+static bool some_sent(void *ctx)
+{
+    struct xfer *x = ctx;
+    return x->dgrams_sent >= 1000;
+}
+
+static void dgram_world(struct world *w, uint64_t seed)
+{
+    world_init(w, seed);
+    for (int d = UP; d <= DOWN; d++) {
+        world_link(w, (enum world_dir)d, sim_rate(&w->sim, 20 * MB, 200000));
+        world_link(w, (enum world_dir)d, sim_delay(&w->sim, 15 * NS_PER_MS));
+        world_link(w, (enum world_dir)d, sim_loss(&w->sim, 2 * PPM, 0));
+        world_link(w, (enum world_dir)d, sim_reorder(&w->sim, 3 * PPM, 10 * NS_PER_MS));
+    }
+    w->xfer.dgrams = 3000;
+    w->xfer.dgram_size = 1000;
+    world_start(w, 1);
+    WORLD_CHECK(w, sim_run(&w->sim, w->sim.now + 20 * NS_PER_S, some_sent, &w->xfer));
+    WORLD_CHECK(w, w->xfer.fates_open > 0); /* in flight */
+}
+
+static void fates_moved(uint64_t seed)
+{
+    struct world w;
+    dgram_world(&w, seed);
+    struct quic_route route = {.local = sim_addr(10, 40001), .remote = w.server_addr};
+    WORLD_CHECK(&w, quic_path_move(w.client->conn[0], 0, &route, w.sim.now) == 0);
+    sim_host_wake(w.client);
+    WORLD_CHECK(&w, world_run(&w, 30 * NS_PER_S));
+    sim_run(&w.sim, w.sim.now + 5 * NS_PER_S, NULL, NULL);
+    sim_host_wake(w.client);
+    sim_run(&w.sim, w.sim.now + NS_PER_S, NULL, NULL);
+    WORLD_CHECK(&w, w.xfer.fates_open == 0 && w.xfer.fates_bad == 0);
+    world_free(&w);
+}
+
+/* Closed by us, by the peer, or because nobody answers. */
+static unsigned how;
+
+static void fates_closed(uint64_t seed)
+{
+    struct world w;
+    dgram_world(&w, seed);
+    struct quic_conn *conn = w.client->conn[0];
+    if (how == 0)
+        quic_close(conn, 0, "enough", w.sim.now);
+    if (how == 1)
+        quic_close(w.server->conn[0], 0, "enough", w.sim.now);
+    if (how == 2)
+        w.server->node.out = NULL;
+    sim_host_wake(w.client);
+    sim_host_wake(w.server);
+    sim_run(&w.sim, w.sim.now + 100 * NS_PER_S, NULL, NULL);
+    WORLD_CHECK(&w, w.xfer.end[0].closed);
+    uint64_t acked = w.xfer.fates[QUIC_FATE_ACKED] + w.xfer.fates[QUIC_FATE_SPURIOUS];
+    xfer_fates(&w.xfer, conn);
+    WORLD_CHECK(&w, w.xfer.fates_open == 0 && w.xfer.fates_bad == 0);
+    WORLD_CHECK(&w, acked <= w.xfer.dgrams_got[0]);
+    world_free(&w);
+}
+
+static void test_fates(void **state)
+{
+    (void)state;
+    world_each_seed(3, fates_moved);
+    for (how = 0; how < 3; how++)
+        world_each_seed(3, fates_closed);
 }
 
 /* 100 Mbit/s and 50 ms: DATAGRAMs alone use nine tenths of it too. */
@@ -131,6 +211,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_networks),
+        cmocka_unit_test(test_fates),
         cmocka_unit_test(test_goodput),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,6 +18,8 @@ void xfer_init(struct xfer *x, struct sim *sim)
     for (int i = 0; i < 2; i++)
         if (!(x->seen[i] = calloc(XFER_DGRAMS, 1)))
             abort();
+    if (!(x->told = calloc(XFER_DGRAMS + 1, 1)))
+        abort();
 }
 
 void xfer_free(struct xfer *x)
@@ -26,6 +28,7 @@ void xfer_free(struct xfer *x)
         free(x->end[i].stream);
     for (int i = 0; i < 2; i++)
         free(x->seen[i]);
+    free(x->told);
 }
 
 static struct xfer_end *add(struct xfer *x, struct quic_conn *conn)
@@ -217,6 +220,7 @@ static void send_dgrams(struct xfer *x, struct sim_host *host, struct xfer_end *
         if (r <= 0)
             return;
         x->dgrams_sent++;
+        x->fates_open++;
     }
 }
 
@@ -254,6 +258,27 @@ static void server_dgram(struct sim_host *host, struct quic_conn *conn,
 
 /* ---- turns --------------------------------------------------------------------------- */
 
+static void take_fate(struct xfer *x, const struct quic_dgram_fate *f)
+{
+    if (f->tag == 0 || f->tag > x->dgrams_sent || f->path != 0 || f->fate >= 3) {
+        x->fates_bad++;
+        return;
+    }
+    x->fates_bad += x->told[f->tag] != (f->fate == QUIC_FATE_SPURIOUS ? 1 + QUIC_FATE_LOST : 0);
+    x->told[f->tag] = (uint8_t)(1 + f->fate);
+    x->fates[f->fate]++;
+    x->fates_open -= f->fate != QUIC_FATE_SPURIOUS;
+}
+
+void xfer_fates(struct xfer *x, struct quic_conn *conn)
+{
+    struct quic_dgram_fate fate[64];
+    size_t n;
+    while ((n = quic_dgram_fates(conn, fate, ARRAY_LEN(fate))))
+        for (size_t i = 0; i < n; i++)
+            take_fate(x, &fate[i]);
+}
+
 static void client_turn(struct sim_host *host, struct quic_conn *conn)
 {
     struct xfer *x = host->app.ctx;
@@ -262,11 +287,7 @@ static void client_turn(struct sim_host *host, struct quic_conn *conn)
         return;
     open_streams(x, end);
     send_dgrams(x, host, end);
-    struct quic_dgram_fate fate[64];
-    size_t n;
-    while ((n = quic_dgram_fates(conn, fate, ARRAY_LEN(fate))))
-        for (size_t i = 0; i < n; i++)
-            *(fate[i].acked ? &x->fates_acked : &x->fates_lost) += 1;
+    xfer_fates(x, conn);
     if (!end->done && end->finished >= x->streams && x->dgrams_sent >= x->dgrams) {
         end->done = true;
         x->clients_done++;

@@ -45,7 +45,10 @@ struct xfer {
     uint64_t dgrams; /* that the client sends; echoed by the server if dgram_echo */
     size_t dgram_size;
     bool dgram_echo;
-    uint64_t dgrams_sent, dgrams_got[2], dgrams_twice, dgrams_bad, fates_acked, fates_lost;
+    uint64_t dgrams_sent, dgrams_got[2], dgrams_twice, dgrams_bad;
+    uint64_t fates[3];  /* told, by enum quic_fate */
+    uint64_t fates_bad; /* of an unknown tag, or not in the order that quic.h promises */
+    size_t fates_open;  /* tags without QUIC_FATE_ACKED or QUIC_FATE_LOST so far */
     uint64_t bad_bytes; /* pattern mismatches */
     uint64_t bytes[2];  /* stream bytes that arrived in order, [0] at the server */
     ns_t finished_at;
@@ -53,6 +56,7 @@ struct xfer {
     struct xfer_end end[2 * XFER_CONNS];
     size_t n_ends;
     uint8_t *seen[2];
+    uint8_t *told; /* by tag: 1 + the latest fate, 0 none */
 };
 
 void xfer_init(struct xfer *x, struct sim *sim);
@@ -65,6 +69,9 @@ struct sim_app xfer_server_app(struct xfer *x);
 /* The client connection `conn` takes part. */
 struct xfer_end *xfer_client(struct xfer *x, struct quic_conn *conn);
 struct xfer_end *xfer_end(struct xfer *x, const struct quic_conn *conn);
+
+/* Take all fates that are there, as every turn of a client does. */
+void xfer_fates(struct xfer *x, struct quic_conn *conn);
 
 /* For sim_run: every client has sent and got all. */
 bool xfer_done(void *x);
