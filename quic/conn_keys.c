@@ -1,3 +1,24 @@
+/*
+ * Theory of operation
+ *
+ * Three generations of read keys exist at most: the previous one, for KEYS_KEEP_PTOS after the
+ * change, the current one, and the next one, made ahead; and one of write keys. A packet whose
+ * Key Phase bit differs from the current one belongs to the previous generation if its number
+ * is below all that the current one opened on its path, else to the next. The first that opens
+ * under the next one is the peer's update: the generations move up, and our write keys follow
+ * at once, so that no acknowledgement of it leaves under older ones.
+ *
+ * We update by ourselves when half of what a key may seal is used, and only where the
+ * handshake is confirmed, a packet of the current generation was acknowledged, and that is
+ * KEYS_KEEP_PTOS ago (RFC 9001 6.1, 6.5). Where that never comes, the connection ends while
+ * there are packets left to say so. Packets that don't open are counted in rx.c, over all
+ * generations.
+ *
+ * Time as a side channel (RFC 9001 6.3, 9.5): both candidates are ready before a packet comes, so a
+ * forged Key Phase bit costs one AEAD operation as any forgery does. Keys are derived only
+ * after an authentic packet, once per update: who sees that delay learns that an update
+ * happened, not its keys.
+ */
 #include "quic/conn.h"
 
 #define KEYS_KEEP_PTOS 3 /* old read keys, and between two updates (RFC 9001 6.5) */

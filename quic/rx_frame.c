@@ -30,7 +30,7 @@ static int on_ack(struct quic_conn *c, struct rx_packet *pkt, const struct frame
     struct quic_path *p = pkt->path;
     struct recovery *r = &p->recovery;
     /* Acknowledged with old keys what was sent with new ones (RFC 9001 6.2). */
-    if (pkt->space == SPACE_APP && c->keys.rx_phase != c->keys.tx_phase &&
+    if (pkt->space == SPACE_APP && (c->keys.rx_phase != c->keys.tx_phase || pkt->late) &&
         f->ack.largest >= p->phase_first_sent)
         return QUIC_KEY_UPDATE_ERROR;
     int code = recovery_on_ack(r, pkt->space, &f->ack, ack_delay(c, pkt, f->ack.delay), c->now);
