@@ -160,7 +160,7 @@ static size_t open_packet(struct build *b, enum quic_level level, size_t n)
     b->w = wire_w_of(b->start, b->cap - b->len - QUIC_TAG);
     const struct quic_cid *dcid = path_dcid(b->path, b->route);
     if (level == LEVEL_APP)
-        packet_short_head(&b->w, dcid, false, c->keys.tx_phase, pnl);
+        build_short_head(&b->w, c, dcid, pn, pnl);
     else
         b->length_at =
             packet_long_head(&b->w, type_of(level), QUIC_V1, dcid, &c->local.initial_scid,

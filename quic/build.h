@@ -21,6 +21,8 @@
 
 #include "quic/conn.h"
 
+#define QUIC_BIT 0x40
+
 struct build {
     struct quic_conn *conn;
     struct quic_path *path;
@@ -70,6 +72,19 @@ void build_record(struct build *b, const struct sent_record *rec);
  * written or the connection failed.
  */
 size_t build_end(struct build *b);
+
+/*
+ * Header of 1-RTT packet `pn`, without its number. A peer that allows it gets the QUIC bit set
+ * and cleared at random (RFC 9287 3.1).
+ */
+static inline void build_short_head(struct wire_w *w, const struct quic_conn *c,
+                                    const struct quic_cid *dcid, uint64_t pn, size_t pn_len)
+{
+    uint8_t *first = w->p;
+    packet_short_head(w, dcid, false, c->keys.tx_phase, pn_len);
+    if (c->peer.grease_quic_bit && (c->grease | 1) * (pn + 1) >> 63)
+        *first &= (uint8_t)~QUIC_BIT;
+}
 
 /* The bytes that a 1-RTT packet adds to its frames: header, packet number, tag. */
 size_t build_app_overhead(const struct quic_cid *dcid, size_t pn_len);

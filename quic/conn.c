@@ -111,6 +111,7 @@ static struct quic_conn *create(const struct quic_config *cfg, bool server, bool
     c->endpoint_slot = c->endpoint_heap = SIZE_MAX;
     c->endpoint_at = NS_NEVER;
     reset_key_init(c);
+    rng_fill(&c->cfg.rng, &c->grease, sizeof(c->grease));
     streams_start(c);
     for (int s = 0; s < SPACE_N; s++) {
         sbuf_init(&c->crypto[s].tx, CONN_CRYPTO_TX);

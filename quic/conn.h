@@ -103,6 +103,7 @@ struct quic_conn {
     size_t endpoint_slot, endpoint_heap; /* the endpoint's, SIZE_MAX while detached */
     ns_t endpoint_at;                    /* deadline as the endpoint knows it */
     uint8_t reset_key[32];
+    uint64_t grease; /* random: whose turn it is to have no QUIC bit */
 
     struct tls *tls;
     struct conn_keys keys;

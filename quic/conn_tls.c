@@ -3,6 +3,8 @@
 
 #include "quic/conn.h"
 
+#define GREASE_MAX 15 /* bytes of a reserved transport parameter's value */
+
 /* ---- transport parameters ------------------------------------------------------------ */
 
 static void local_params(struct quic_conn *c)
@@ -34,6 +36,15 @@ static void local_params(struct quic_conn *c)
     }
 }
 
+/* One of the reserved parameters, so that nobody relies on knowing all (RFC 9000 18.1). */
+static void grease_params(struct quic_conn *c, struct wire_w *w)
+{
+    uint8_t noise[GREASE_MAX + 3];
+    rng_fill(&c->cfg.rng, noise, sizeof(noise));
+    uint64_t n = (uint64_t)noise[0] << 8 | noise[1];
+    tparam_put_bytes(w, 27 + 31 * n, span_of(noise + 3, noise[2] % (GREASE_MAX + 1)));
+}
+
 int conn_tls_start(struct quic_conn *c, const char *server_name)
 {
     uint8_t buf[CONN_TPARAMS], extra[CONN_TPARAMS / 2];
@@ -41,6 +52,7 @@ int conn_tls_start(struct quic_conn *c, const char *server_name)
     local_params(c);
     if (c->ext && c->cfg.ext->tparams)
         c->cfg.ext->tparams(c->ext, &x);
+    grease_params(c, &x);
     if (x.failed)
         return QUIC_INVAL;
     struct span more = span_of(extra, (size_t)(x.p - extra));

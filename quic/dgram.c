@@ -122,7 +122,7 @@ static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, size_t
     size_t pre_n = prefix(run, payload_bytes(d), pnl, ack, pre, &proto.ack_largest);
     uint8_t *out = run->t->buf + run->t->len;
     struct wire_w w = wire_w_of(out, 1 + QUIC_CID_MAX + 4);
-    packet_short_head(&w, run->dcid, false, c->keys.tx_phase, pnl);
+    build_short_head(&w, c, run->dcid, pn, pnl);
     pn_write(&w, pn, pnl);
     size_t head = (size_t)(w.p - out);
     if (seal_payload(run, d, pn, span_of(out, head), pre, pre_n)) {
