@@ -218,7 +218,7 @@ static void verify(const struct sender *s, unsigned every)
     uint64_t heard = (s->train - s->delay) * TRAIN, gone = lost_of(heard);
 
     BENCH_CHECK(s->acked <= heard - gone && s->acked + every > heard - gone);
-    BENCH_CHECK(s->gone <= gone && s->gone + RECOVERY_PACKET_THRESHOLD >= gone);
+    BENCH_CHECK(s->gone <= gone && s->gone + REORDER_PACKETS >= gone);
     BENCH_CHECK(s->r.packets_spurious == 0 && recovery_check(&s->r));
 }
 

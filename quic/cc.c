@@ -84,6 +84,7 @@ void cc_on_ack(struct cc *cc, const struct cc_ack *ack)
 static void congestion(struct cc *cc, const struct cc_loss *loss, bool ecn)
 {
     cc->ops->on_congestion(cc, loss, ecn);
+    cc->undo_hystart = cc->hystart.on;
     cc->hystart.on = false;
     cc->event_from = cc->recovered_once ? cc->recovery_start : 0;
     cc->recovery_start = loss->now;
@@ -125,6 +126,8 @@ void cc_on_spurious(struct cc *cc, ns_t sent_time)
     if (--cc->event_packets)
         return;
     cc->ops->on_undo(cc);
+    if (cc->ssthresh == UINT64_MAX)
+        cc->hystart.on = cc->undo_hystart;
     cc->recovery_start = cc->event_from;
     clamp(cc);
 }

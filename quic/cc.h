@@ -120,6 +120,7 @@ struct cc {
     uint32_t event_packets; /* lost in the latest event and not known to be spurious */
     uint64_t random;        /* state of the generator */
     uint64_t quantum;       /* bytes to send at once; 0: the pacer's own choice */
+    bool undo_hystart;      /* whether HyStart++ was on before the latest event */
     bool holds_back;        /* sends less than it might, so that samples are app-limited */
     struct hystart hystart;
     union {

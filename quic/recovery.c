@@ -46,7 +46,7 @@ int recovery_init(struct recovery *r, const struct recovery_config *cfg)
     r->initial_rtt = cfg->initial_rtt;
     r->rng = cfg->rng;
     seed(r);
-    r->packet_threshold = RECOVERY_PACKET_THRESHOLD;
+    reorder_init(&r->reorder);
     r->ecn = cfg->ecn ? RECOVERY_ECN_TESTING : RECOVERY_ECN_OFF;
     return 0;
 }
@@ -473,6 +473,7 @@ void recovery_reset_path(struct recovery *r, ns_t now)
     cc_init(&r->cc, r->cc.ops->name, r->cc.mss);
     seed(r);
     rtt_init(&r->rtt, r->initial_rtt);
+    reorder_init(&r->reorder);
     for (int i = 0; i < SPACE_N; i++)
         disown(r, &r->space[i]);
     if (r->ecn != RECOVERY_ECN_OFF)
@@ -520,5 +521,5 @@ bool recovery_check(const struct recovery *r)
     for (int i = 0; i < SPACE_N; i++)
         if (!check_space(&r->space[i], &in_flight))
             return false;
-    return in_flight == r->bytes_in_flight && cc_check(&r->cc);
+    return in_flight == r->bytes_in_flight && cc_check(&r->cc) && reorder_check(&r->reorder);
 }

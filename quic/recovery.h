@@ -23,7 +23,8 @@
  * times never decrease with the packet number.
  *
  * A lost packet stays for RECOVERY_KEEP_PTO probe timeouts to notice that it was late
- * rather than lost (VERDICT_SPURIOUS).
+ * rather than lost (VERDICT_SPURIOUS). The thresholds of loss detection grow by that
+ * (reorder.h), and congestion control takes its answer back.
  *
  * Invariant: bytes_in_flight is the sum of bytes over all packets that are IN_FLIGHT and
  * neither ACKED nor LOST, in all spaces (recovery_check); every verdict is given once.
@@ -36,11 +37,11 @@
 #include "quic/packet.h"
 #include "quic/ranges.h"
 #include "quic/rate.h"
+#include "quic/reorder.h"
 #include "quic/rtt.h"
 #include "quic/sent.h"
 #include "quic/types.h"
 
-#define RECOVERY_PACKET_THRESHOLD 3 /* kPacketThreshold, RFC 9002 6.1.1 */
 #define RECOVERY_PERSISTENT       3 /* kPersistentCongestionThreshold, 7.6.1 */
 #define RECOVERY_KEEP_PTO         3 /* how long a lost packet is remembered */
 #define RECOVERY_PROBES           2 /* packets per probe timeout, 6.2.4 */
@@ -121,7 +122,7 @@ struct recovery {
     const struct rng *rng;
     uint64_t bytes_in_flight;
     unsigned pto_count;
-    unsigned packet_threshold;
+    struct reorder reorder; /* the thresholds of loss detection */
     ns_t touched;    /* instant of the latest event: the anti-deadlock PTO starts here */
     ns_t path_since; /* packets sent before belong to an earlier route */
     ns_t initial_rtt;

@@ -46,10 +46,10 @@ static bool add_verdict(struct recovery *r, uint64_t pn, uint32_t first_run)
  */
 static bool far_behind(const struct recovery *r, const struct recovery_space *s, uint64_t pn)
 {
-    uint64_t distance = s->largest_acked - pn;
+    uint64_t distance = s->largest_acked - pn, threshold = reorder_packets(&r->reorder);
 
-    if (distance != r->packet_threshold)
-        return distance > r->packet_threshold;
+    if (distance != threshold)
+        return distance > threshold;
     for (uint64_t between = pn + 1; between < s->largest_acked; between++)
         if (sent_get(&s->sent, between)->flags & SENT_SKIPPED)
             return false;
@@ -91,6 +91,7 @@ static void lose(struct recovery *r, struct recovery_space *s, struct sent_packe
     if (p->flags & SENT_ELICITING)
         s->eliciting--;
     r->packets_lost++;
+    reorder_lost(&r->reorder);
     r->bytes_lost += p->bytes;
     if (r->ecn == RECOVERY_ECN_TESTING && p->ecn && ++r->ecn_lost >= ECN_TRIAL)
         r->ecn = RECOVERY_ECN_OFF;
@@ -116,7 +117,7 @@ static void lose(struct recovery *r, struct recovery_space *s, struct sent_packe
 /* Walk up from `scan`; returns whether congestion is persistent. */
 static bool scan_lost(struct recovery *r, struct recovery_space *s, struct cc_loss *loss)
 {
-    ns_t delay = rtt_loss_delay(&r->rtt);
+    ns_t delay = ns_max(reorder_delay(&r->reorder, rtt_longest(&r->rtt)), RTT_GRANULARITY);
     uint32_t first_run = r->n_runs;
     bool collapsed = false;
 
@@ -204,6 +205,9 @@ static void acknowledge(struct recovery *r, struct recovery_space *s, uint64_t p
                         struct sent_packet *p, struct news *n)
 {
     n->any = true;
+    if (s->largest_acked != RECOVERY_NO_PN && pn < s->largest_acked && p->time >= r->path_since)
+        reorder_late(&r->reorder, s->largest_acked - pn, ns_sub(n->now, p->time),
+                     rtt_longest(&r->rtt), p->flags & SENT_LOST);
     n->ect0 += p->ecn == ECN_ECT0;
     if (p->flags & SENT_LOST) {
         p->flags |= SENT_ACKED;
@@ -387,6 +391,7 @@ static void grow_window(struct recovery *r, struct news *n, ns_t rtt)
         rate_limited(&r->rate, r->bytes_in_flight);
     if (n->newest->time >= r->round_start) {
         r->round_start = n->now;
+        reorder_round(&r->reorder);
         r->last_peak = r->round_peak;
         r->round_peak = r->bytes_in_flight;
     }

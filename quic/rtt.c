@@ -39,10 +39,3 @@ ns_t rtt_pto(const struct rtt *r, ns_t max_ack_delay)
 {
     return ns_add(r->smoothed + ns_max(4 * r->variation, RTT_GRANULARITY), max_ack_delay);
 }
-
-ns_t rtt_loss_delay(const struct rtt *r)
-{
-    ns_t longest = ns_max(r->smoothed, r->latest);
-
-    return ns_max(longest + longest / 8, RTT_GRANULARITY);
-}

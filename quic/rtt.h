@@ -45,7 +45,10 @@ static inline bool rtt_has_sample(const struct rtt *r)
  */
 ns_t rtt_pto(const struct rtt *r, ns_t max_ack_delay);
 
-/* The time threshold of loss detection: 9/8 of the larger of smoothed and latest. */
-ns_t rtt_loss_delay(const struct rtt *r);
+/* The larger of smoothed and latest: what the time threshold of loss detection is made of. */
+static inline ns_t rtt_longest(const struct rtt *r)
+{
+    return ns_max(r->smoothed, r->latest);
+}
 
 #endif

@@ -427,6 +427,29 @@ static void test_hystart_app_limited(void **state)
     assert_int_equal(cc.hystart.css_baseline, NS_NEVER);
 }
 
+/* Slow start that ended for nothing goes on as it was, HyStart++ included (RFC 9438 4.9.2). */
+static void test_hystart_undo(void **state)
+{
+    static const char *const names[] = {"cubic", "newreno"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct cc cc = make(names[i]);
+        ns_t now = round_trip(&cc, 1000 * MS, 50 * MS);
+        uint64_t cwnd = cc.cwnd;
+
+        lose(&cc, now, now - 10 * MS, 2);
+        assert_true(cc.cwnd < cwnd && !cc.hystart.on);
+        cc_on_spurious(&cc, now - 10 * MS);
+        cc_on_spurious(&cc, now - 10 * MS);
+        assert_int_equal(cc.cwnd, cwnd);
+        assert_true(cc_in_slow_start(&cc) && cc.hystart.on);
+        now = round_trip(&cc, now, 50 * MS);
+        now = round_trip(&cc, now, 90 * MS);
+        assert_int_equal(cc.hystart.css_baseline, 90 * MS);
+    }
+}
+
 /* Anything at all in any order keeps the invariant. */
 static void test_random(void **state)
 {
@@ -482,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_hystart),
         cmocka_unit_test(test_hystart_samples),
         cmocka_unit_test(test_hystart_app_limited),
+        cmocka_unit_test(test_hystart_undo),
         cmocka_unit_test(test_random),
     };
 

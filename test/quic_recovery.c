@@ -287,6 +287,53 @@ static void test_skipping(void **state)
     recovery_free(&r);
 }
 
+/* Packets of each round trip change places: soon none of them is called lost. */
+static void test_adapts(void **state)
+{
+    struct recovery_config cfg = config_of("newreno", NULL);
+    struct range range;
+    struct ack_frame f;
+    struct recovery r;
+    struct verdict v;
+    uint64_t spurious[20], pn = 0;
+    ns_t now = 1000 * MS;
+
+    (void)state;
+    recovery_init(&r, &cfg);
+    recovery_set_state(&r, &confirmed, 0);
+    for (int round = 0; round < 20; round++, now += 100 * MS) {
+        uint64_t late = pn;
+
+        for (int i = 0; i < 10; i++) /* the first arrives behind the eighth, 5 ms later */
+            send_packet(&r, SPACE_APP, pn++, ELICIT, BYTES, now);
+        for (int i = 0; i < 3; i++) {
+            range = (struct range){i == 1 ? late : late + 1, i == 2 ? pn - 1 : late + 7};
+            range.start = i == 2 ? late : range.start;
+            ack_make(&f, &range, 1);
+            assert_int_equal(
+                recovery_on_ack(&r, SPACE_APP, &f.ack, 0, now + (ns_t)(50 + 5 * i) * MS), 0);
+            while (recovery_next_verdict(&r, &v))
+                ;
+            recovery_verdicts_done(&r, now + (ns_t)(50 + 5 * i) * MS);
+            assert_true(recovery_check(&r));
+        }
+        spurious[round] = r.packets_spurious;
+    }
+    assert_true(spurious[0] == 1 && spurious[19] <= 3);
+    assert_int_equal(spurious[4], spurious[19]);
+    assert_int_equal(r.packets_lost, r.packets_spurious);
+    /* A lost packet is noticed all the same: now by the distance, else by time. */
+    for (int i = 0; i < 2; i++)
+        send_packet(&r, SPACE_APP, pn++, ELICIT, BYTES, now);
+    range = (struct range){pn - 1, pn - 1};
+    ack_make(&f, &range, 1);
+    assert_int_equal(recovery_on_ack(&r, SPACE_APP, &f.ack, 0, now + 50 * MS), 0);
+    recovery_verdicts_done(&r, now + 50 * MS);
+    assert_true(recovery_deadline(&r) <= now + 2 * rtt_longest(&r.rtt));
+    assert_int_equal(recovery_on_timeout(&r, now + 2 * rtt_longest(&r.rtt)), RECOVERY_LOSS);
+    recovery_free(&r);
+}
+
 /* ---- probe timeout: RFC 9002 A.8 ----------------------------------------------------- */
 
 struct pto {
@@ -899,23 +946,15 @@ static void test_config(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_thresholds),
-        cmocka_unit_test(test_violations),
-        cmocka_unit_test(test_skipping),
-        cmocka_unit_test(test_pto_table),
-        cmocka_unit_test(test_probes),
-        cmocka_unit_test(test_probe_early),
-        cmocka_unit_test(test_backoff_kept),
-        cmocka_unit_test(test_persistent),
-        cmocka_unit_test(test_persistent_spaces),
-        cmocka_unit_test(test_congestion),
-        cmocka_unit_test(test_memory_of_losses),
-        cmocka_unit_test(test_discard),
-        cmocka_unit_test(test_restart),
-        cmocka_unit_test(test_reset_path),
-        cmocka_unit_test(test_lose_all),
-        cmocka_unit_test(test_ecn),
-        cmocka_unit_test(test_ecn_lost),
+        cmocka_unit_test(test_thresholds),  cmocka_unit_test(test_adapts),
+        cmocka_unit_test(test_violations),  cmocka_unit_test(test_skipping),
+        cmocka_unit_test(test_pto_table),   cmocka_unit_test(test_probes),
+        cmocka_unit_test(test_probe_early), cmocka_unit_test(test_backoff_kept),
+        cmocka_unit_test(test_persistent),  cmocka_unit_test(test_persistent_spaces),
+        cmocka_unit_test(test_congestion),  cmocka_unit_test(test_memory_of_losses),
+        cmocka_unit_test(test_discard),     cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_reset_path),  cmocka_unit_test(test_lose_all),
+        cmocka_unit_test(test_ecn),         cmocka_unit_test(test_ecn_lost),
         cmocka_unit_test(test_config),
     };
 

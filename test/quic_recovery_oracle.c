@@ -388,6 +388,9 @@ static void run(uint64_t seed)
         o.space[i].largest_acked = UINT64_MAX;
     rtt_init(&o.rtt, 0);
     assert_int_equal(recovery_init(&o.r, &cfg), 0);
+    /* The pseudocode's thresholds do not adapt. */
+    o.r.reorder.packets.most = REORDER_PACKETS;
+    o.r.reorder.eighths.most = REORDER_EIGHTHS;
     recovery_set_state(&o.r, &o.st, o.now);
     o.touched = o.st.server ? o.now : 0; /* what a client is, it was before */
     for (int step = 0; step < 6000; step++) {

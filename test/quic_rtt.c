@@ -87,12 +87,11 @@ static void test_granularity(void **state)
         rtt_sample(&r, 50 * NS_PER_US, 0, true, 25 * MS, 1);
     assert_true(r.variation < MS / 4);
     assert_int_equal(rtt_pto(&r, 0), r.smoothed + MS);
-    assert_int_equal(rtt_loss_delay(&r), MS);
     rtt_init(&r, 0);
     rtt_sample(&r, 80 * MS, 0, true, 0, 1);
-    assert_int_equal(rtt_loss_delay(&r), 90 * MS);
+    assert_int_equal(rtt_longest(&r), 80 * MS);
     rtt_sample(&r, 160 * MS, 0, true, 0, 1); /* the latest is the larger */
-    assert_int_equal(rtt_loss_delay(&r), 180 * MS);
+    assert_int_equal(rtt_longest(&r), 160 * MS);
     assert_int_equal(rtt_pto(&r, NS_NEVER), NS_NEVER);
 }
 
