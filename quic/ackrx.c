@@ -25,11 +25,6 @@ void ackrx_free(struct ackrx *a)
     ranges_free(&a->received);
 }
 
-bool ackrx_seen(const struct ackrx *a, uint64_t pn)
-{
-    return pn < a->floor || ranges_contains(&a->received, pn);
-}
-
 /* What lies below the oldest range is too old to tell from now on. */
 static void raise_floor(struct ackrx *a)
 {
@@ -51,7 +46,9 @@ static bool out_of_order(const struct ackrx *a, uint64_t pn)
         return false;
     if (pn < a->largest_eliciting)
         return true;
-    i = ranges_find(&a->received, pn);
+    i = ranges_count(&a->received) - 1;
+    if (pn < at[i].start)
+        i = ranges_find(&a->received, pn);
     return at[i].start > a->largest_eliciting;
 }
 
@@ -62,10 +59,9 @@ static void count_mark(struct ackrx *a, uint8_t ecn)
     a->ce += ecn == ECN_CE;
 }
 
-int ackrx_add(struct ackrx *a, uint64_t pn, bool eliciting, uint8_t ecn, ns_t now)
+/* Put `pn` into the set, where it does not just follow the highest one. */
+static int remember(struct ackrx *a, uint64_t pn)
 {
-    bool reordered;
-
     if (ackrx_seen(a, pn))
         return QUIC_DROP;
     while (ranges_add(&a->received, pn, pn + 1)) {
@@ -78,13 +74,23 @@ int ackrx_add(struct ackrx *a, uint64_t pn, bool eliciting, uint8_t ecn, ns_t no
     }
     if (ranges_count(&a->received) == ACKRX_MAX)
         raise_floor(a);
+    return 0;
+}
+
+int ackrx_add(struct ackrx *a, uint64_t pn, bool eliciting, uint8_t ecn, ns_t now)
+{
+    bool reordered;
+
+    if (!ranges_extend(&a->received, pn) && remember(a, pn))
+        return QUIC_DROP;
     if (a->largest == NONE || pn > a->largest) {
         a->largest = pn;
         a->largest_time = now;
     }
     if (pn < a->reported_from)
         a->reported_from = pn;
-    count_mark(a, ecn);
+    if (ecn)
+        count_mark(a, ecn);
     a->news = true;
     if (!eliciting)
         return 0;

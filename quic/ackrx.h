@@ -55,7 +55,10 @@ void ackrx_free(struct ackrx *a);
  * Whether `pn` was received before, or is too old to tell: such a packet must be dropped
  * before its frames are looked at.
  */
-bool ackrx_seen(const struct ackrx *a, uint64_t pn);
+static inline bool ackrx_seen(const struct ackrx *a, uint64_t pn)
+{
+    return pn < a->floor || (pn <= a->largest && ranges_contains(&a->received, pn));
+}
 
 /*
  * Record packet `pn`, received at `now` and processed. `ecn` are the two ECN bits of its

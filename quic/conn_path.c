@@ -5,20 +5,6 @@
 
 /* ---- addresses ----------------------------------------------------------------------- */
 
-bool quic_addr_eq(const struct quic_addr *a, const struct quic_addr *b)
-{
-    return a->family == b->family && a->port == b->port && memcmp(a->ip, b->ip, 16) == 0;
-}
-
-bool quic_route_eq(const struct quic_route *a, const struct quic_route *b)
-{
-    if (!quic_addr_eq(&a->remote, &b->remote))
-        return false;
-    if (a->local.family && b->local.family && !quic_addr_eq(&a->local, &b->local))
-        return false;
-    return !a->ifindex || !b->ifindex || a->ifindex == b->ifindex;
-}
-
 /* IPv6 in text by RFC 5952: the longest run of two or more zero groups becomes "::". */
 static char *ip6_text(const uint8_t *ip, char *at)
 {

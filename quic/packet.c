@@ -14,11 +14,6 @@
 static const enum packet_type long_types[4] = {PACKET_INITIAL, PACKET_0RTT, PACKET_HANDSHAKE,
                                                PACKET_RETRY};
 
-bool cid_eq(const struct quic_cid *a, const struct quic_cid *b)
-{
-    return a->len == b->len && memcmp(a->b, b->b, a->len) == 0;
-}
-
 struct quic_cid cid_of(struct span s)
 {
     struct quic_cid cid = {0};

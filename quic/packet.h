@@ -17,6 +17,8 @@
 #ifndef QUIC_PACKET_H
 #define QUIC_PACKET_H
 
+#include <string.h>
+
 #include "quic/types.h"
 #include "quic/wire.h"
 
@@ -52,8 +54,25 @@ static inline struct span cid_span(const struct quic_cid *cid)
     return (struct span){cid->b, cid->len};
 }
 
+/* Whether `cid` is what `s` says. */
+static inline bool cid_is(const struct quic_cid *cid, struct span s)
+{
+    uint64_t a, b;
+
+    if (cid->len != s.n)
+        return false;
+    if (s.n != sizeof(a)) /* the length of our own */
+        return s.n == 0 || memcmp(cid->b, s.p, s.n) == 0;
+    memcpy(&a, cid->b, sizeof(a));
+    memcpy(&b, s.p, sizeof(b));
+    return a == b;
+}
+
 /* Same length and bytes. */
-bool cid_eq(const struct quic_cid *a, const struct quic_cid *b);
+static inline bool cid_eq(const struct quic_cid *a, const struct quic_cid *b)
+{
+    return cid_is(a, cid_span(b));
+}
 
 /* The bytes of `s` as a connection ID; what passes QUIC_CID_MAX gives an empty one. */
 struct quic_cid cid_of(struct span s);

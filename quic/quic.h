@@ -31,6 +31,8 @@
 #ifndef QUIC_QUIC_H
 #define QUIC_QUIC_H
 
+#include <string.h>
+
 #include "quic/log.h"
 #include "quic/types.h"
 
@@ -53,8 +55,24 @@ struct quic_route {
     uint32_t ifindex; /* 0: any */
 };
 
-bool quic_addr_eq(const struct quic_addr *a, const struct quic_addr *b);
-bool quic_route_eq(const struct quic_route *a, const struct quic_route *b);
+static inline bool quic_addr_eq(const struct quic_addr *a, const struct quic_addr *b)
+{
+    uint64_t x[2], y[2];
+
+    memcpy(x, a->ip, sizeof(x));
+    memcpy(y, b->ip, sizeof(y));
+    return a->family == b->family && a->port == b->port && x[0] == y[0] && x[1] == y[1];
+}
+
+/* Whether both may be the same: what one of them doesn't know about is not compared. */
+static inline bool quic_route_eq(const struct quic_route *a, const struct quic_route *b)
+{
+    if (!quic_addr_eq(&a->remote, &b->remote))
+        return false;
+    if (a->local.family && b->local.family && !quic_addr_eq(&a->local, &b->local))
+        return false;
+    return !a->ifindex || !b->ifindex || a->ifindex == b->ifindex;
+}
 
 /* "192.0.2.1:443" or "[2001:db8::1]:443" for a person; returns `out`. */
 #define QUIC_ADDR_TEXT 56

@@ -45,6 +45,17 @@ void ranges_free(struct ranges *r);
  */
 int ranges_add(struct ranges *r, uint64_t start, uint64_t end);
 
+/* ranges_add of the number after the highest one; false, and nothing done, for any other. */
+static inline bool ranges_extend(struct ranges *r, uint64_t v)
+{
+    struct range *at = r->cap > RANGES_INLINE ? r->u.heap : r->u.inside;
+
+    if (!r->count || at[r->count - 1].end != v)
+        return false;
+    at[r->count - 1].end = v + 1;
+    return true;
+}
+
 /*
  * Take [start, end) out, which may split one range in two. Cutting off the lower or upper
  * part of the set, or whole ranges, never fails.

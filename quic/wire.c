@@ -51,11 +51,6 @@ static void w_be(struct wire_w *w, uint64_t v, size_t n)
     w->p += n;
 }
 
-uint8_t wire_r_u8(struct wire_r *r)
-{
-    return (uint8_t)r_be(r, 1);
-}
-
 uint16_t wire_r_u16(struct wire_r *r)
 {
     return (uint16_t)r_be(r, 2);
@@ -71,7 +66,7 @@ uint64_t wire_r_u64(struct wire_r *r)
     return r_be(r, 8);
 }
 
-uint64_t wire_r_varint(struct wire_r *r)
+uint64_t wire_r_varint_long(struct wire_r *r)
 {
     size_t n;
 
@@ -107,11 +102,6 @@ void wire_r_copy(struct wire_r *r, void *out, size_t n)
 struct span wire_r_vec(struct wire_r *r)
 {
     return wire_r_bytes(r, wire_r_varint(r));
-}
-
-void wire_w_u8(struct wire_w *w, uint8_t v)
-{
-    w_be(w, v, 1);
 }
 
 void wire_w_u16(struct wire_w *w, uint16_t v)

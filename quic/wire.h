@@ -60,13 +60,27 @@ static inline size_t wire_w_left(const struct wire_w *w)
 void wire_r_fail(struct wire_r *r);
 void wire_w_fail(struct wire_w *w);
 
-uint8_t wire_r_u8(struct wire_r *r);
+static inline uint8_t wire_r_u8(struct wire_r *r)
+{
+    if (r->p == r->end) {
+        wire_r_fail(r);
+        return 0;
+    }
+    return *r->p++;
+}
+
 uint16_t wire_r_u16(struct wire_r *r);
 uint32_t wire_r_u32(struct wire_r *r);
 uint64_t wire_r_u64(struct wire_r *r);
 
+/* wire_r_varint where the first byte is missing or says that there are more. */
+uint64_t wire_r_varint_long(struct wire_r *r);
+
 /* One varint of any of its four lengths. */
-uint64_t wire_r_varint(struct wire_r *r);
+static inline uint64_t wire_r_varint(struct wire_r *r)
+{
+    return r->p != r->end && *r->p < 0x40 ? *r->p++ : wire_r_varint_long(r);
+}
 
 /*
  * The next `n` bytes, borrowed from the reader's buffer; an empty span on
@@ -81,7 +95,14 @@ void wire_r_copy(struct wire_r *r, void *out, size_t n);
 /* A varint length and that many bytes. */
 struct span wire_r_vec(struct wire_r *r);
 
-void wire_w_u8(struct wire_w *w, uint8_t v);
+static inline void wire_w_u8(struct wire_w *w, uint8_t v)
+{
+    if (w->p == w->end)
+        wire_w_fail(w);
+    else
+        *w->p++ = v;
+}
+
 void wire_w_u16(struct wire_w *w, uint16_t v);
 void wire_w_u32(struct wire_w *w, uint32_t v);
 void wire_w_u64(struct wire_w *w, uint64_t v);

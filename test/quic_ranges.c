@@ -175,6 +175,27 @@ static void test_random(void **state)
 }
 
 /* Widening never fails, and adds at least what was asked for. */
+static void test_extend(void **state)
+{
+    (void)state;
+    struct ranges r;
+
+    ranges_init(&r, 8);
+    assert_false(ranges_extend(&r, 0)); /* nothing to follow */
+    for (uint64_t start = 10; start < 100; start += 20) {
+        assert_int_equal(ranges_add(&r, start, start + 1), 0);
+        assert_false(ranges_extend(&r, start)); /* a member */
+        assert_false(ranges_extend(&r, start - 1));
+        assert_false(ranges_extend(&r, start + 2));
+        assert_true(ranges_extend(&r, start + 1));
+        assert_false(ranges_extend(&r, start + 1));
+        assert_true(ranges_check(&r));
+        assert_int_equal(ranges_end(&r), start + 2);
+        assert_int_equal(ranges_size(&r), 2 * ranges_count(&r));
+    }
+    ranges_free(&r);
+}
+
 static void test_widening(void **state)
 {
     struct rnd rnd = {77};
@@ -229,6 +250,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tables),
         cmocka_unit_test(test_random),
+        cmocka_unit_test(test_extend),
         cmocka_unit_test(test_widening),
         cmocka_unit_test(test_move),
     };
