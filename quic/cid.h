@@ -50,6 +50,7 @@ struct cid_local {
     uint64_t sent_seqs; /* every seq below was sent to the peer */
     uint64_t limit;     /* to keep active: the peer's, capped */
     bool zero_length;   /* we use none: nothing is ever issued */
+    uint8_t matched;    /* slot that cid_local_match found last: where it looks first */
     cid_gen_fn *gen;
     void *gen_ctx;
 };
@@ -108,6 +109,12 @@ bool cid_local_event(struct cid_local *l, struct cid_event *out);
 
 /* Whether `cid` is one of ours and active; its sequence number to *seq unless NULL. */
 bool cid_local_find(const struct cid_local *l, const struct quic_cid *cid, uint64_t *seq);
+
+/*
+ * The same by bytes, quick where it is the one that was found before. The ID is valid until it is
+ * retired and its removal pulled; NULL if it is none of ours.
+ */
+const struct quic_cid *cid_local_match(struct cid_local *l, struct span cid);
 
 /* IDs that the peer may use. */
 size_t cid_local_active(const struct cid_local *l);

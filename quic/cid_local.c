@@ -209,6 +209,19 @@ bool cid_local_find(const struct cid_local *l, const struct quic_cid *cid, uint6
     return false;
 }
 
+const struct quic_cid *cid_local_match(struct cid_local *l, struct span cid)
+{
+    for (size_t i = 0; i < CID_LOCAL_MAX; i++) {
+        struct cid_slot *s = &l->slot[(l->matched + i) % CID_LOCAL_MAX];
+
+        if (is_active(s) && cid_is(&s->cid, cid)) {
+            l->matched = (uint8_t)(s - l->slot);
+            return &s->cid;
+        }
+    }
+    return NULL;
+}
+
 bool cid_local_check(const struct cid_local *l)
 {
     if (l->sent_seqs > l->next_seq || l->limit > CID_LOCAL_MAX)

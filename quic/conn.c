@@ -530,13 +530,23 @@ bool conn_cid_event(struct quic_conn *c, struct cid_event *out)
     return false;
 }
 
-struct quic_path *conn_path_by_cid(struct quic_conn *c, struct span dcid)
+static struct quic_path *match_path(struct quic_conn *c, size_t i, struct span dcid,
+                                    const struct quic_cid **id)
 {
-    if (dcid.n > QUIC_CID_MAX)
-        return NULL;
-    struct quic_cid cid = cid_of(dcid);
-    for (size_t i = 0; i < c->n_paths; i++)
-        if (c->path[i].used && cid_local_find(&c->path[i].ours, &cid, NULL))
-            return &c->path[i];
-    return NULL;
+    struct quic_path *p = &c->path[i];
+    *id = p->used ? cid_local_match(&p->ours, dcid) : NULL;
+    if (*id)
+        c->rx_path = i;
+    return *id ? p : NULL;
+}
+
+struct quic_path *conn_path_by_cid(struct quic_conn *c, struct span dcid,
+                                   const struct quic_cid **id)
+{
+    size_t last = c->rx_path;
+    struct quic_path *p = last < c->n_paths ? match_path(c, last, dcid, id) : NULL;
+    for (size_t i = 0; !p && i < c->n_paths; i++)
+        if (i != last)
+            p = match_path(c, i, dcid, id);
+    return p;
 }

@@ -136,9 +136,11 @@ struct quic_conn {
     struct streams streams;
     struct quic_path *path;
     size_t n_paths; /* slots in use: [0, n_paths) */
+    size_t rx_path; /* that the latest packet came on */
 
     ns_t timer[CONN_TIMER_N];
     ns_t idle;               /* negotiated; 0: none */
+    bool heard;              /* in this batch: the idle timer is to be restarted */
     bool eliciting_since_rx; /* sent an ack-eliciting packet since the last one received */
 
     struct quic_close_info close;
@@ -242,8 +244,12 @@ int conn_make_cid(void *conn, struct quic_cid *cid, uint8_t token[CID_RESET_TOKE
 /* The next change of our connection IDs, for the endpoint's table. */
 bool conn_cid_event(struct quic_conn *c, struct cid_event *out);
 
-/* The path whose connection ID `dcid` is; null if it isn't ours. */
-struct quic_path *conn_path_by_cid(struct quic_conn *c, struct span dcid);
+/*
+ * The path whose connection ID `dcid` is, and our copy of the ID to *id; null if it isn't ours.
+ * Quick where it is that of the call before.
+ */
+struct quic_path *conn_path_by_cid(struct quic_conn *c, struct span dcid,
+                                   const struct quic_cid **id);
 
 static inline size_t conn_path_index(const struct quic_conn *c, const struct quic_path *p)
 {
@@ -349,7 +355,7 @@ struct rx_packet {
     enum quic_level level;
     enum quic_space space;
     uint64_t pn;
-    struct quic_cid dcid;
+    const struct quic_cid *dcid; /* ours, that it was sent to */
     uint8_t *payload;
     bool eliciting, probing; /* found so far: `probing` until a frame is not */
     bool crypto;             /* there was a CRYPTO frame */

@@ -6,18 +6,29 @@
 /* Shortest datagram that may be a stateless reset (RFC 9000 10.3). */
 #define RESET_MIN 21
 
+#define BATCH 64 /* headers unmasked by one cipher call */
+
 /* A datagram on its way through. */
 struct rx_dgram {
-    struct quic_route route;
+    const struct quic_route *route;
     uint8_t ecn;
     ns_t time;
-    size_t size;            /* of the datagram; not yet counted if `counted` is false */
-    bool counted;           /* against the amplification limit */
-    bool held;              /* comes from the held packets */
-    bool first;             /* looking at its first packet */
-    struct span dcid;       /* of the first packet: the others must have the same */
-    struct quic_path *path; /* the path that the first packet named */
+    size_t size;               /* of the datagram; not yet counted if `counted` is false */
+    bool counted;              /* against the amplification limit */
+    bool held;                 /* comes from the held packets */
+    bool first;                /* looking at its first packet */
+    struct span dcid;          /* of the first packet: the others must have the same */
+    struct quic_path *path;    /* the path that the first packet named, */
+    const struct quic_cid *id; /* and the ID of ours that it is */
+    const uint8_t *mask;       /* for the header of the first packet; null: yet to be made */
 };
+
+/* Header protection masks for the short headers of a batch. */
+struct rx_masks {
+    uint8_t mask[BATCH][AEAD_MASK];
+    uint8_t of[BATCH]; /* which one a datagram has; NO_MASK: none */
+};
+#define NO_MASK UINT8_MAX
 
 /* What became of one packet. */
 enum rx_result { RX_OK, RX_IGNORED, RX_UNKNOWN /* no ID of ours, or not authentic */ };
@@ -79,7 +90,7 @@ static enum rx_result hold(struct quic_conn *c, const struct rx_dgram *d, const 
         return RX_IGNORED;
     memcpy(copy, p, n);
     c->held[c->n_held++] = (struct conn_held){
-        .p = copy, .n = n, .route = d->route, .ecn = d->ecn, .time = d->time};
+        .p = copy, .n = n, .route = *d->route, .ecn = d->ecn, .time = d->time};
     c->stats.buffered++;
     return RX_IGNORED;
 }
@@ -113,9 +124,11 @@ static struct quic_path *find_path(struct quic_conn *c, struct rx_dgram *d,
         return d->dcid.n == h->dcid.n && memcmp(d->dcid.p, h->dcid.p, h->dcid.n) == 0 ? d->path
                                                                                       : NULL;
     d->dcid = h->dcid;
-    d->path = conn_path_by_cid(c, h->dcid);
-    if (!d->path && c->server && h->type == PACKET_INITIAL && is_original(c, h->dcid))
+    d->path = conn_path_by_cid(c, h->dcid, &d->id);
+    if (!d->path && c->server && h->type == PACKET_INITIAL && is_original(c, h->dcid)) {
         d->path = &c->path[0];
+        d->id = conn_initial_dcid(c);
+    }
     return d->path;
 }
 
@@ -142,14 +155,16 @@ static bool source_ok(const struct quic_conn *c, const struct packet_head *h)
  * became of the packet; the connection may have failed.
  */
 static enum rx_result open_packet(struct quic_conn *c, struct rx_packet *pkt,
-                                  const struct packet_head *h, uint8_t *p, uint8_t **payload,
-                                  size_t *n)
+                                  const struct rx_dgram *d, const struct packet_head *h,
+                                  uint8_t *p, uint8_t **payload, size_t *n)
 {
     struct aead *key = &c->keys.rx[pkt->level];
     struct ackrx *ack = &pkt->path->ack[pkt->space];
     size_t pnl;
     uint64_t truncated;
-    if (aead_unprotect_head(key, p, h->length, h->pn_offset, &pnl, &truncated) != 0) {
+    if (d->first && d->mask) {
+        aead_unmask_head(p, h->pn_offset, d->mask, &pnl, &truncated);
+    } else if (aead_unprotect_head(key, p, h->length, h->pn_offset, &pnl, &truncated) != 0) {
         c->stats.drop_crypt++;
         return RX_UNKNOWN;
     }
@@ -198,7 +213,7 @@ static void authentic(struct quic_conn *c, struct rx_packet *pkt, const struct p
     pkt->path->packets_received++;
     if (c->server && pkt->level == LEVEL_HANDSHAKE)
         pkt->route->validated = true; /* RFC 9000 8.1 */
-    conn_restart_idle(c);
+    c->heard = true;
 }
 
 /* And after them. */
@@ -206,7 +221,7 @@ static void processed(struct quic_conn *c, struct rx_packet *pkt, const struct r
 {
     ackrx_add(&pkt->path->ack[pkt->space], pkt->pn, pkt->eliciting, d->ecn, d->time);
     if (pkt->level == LEVEL_APP)
-        conn_path_follow(c, pkt->path, pkt->route, pkt->pn, pkt->probing, &pkt->dcid);
+        conn_path_follow(c, pkt->path, pkt->route, pkt->pn, pkt->probing, pkt->dcid);
     if (pkt->crypto)
         conn_tls_run(c);
     if (pkt->level != LEVEL_APP && pkt->eliciting && !pkt->fresh)
@@ -226,10 +241,10 @@ static enum rx_result protected_packet(struct quic_conn *c, struct rx_dgram *d,
     }
     struct rx_packet pkt = {
         .path = path,
-        .route = path_find(path, &d->route),
+        .route = path_find(path, d->route),
         .level = level,
         .space = space_of(level),
-        .dcid = cid_of(h->dcid),
+        .dcid = d->id,
     };
     count(path, pkt.route, d);
     if (h->type == PACKET_INITIAL && c->server && d->size < QUIC_MIN_DATAGRAM) {
@@ -254,11 +269,11 @@ static enum rx_result protected_packet(struct quic_conn *c, struct rx_dgram *d,
     }
     uint8_t *payload = NULL;
     size_t n = 0;
-    enum rx_result result = open_packet(c, &pkt, h, p, &payload, &n);
+    enum rx_result result = open_packet(c, &pkt, d, h, p, &payload, &n);
     if (result != RX_OK || !payload)
         return result;
     if (!pkt.route)
-        pkt.route = conn_path_route(c, path, &d->route, &pkt.dcid);
+        pkt.route = conn_path_route(c, path, d->route, pkt.dcid);
     if (!pkt.route) {
         c->stats.drop_cid++;
         return RX_IGNORED;
@@ -346,7 +361,7 @@ void rx_held(struct quic_conn *c)
             if (!over &&
                 (!aead_ready(&c->keys.rx[level]) || (level == LEVEL_APP && !c->complete)))
                 continue;
-            struct rx_dgram d = {.route = held->route,
+            struct rx_dgram d = {.route = &held->route,
                                  .ecn = held->ecn,
                                  .time = held->time,
                                  .size = QUIC_MIN_DATAGRAM,
@@ -368,6 +383,48 @@ static void count_closing(struct quic_conn *c)
     c->close_due = true;
 }
 
+/*
+ * The masks of the datagrams that begin with a short header, as far as there is anything to unmask
+ * them with. They depend on nothing that another packet of the batch may change: the header key
+ * outlives key updates (RFC 9001 6). Without its mask a header gets one later on its own.
+ */
+static void make_masks(struct quic_conn *c, const struct quic_rx *rx, size_t n,
+                       struct rx_masks *m)
+{
+    struct aead *key = &c->keys.rx[LEVEL_APP];
+    size_t at = 1u + c->cfg.cid_len + 4, count = 0;
+    uint8_t sample[BATCH][AEAD_SAMPLE];
+    bool ready = n > 1 && c->complete && aead_ready(key);
+    for (size_t i = 0; i < n; i++) {
+        m->of[i] = NO_MASK;
+        if (!ready || rx[i].n < at + AEAD_SAMPLE || rx[i].p[0] & 0x80)
+            continue;
+        memcpy(sample[count], rx[i].p + at, AEAD_SAMPLE);
+        m->of[i] = (uint8_t)count++;
+    }
+    if (count && aead_masks(key, (const uint8_t(*)[AEAD_SAMPLE])sample, count, m->mask) != 0)
+        memset(m->of, NO_MASK, n);
+}
+
+/* At most BATCH datagrams. `closed`: the connection was when the call began. */
+static void batch(struct quic_conn *c, struct quic_rx *rx, size_t n, bool closed)
+{
+    struct rx_masks m;
+    make_masks(c, rx, n, &m);
+    for (size_t i = 0; i < n && c->state < CONN_DRAINING; i++) {
+        struct rx_dgram d = {.route = &rx[i].route,
+                             .ecn = rx[i].ecn,
+                             .time = c->now,
+                             .size = rx[i].n,
+                             .mask = m.of[i] == NO_MASK ? NULL : m.mask[m.of[i]]};
+        if (closed)
+            count_closing(c);
+        datagram(c, &d, rx[i].p, rx[i].n);
+        if (c->held_ready)
+            rx_held(c);
+    }
+}
+
 int quic_recv(struct quic_conn *c, struct quic_rx *rx, size_t n, ns_t now)
 {
     c->now = now;
@@ -378,14 +435,11 @@ int quic_recv(struct quic_conn *c, struct quic_rx *rx, size_t n, ns_t now)
     c->stats.drop_dgram += c->dgram_n - c->dgram_first;
     c->dgram_first = c->dgram_n = 0;
     streams_time(&c->streams, now, conn_rtt(c));
-    for (size_t i = 0; i < n && c->state < CONN_DRAINING; i++) {
-        struct rx_dgram d = {
-            .route = rx[i].route, .ecn = rx[i].ecn, .time = now, .size = rx[i].n};
-        if (closed)
-            count_closing(c);
-        datagram(c, &d, rx[i].p, rx[i].n);
-        rx_held(c);
-    }
+    for (size_t at = 0; at < n && c->state < CONN_DRAINING; at += BATCH)
+        batch(c, rx + at, n - at < BATCH ? n - at : BATCH, closed);
+    if (c->heard)
+        conn_restart_idle(c);
+    c->heard = false;
     conn_tell_recovery(c);
     if (closed)
         return QUIC_CLOSED;

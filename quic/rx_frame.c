@@ -78,7 +78,7 @@ static int on_new_cid(struct quic_conn *c, struct rx_packet *pkt, const struct f
 
 static int on_retire_cid(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
 {
-    return cid_local_retire(&c->path[0].ours, f->seq, &pkt->dcid);
+    return cid_local_retire(&c->path[0].ours, f->seq, pkt->dcid);
 }
 
 static int on_path_challenge(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
@@ -123,10 +123,10 @@ static int on_handshake_done(struct quic_conn *c, struct rx_packet *pkt, const s
     return 0;
 }
 
-static int on_datagram(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+static int take_dgram(struct quic_conn *c, struct rx_packet *pkt, struct span data,
+                      bool has_len)
 {
-    struct span data = f->datagram.data;
-    size_t size = data.n + frame_datagram_overhead(data.n, f->datagram.has_len);
+    size_t size = data.n + frame_datagram_overhead(data.n, has_len);
     if (size > c->local.max_datagram_frame_size)
         return QUIC_PROTOCOL_VIOLATION;
     c->stats.dgrams_received++;
@@ -144,6 +144,11 @@ static int on_datagram(struct quic_conn *c, struct rx_packet *pkt, const struct 
         .time = c->now,
     };
     return 0;
+}
+
+static int on_datagram(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    return take_dgram(c, pkt, f->datagram.data, f->datagram.has_len);
 }
 
 /* By the first type of the row in frame_table. */
@@ -188,6 +193,44 @@ static int dispatch(struct quic_conn *c, struct rx_packet *pkt, const struct fra
     return c->cfg.ext->on_frame(c->ext, conn_path_index(c, pkt->path), f, c->now);
 }
 
+/*
+ * What most packets consist of, past the table: a DATAGRAM without length, to the end of the
+ * packet. It is legal at 1-RTT from either side, elicits an acknowledgement and probes nothing.
+ */
+static bool only_dgram(const struct quic_conn *c, const struct rx_packet *pkt,
+                       const struct wire_r *r)
+{
+    return *r->p == FRAME_DATAGRAM && pkt->level == LEVEL_APP && conn_alive(c);
+}
+
+static int last_dgram(struct quic_conn *c, struct rx_packet *pkt, struct wire_r *r)
+{
+    struct span data = span_of(r->p + 1, wire_r_left(r) - 1);
+    pkt->eliciting = true;
+    pkt->probing = false;
+    r->p = r->end;
+    return take_dgram(c, pkt, data, false);
+}
+
+/* Any frame, by its row; its type to *type. `closing`: the connection is. */
+static int one_frame(struct quic_conn *c, struct rx_packet *pkt, struct wire_r *r, bool closing,
+                     uint64_t *type)
+{
+    struct frame f;
+    const struct frame_row *row = NULL;
+    int code = frame_decode(r, c->ext_rows, c->n_ext_rows, pkt->level, &f, &row);
+    *type = f.type;
+    if (code)
+        return code;
+    pkt->eliciting |= row->flags & FRAME_ELICITING;
+    pkt->probing &= (row->flags & FRAME_PROBING) != 0;
+    /* While closing, only the peer's own close is of interest. */
+    if (closing && row->first != FRAME_CONNECTION_CLOSE &&
+        row->first != FRAME_CONNECTION_CLOSE_APP)
+        return 0;
+    return dispatch(c, pkt, row, &f);
+}
+
 int rx_frames(struct quic_conn *c, struct rx_packet *pkt, uint8_t *p, size_t n)
 {
     struct wire_r r = wire_r_of(p, n);
@@ -198,23 +241,15 @@ int rx_frames(struct quic_conn *c, struct rx_packet *pkt, uint8_t *p, size_t n)
         return QUIC_PROTOCOL_VIOLATION;
     }
     while (wire_r_left(&r)) {
-        struct frame f;
-        const struct frame_row *row = NULL;
-        int code = frame_decode(&r, c->ext_rows, c->n_ext_rows, pkt->level, &f, &row);
         bool closing = !conn_alive(c);
-        if (code == 0) {
-            pkt->eliciting |= row->flags & FRAME_ELICITING;
-            pkt->probing &= (row->flags & FRAME_PROBING) != 0;
-            /* While closing, only the peer's own close is of interest. */
-            if (!closing || row->first == FRAME_CONNECTION_CLOSE ||
-                row->first == FRAME_CONNECTION_CLOSE_APP)
-                code = dispatch(c, pkt, row, &f);
-        }
+        uint64_t type = FRAME_DATAGRAM;
+        int code = only_dgram(c, pkt, &r) ? last_dgram(c, pkt, &r)
+                                          : one_frame(c, pkt, &r, closing, &type);
         if (code == QUIC_DROP)
             return code;
         if (code) {
-            conn_fail(c, (uint64_t)code, f.type, "%s in %s frame",
-                      quic_error_name((uint64_t)code), frame_name(f.type));
+            conn_fail(c, (uint64_t)code, type, "%s in %s frame",
+                      quic_error_name((uint64_t)code), frame_name(type));
             return code;
         }
         if (!conn_alive(c) && !closing)

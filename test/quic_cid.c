@@ -119,9 +119,16 @@ static void test_local_issue(void **state)
     /* Retired: gone from the table, and another is issued. */
     c = cid_n(102);
     assert_true(cid_local_find(&l, &c, &seq));
+    for (int twice = 0; twice < 2; twice++) {
+        const struct quic_cid *ours = cid_local_match(&l, cid_span(&c));
+        assert_true(ours != &c && cid_eq(ours, &c));
+        assert_null(cid_local_match(&l, span_of(c.b, c.len - 1u)));
+        assert_null(cid_local_match(&l, span_of(c.b, 0)));
+    }
     assert_int_equal(seq, 2);
     assert_int_equal(cid_local_retire(&l, 2, &first), 0);
     assert_false(cid_local_find(&l, &c, NULL));
+    assert_null(cid_local_match(&l, cid_span(&c)));
     assert_int_equal(cid_local_retire(&l, 2, &first), 0); /* once more: nothing */
     pull_events(&l, &added, &removed);
     assert_int_equal(added, 0);
@@ -810,8 +817,10 @@ static void test_world(void **state)
         assert_int_equal(cid_local_active(&w.l), 5);
         assert_int_equal(cid_remote_unused(&w.r), 4);
         for (size_t i = 0; i < CID_REMOTE_MAX; i++) {
-            if (w.r.peer[i].use != CID_NONE)
+            if (w.r.peer[i].use != CID_NONE) {
                 assert_true(cid_local_find(&w.l, &w.r.peer[i].cid, NULL));
+                assert_non_null(cid_local_match(&w.l, cid_span(&w.r.peer[i].cid)));
+            }
         }
     }
 }
