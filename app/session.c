@@ -176,6 +176,14 @@ static void reject_out(struct session *s, enum cip_verdict v, struct span pkt, s
         to_tun(s, span_of(answer, n));
 }
 
+/* An empty queue: what is measured from here on is the speed of those who fill it. */
+static void tell_idle(struct session *s, ns_t now)
+{
+    if (queue_bytes(&s->queue) == 0)
+        for (size_t path = 0; path < quic_path_count(s->quic); path++)
+            quic_app_limited(s->quic, path, now);
+}
+
 void session_on_tun(struct session *s, struct ring_pkt *pkts, size_t n, ns_t now)
 {
     size_t room = session_mtu(s);
@@ -185,6 +193,7 @@ void session_on_tun(struct session *s, struct ring_pkt *pkts, size_t n, ns_t now
         s->stats.no_tunnel += n;
         return;
     }
+    tell_idle(s, now);
     for (size_t i = 0; i < n; i++) {
         struct span pkt = span_of(pkts[i].p, pkts[i].n);
         enum cip_verdict v = cip_out(&s->cip, pkts[i].p, pkts[i].n, room, &head);
@@ -231,9 +240,14 @@ static void train_send(struct udp_train *u, const struct quic_train *t)
 static struct sched_path path_snapshot(const struct session *s, size_t path, ns_t now)
 {
     struct quic_path_view v;
+    size_t room;
 
     if (quic_path_view(s->quic, path, now, &v))
         return (struct sched_path){0};
+    /* Held back by the pacer, a path may still have a window: then it is worth to wake up. */
+    room = v.next_send > now && v.next_send != NS_NEVER
+               ? (size_t)(v.cwnd_bytes - v.in_flight_bytes)
+               : v.room_bytes;
     return (struct sched_path){
         .path = (uint32_t)path,
         .usable = v.usable,
@@ -242,7 +256,7 @@ static struct sched_path path_snapshot(const struct session *s, size_t path, ns_
         .rate_bps = v.pacing_bps,
         .cwnd_bytes = v.cwnd_bytes,
         .flight_bytes = v.in_flight_bytes,
-        .room_bytes = v.room_bytes,
+        .room_bytes = room,
         .earliest = v.next_send,
         .mtu_bytes = v.dgram_max_bytes,
         .loss_ppm = v.packets_sent ? (uint32_t)(v.packets_lost * 1000000 / v.packets_sent) : 0,
@@ -384,9 +398,7 @@ void session_flush(struct session *s, ns_t now)
     while (send_burst(s, now))
         ;
     send_control(s, now);
-    if (queue_bytes(&s->queue) == 0)
-        for (size_t path = 0; path < quic_path_count(s->quic); path++)
-            quic_app_limited(s->quic, path, now);
+    tell_idle(s, now);
 }
 
 ns_t session_deadline(const struct session *s, ns_t now)

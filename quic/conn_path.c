@@ -247,7 +247,6 @@ int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic
         .cwnd_bytes = cc_cwnd(&rec->cc),
         .in_flight_bytes = rec->bytes_in_flight,
         .pacing_bps = recovery_pacing_bps(rec),
-        .next_send = room && amp ? pacer_next(&pacer, p->mtu.current) : NS_NEVER,
         .pto_count = rec->pto_count,
         .last_received = p->last_received,
         .packets_sent = rec->packets_sent,
@@ -257,6 +256,9 @@ int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic
         .bytes_sent = p->bytes_sent,
         .bytes_received = p->bytes_received,
     };
+    out->next_send = NS_NEVER;
+    if (room && amp)
+        out->next_send = tokens < p->mtu.current ? path_paced_until(&pacer, p->mtu.current) : now;
     if (room > tokens)
         room = tokens;
     out->room_bytes = room > amp ? amp : (size_t)room;

@@ -182,7 +182,7 @@ static int one(struct run *run, const struct quic_dgram *d, bool last)
     if (recovery_room(r) < most + probe || path_amplification_room(run->r) < most)
         return QUIC_BLOCKED;
     if (pacer_ready(&p->pacer, run->c->now) == 0) {
-        p->dgram_paced_until = pacer_next(&p->pacer, 4 * p->mtu.current);
+        p->dgram_paced_until = path_paced_until(&p->pacer, p->mtu.current);
         return QUIC_BLOCKED;
     }
     return seal(run, d, pn, pnl, ack_rides(run, size, room, last));

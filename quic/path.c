@@ -100,6 +100,14 @@ void path_pace(struct quic_path *p, ns_t now)
     pacer_quantum(&p->pacer, p->recovery.cc.quantum);
 }
 
+ns_t path_paced_until(const struct pacer *pacer, size_t mtu)
+{
+    uint64_t bytes = pacer->rate_bps / 8 / 2000;
+    if (bytes > pacer->burst / 2)
+        bytes = pacer->burst / 2;
+    return pacer_next(pacer, bytes > mtu ? (size_t)bytes : mtu);
+}
+
 ns_t path_deadline(const struct quic_path *p, unsigned spaces, size_t least)
 {
     ns_t at = ns_min(recovery_deadline(&p->recovery), p->paced_until);

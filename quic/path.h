@@ -113,6 +113,12 @@ bool path_route_due(const struct path_route *r, ns_t now);
 void path_pace(struct quic_path *p, ns_t now);
 
 /*
+ * When it is worth waking up for a sender whom `pacer` holds back, with packets of `mtu` bytes:
+ * at half a burst, but for no more than the rate carries in half a millisecond.
+ */
+ns_t path_paced_until(const struct pacer *pacer, size_t mtu);
+
+/*
  * The earliest instant at which something of this path is due. What could not leave then for
  * lack of window or amplification room is left out: it waits for a packet, not for time.
  * ACKs of spaces without a bit in `spaces` (no keys to send with) are left out too. `least` is

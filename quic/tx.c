@@ -8,7 +8,6 @@
 #define FRAME_MIN 16
 /* Room asked for a control frame of any kind: NEW_CONNECTION_ID is the longest. */
 #define CONTROL_ROOM 64
-#define PACER_WAKE   4 /* packets that are worth waking up for */
 /* One who only acknowledges asks for an answer after so many packets, or ranges to report. */
 #define ELICIT_PACKETS 32 /* of at most 42 bytes, they leave room in the smallest window */
 #define ELICIT_RANGES  8
@@ -337,7 +336,7 @@ static struct allowance allowance(const struct quic_conn *c, struct quic_path *p
     if (path_route_due(path_current(p), c->now))
         may.probe_spaces |= 1u << SPACE_APP;
     if (window && paced)
-        p->paced_until = pacer_next(&p->pacer, PACER_WAKE * p->mtu.current);
+        p->paced_until = path_paced_until(&p->pacer, p->mtu.current);
     return may;
 }
 
@@ -466,6 +465,7 @@ void quic_app_limited(struct quic_conn *c, size_t path, ns_t now)
     struct quic_path *p = &c->path[path];
     c->now = now;
     path_pace(p, now);
-    if (pacer_ready(&p->pacer, now) > 0 && !any_flight_due(c, p))
+    /* While the pacer still gathers what it may send at once, nothing is missed. */
+    if (pacer_next(&p->pacer, SIZE_MAX) <= now && !any_flight_due(c, p))
         recovery_app_limited(&p->recovery);
 }

@@ -473,6 +473,33 @@ static void full_socket(void **state)
     assert_true(session_deadline(s, now) > now);
 }
 
+/* The pacer holds packets back: the session wakes up for them, whether an ACK comes or not. */
+static void test_paced(void **state)
+{
+    static uint8_t buf[40][RING_HEADROOM + 1500];
+    struct session *c = &w.side[CLIENT].s;
+    struct ring_pkt pkt[40];
+    struct quic_path_view v;
+    ns_t now;
+
+    (void)state;
+    go(-1);
+    c->quic->path[0].recovery.cc.cwnd = 1000000;
+    c->quic->path[0].recovery.rtt.smoothed = NS_PER_S;
+    for (size_t i = 0; i < ARRAY_LEN(pkt); i++) {
+        pkt[i].p = buf[i] + RING_HEADROOM;
+        pkt[i].n = packet(pkt[i].p, "10.0.0.2", "192.0.2.1", 64, w.mtu);
+    }
+    now = ring_clock();
+    session_on_tun(c, pkt, ARRAY_LEN(pkt), now);
+    session_flush(c, now);
+    assert_int_equal(quic_path_view(c->quic, 0, now, &v), 0);
+    assert_true(v.in_flight_bytes > 0 && v.cwnd_bytes - v.in_flight_bytes > 500000);
+    assert_true(queue_bytes(&c->queue) > 0);
+    assert_true(session_deadline(c, now) > now);
+    assert_true(c->wake > now && c->wake <= now + 10 * NS_PER_MS);
+}
+
 int main(void)
 {
     static int yes;
@@ -484,6 +511,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(tunnel_stream_reset, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nearly_full_window, set_up, tear_down),
         cmocka_unit_test_setup_teardown(full_socket, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_paced, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
