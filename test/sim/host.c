@@ -63,7 +63,7 @@ static void flush(struct sim_host *host, struct quic_conn *conn)
             if (r > 0)
                 transmit(host, &train);
         }
-        if (r == 0)
+        if (r == 0 && !(host->app.busy && host->app.busy(host, conn)))
             quic_app_limited(conn, path, host->node.sim->now);
     }
 }

@@ -27,6 +27,7 @@ struct sim_app {
     void (*dgram)(struct sim_host *host, struct quic_conn *conn,
                   const struct quic_dgram_rx *dgram);
     void (*turn)(struct sim_host *host, struct quic_conn *conn);  /* write, open, close ... */
+    bool (*busy)(struct sim_host *host, struct quic_conn *conn);  /* has DATAGRAMs to send */
     void (*freed)(struct sim_host *host, struct quic_conn *conn); /* about to be deleted */
 };
 
