@@ -165,7 +165,8 @@ static void check_full(struct cc_bbr *b, const struct rate_sample *rs)
 {
     if (b->full_now || !b->round_start || rs->app_limited)
         return;
-    if ((double)rs->bps >= (double)b->full_bw * FULL_GROWTH) {
+    if ((double)rs->bps >= (double)b->full_bw * FULL_GROWTH ||
+        (double)rs->bps * FULL_GROWTH < (double)b->full_bw) {
         bbr_reset_full(b);
         b->full_bw = rs->bps;
         return;
