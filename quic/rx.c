@@ -251,6 +251,10 @@ static enum rx_result protected_packet(struct quic_conn *c, struct rx_dgram *d,
         c->stats.drop_small++;
         return RX_IGNORED;
     }
+    if (h->type == PACKET_INITIAL && !c->server && h->token.n) { /* RFC 9000 17.2.2 */
+        c->stats.drop_parse++;
+        return RX_IGNORED;
+    }
     if (!source_ok(c, h)) {
         c->stats.drop_cid++;
         return RX_IGNORED;

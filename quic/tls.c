@@ -12,6 +12,8 @@
 #define CHUNK_MIN 1024 /* room of a chunk, so that single bytes don't make one each */
 #define OUT_MIN   4096
 
+#define TLS_CERTIFICATE_REQUEST 13 /* RFC 8446 4 */
+
 /* ---- bytes in ---------------------------------------------------------------------- */
 
 static void in_pop(struct tls_in *in)
@@ -371,6 +373,10 @@ static int fail_ssl(struct tls *t)
     if (t->no_memory)
         return fail(t, QUIC_INTERNAL_ERROR, TLS_WHY_INTERNAL,
                     "no memory for the TLS handshake");
+    /* Tickets are all that a server may send then; one with an amount of 0-RTT data, say. */
+    if (!t->ctx->server && t->read_level == LEVEL_APP && alert == SSL_AD_ILLEGAL_PARAMETER)
+        return fail(t, QUIC_PROTOCOL_VIOLATION, TLS_WHY_PROTOCOL,
+                    "the server sent a session ticket that QUIC forbids");
     if (alert == TLS_ALERT_NO_APPLICATION_PROTOCOL)
         return fail(t, error, TLS_WHY_ALPN,
                     "the client offers none of our application protocols");
@@ -456,6 +462,33 @@ int tls_step(struct tls *t)
     return check_left_over(t);
 }
 
+/*
+ * Whether among the messages in these bytes, which go on where the last ones ended, is a
+ * request for a certificate: after the handshake QUIC has none (RFC 9001 4.4).
+ */
+static bool asks_late(struct tls *t, struct span s)
+{
+    while (s.n) {
+        size_t some = s.n < t->late_left ? s.n : t->late_left;
+
+        if (t->late_left) {
+            t->late_left -= (uint32_t)some;
+            s = span_of(s.p + some, s.n - some);
+            continue;
+        }
+        if (t->late_head_len == 0 && s.p[0] == TLS_CERTIFICATE_REQUEST)
+            return true;
+        t->late_head[t->late_head_len++] = s.p[0];
+        s = span_of(s.p + 1, s.n - 1);
+        if (t->late_head_len == sizeof(t->late_head)) {
+            t->late_head_len = 0;
+            t->late_left = (uint32_t)t->late_head[1] << 16 | (uint32_t)t->late_head[2] << 8 |
+                           t->late_head[3];
+        }
+    }
+    return false;
+}
+
 int tls_feed(struct tls *t, enum quic_level level, struct span bytes)
 {
     if (t->error)
@@ -468,6 +501,9 @@ int tls_feed(struct tls *t, enum quic_level level, struct span bytes)
     if (bytes.n > TLS_IN_MAX - t->waiting)
         return fail(t, QUIC_CRYPTO_BUFFER_EXCEEDED, TLS_WHY_PROTOCOL,
                     "the peer sent more handshake bytes than can be kept");
+    if (level == LEVEL_APP && !t->ctx->server && asks_late(t, bytes))
+        return fail(t, QUIC_PROTOCOL_VIOLATION, TLS_WHY_PROTOCOL,
+                    "the server asked for a certificate after the handshake");
     if (!in_push(&t->in[level], bytes))
         return fail(t, QUIC_INTERNAL_ERROR, TLS_WHY_INTERNAL,
                     "no memory for the TLS handshake");

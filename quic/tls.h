@@ -128,7 +128,8 @@ int tls_set_tparams(struct tls *t, struct span tparams);
  * Hand over the next CRYPTO bytes of `level` (not LEVEL_EARLY), in order, copied.
  *
  * Returns 0; QUIC_CRYPTO_BUFFER_EXCEEDED over TLS_IN_MAX waiting bytes;
- * QUIC_PROTOCOL_VIOLATION for bytes of a level that the handshake has left (RFC 9001 4.1.3);
+ * QUIC_PROTOCOL_VIOLATION for bytes of a level that the handshake has left (RFC 9001 4.1.3),
+ * and for a server's CertificateRequest after the handshake (4.4);
  * QUIC_INTERNAL_ERROR without memory; the first error again after a failure. An error is
  * final.
  */
@@ -141,7 +142,8 @@ int tls_feed(struct tls *t, enum quic_level level, struct span bytes);
  * Returns 0; QUIC_CRYPTO_ERROR + alert when TLS failed (RFC 9001 4.8), and with
  * TLS_ALERT_NO_APPLICATION_PROTOCOL if no ALPN was agreed, TLS_ALERT_MISSING_EXTENSION if the
  * peer sent no transport parameters; QUIC_TRANSPORT_PARAMETER_ERROR if it sent an empty list of
- * them; QUIC_PROTOCOL_VIOLATION for bytes left over at a level that ended; QUIC_INTERNAL_ERROR without memory. An error is final: nothing is left to
+ * them; QUIC_PROTOCOL_VIOLATION for bytes left over at a level that ended, or a ticket that QUIC
+ * forbids (4.6.1); QUIC_INTERNAL_ERROR without memory. An error is final: nothing is left to
  * send and no secret to take, and each later call returns it again.
  */
 int tls_step(struct tls *t);

@@ -58,6 +58,9 @@ struct tls {
     enum quic_level read_level, write_level;
     bool lent; /* OpenSSL has borrowed the head of in[lent_level] */
     enum quic_level lent_level;
+    uint8_t late_head[4]; /* of a message after the handshake: type and length */
+    uint8_t late_head_len;
+    uint32_t late_left; /* bytes of its body to come */
     struct tls_out out[LEVEL_N];
 
     struct tls_secret secret[TLS_SECRETS_MAX];

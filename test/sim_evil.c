@@ -15,7 +15,11 @@
 
 enum { SHRUG = -1 }; /* no error: the connection stays open */
 
-enum stage { HANDSHAKE, OPEN };
+/*
+ * HANDSHAKE: the server has a connection, the client has heard nothing yet. KEYS: the client has
+ * Handshake keys, the server hasn't heard of it. OPEN: confirmed.
+ */
+enum stage { HANDSHAKE, KEYS, OPEN };
 
 /* Frames, one after the other, in bytes; a size of 0 is an empty payload. */
 struct evil_case {
@@ -43,6 +47,16 @@ static const struct evil_case cases[] = {
     {"DATAGRAM in Initial", false, HANDSHAKE, LEVEL_INITIAL, QUIC_PROTOCOL_VIOLATION, F("\x31\x01x"), 0},
     {"application close in Initial", false, HANDSHAKE, LEVEL_INITIAL, QUIC_PROTOCOL_VIOLATION, F("\x1d\x00\x00"), 0},
     {"HANDSHAKE_DONE in Initial", true, HANDSHAKE, LEVEL_INITIAL, QUIC_PROTOCOL_VIOLATION, F("\x1e"), 0},
+    {"PATH_CHALLENGE in Initial", false, HANDSHAKE, LEVEL_INITIAL, QUIC_PROTOCOL_VIOLATION, F("\x1a" "abcdefgh"), 0},
+    {"NEW_CONNECTION_ID in Initial", true, HANDSHAKE, LEVEL_INITIAL, QUIC_PROTOCOL_VIOLATION, F("\x18\x09\x00" CID8 TOKEN), 0},
+    {"STREAM in Handshake", false, KEYS, LEVEL_HANDSHAKE, QUIC_PROTOCOL_VIOLATION, F("\x08\x00x"), 0},
+    {"MAX_DATA in Handshake", false, KEYS, LEVEL_HANDSHAKE, QUIC_PROTOCOL_VIOLATION, F("\x10\x44\x00"), 0},
+    {"DATAGRAM in Handshake", false, KEYS, LEVEL_HANDSHAKE, QUIC_PROTOCOL_VIOLATION, F("\x31\x01x"), 0},
+    {"PATH_RESPONSE in Handshake", true, KEYS, LEVEL_HANDSHAKE, QUIC_PROTOCOL_VIOLATION, F("\x1b" "abcdefgh"), 0},
+    {"RETIRE_CONNECTION_ID in Handshake", true, KEYS, LEVEL_HANDSHAKE, QUIC_PROTOCOL_VIOLATION, F("\x19\x00"), 0},
+    {"NEW_TOKEN in Handshake", true, KEYS, LEVEL_HANDSHAKE, QUIC_PROTOCOL_VIOLATION, F("\x07\x01t"), 0},
+    {"HANDSHAKE_DONE in Handshake", true, KEYS, LEVEL_HANDSHAKE, QUIC_PROTOCOL_VIOLATION, F("\x1e"), 0},
+    {"application close in Handshake", true, KEYS, LEVEL_HANDSHAKE, QUIC_PROTOCOL_VIOLATION, F("\x1d\x00\x00"), 0},
     {"HANDSHAKE_DONE from a client", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x1e"), 0},
     {"NEW_TOKEN from a client", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x07\x01t"), 0},
     {"NEW_TOKEN without a token", true, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x07\x00"), 0},
@@ -50,6 +64,9 @@ static const struct evil_case cases[] = {
 
     /* encoding (12.4, 19) */
     {"no frames", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F(""), 0},
+    {"no frames in Handshake", false, KEYS, LEVEL_HANDSHAKE, QUIC_PROTOCOL_VIOLATION, F(""), 0},
+    {"reserved bits of a Handshake header", true, KEYS, LEVEL_HANDSHAKE, QUIC_PROTOCOL_VIOLATION, F("\x01"), 0x04},
+    {"unknown frame in Handshake", true, KEYS, LEVEL_HANDSHAKE, QUIC_FRAME_ENCODING_ERROR, F("\x21"), 0},
     {"reserved bits", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x01"), 0x18},
     {"reserved bits of a long header", false, HANDSHAKE, LEVEL_INITIAL, QUIC_PROTOCOL_VIOLATION, F("\x01"), 0x0c},
     {"unknown frame", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x21"), 0},
@@ -60,6 +77,13 @@ static const struct evil_case cases[] = {
     {"offset past 2^62", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x0e\x00\xff\xff\xff\xff\xff\xff\xff\xff\x01x"), 0},
     {"MAX_STREAMS past 2^60", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x12\xd0\x00\x00\x00\x00\x00\x00\x01"), 0},
     {"STREAMS_BLOCKED past 2^60", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x16\xd0\x00\x00\x00\x00\x00\x00\x01"), 0},
+    {"CRYPTO past 2^62", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x06\xff\xff\xff\xff\xff\xff\xff\xff\x01x"), 0},
+    {"unidirectional MAX_STREAMS past 2^60", true, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x13\xd0\x00\x00\x00\x00\x00\x00\x01"), 0},
+    {"unidirectional STREAMS_BLOCKED past 2^60", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x17\xd0\x00\x00\x00\x00\x00\x00\x01"), 0},
+    {"truncated CONNECTION_CLOSE", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x1c\x00\x00\x05xy"), 0},
+    {"truncated PATH_CHALLENGE", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x1a" "abc"), 0},
+    {"truncated NEW_TOKEN", true, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x07\x05xy"), 0},
+    {"truncated DATAGRAM", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x31\x05xy"), 0},
     {"only padding", false, OPEN, LEVEL_APP, SHRUG, F("\0\0\0\0\0\0\0\0"), 0},
 
     /* acknowledgements (13.1, 19.3) */
@@ -67,6 +91,9 @@ static const struct evil_case cases[] = {
     {"ACK range below zero", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x02\x00\x00\x00\x05"), 0},
     {"ACK gap below zero", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x02\x00\x00\x01\x00\x05\x00"), 0},
     {"ACK without its ranges", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x02\x00\x00\x20\x00"), 0},
+    {"ACK in Handshake of a packet not sent", false, KEYS, LEVEL_HANDSHAKE, QUIC_PROTOCOL_VIOLATION, F("\x02\x80\x0f\xff\xff\x00\x00\x00"), 0},
+    {"ACK of a number not sent, in a range", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x02\x80\x0f\xff\xff\x00\x01\x00\x80\x0f\xff\xf0\x00"), 0},
+    {"ACK with ECN counts cut off", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x03\x00\x00\x00\x00\x01"), 0},
     {"ACK in Initial of a packet not sent", false, HANDSHAKE, LEVEL_INITIAL, QUIC_PROTOCOL_VIOLATION, F("\x02\x80\x0f\xff\xff\x00\x00\x00"), 0},
 
     /* streams (2 to 4, 19.4 to 19.14) */
@@ -75,6 +102,15 @@ static const struct evil_case cases[] = {
     {"stream beyond the limit", false, OPEN, LEVEL_APP, QUIC_STREAM_LIMIT_ERROR, F("\x0a\x44\x00\x01x"), 0},
     {"unidirectional stream beyond the limit", false, OPEN, LEVEL_APP, QUIC_STREAM_LIMIT_ERROR, F("\x0a\x44\x02\x01x"), 0},
     {"beyond the stream's window", false, OPEN, LEVEL_APP, QUIC_FLOW_CONTROL_ERROR, F("\x0e\x04\x80\x04\x00\x00\x01x"), 0},
+    {"beyond the connection's window", false, OPEN, LEVEL_APP, QUIC_FLOW_CONTROL_ERROR, F("\x0e\x00\x80\x03\xff\xff\x01x\x0e\x04\x80\x03\xff\xff\x01x\x0e\x08\x80\x03\xff\xff\x01x\x0e\x0c\x80\x03\xff\xff\x01x\x0a\x10\x01x"), 0},
+    {"RESET_STREAM beyond the connection's window", false, OPEN, LEVEL_APP, QUIC_FLOW_CONTROL_ERROR, F("\x04\x00\x00\x80\x04\x00\x00\x04\x04\x00\x80\x04\x00\x00\x04\x08\x00\x80\x04\x00\x00\x04\x0c\x00\x80\x04\x00\x00\x04\x10\x00\x01"), 0},
+    {"RESET_STREAM below what came", false, OPEN, LEVEL_APP, QUIC_FINAL_SIZE_ERROR, F("\x0e\x04\x40\x64\x01x\x04\x04\x00\x05"), 0},
+    {"RESET_STREAM of a stream beyond the limit", false, OPEN, LEVEL_APP, QUIC_STREAM_LIMIT_ERROR, F("\x04\x44\x00\x00\x00"), 0},
+    {"RESET_STREAM of one not open", false, OPEN, LEVEL_APP, QUIC_STREAM_STATE_ERROR, F("\x04\x01\x00\x00"), 0},
+    {"data on a stream not open, from the server", true, OPEN, LEVEL_APP, QUIC_STREAM_STATE_ERROR, F("\x0a\x00\x01x"), 0},
+    {"STREAM_DATA_BLOCKED of one not open", false, OPEN, LEVEL_APP, QUIC_STREAM_STATE_ERROR, F("\x15\x01\x00"), 0},
+    {"STOP_SENDING of a stream beyond the limit", false, OPEN, LEVEL_APP, QUIC_STREAM_LIMIT_ERROR, F("\x05\x44\x00\x00"), 0},
+    {"MAX_STREAM_DATA for a stream beyond the limit", false, OPEN, LEVEL_APP, QUIC_STREAM_LIMIT_ERROR, F("\x11\x44\x00\x44\x00"), 0},
     {"final size that shrinks", false, OPEN, LEVEL_APP, QUIC_FINAL_SIZE_ERROR, F("\x0e\x04\x40\x64\x01x\x0f\x04\x05\x01x"), 0},
     {"two final sizes", false, OPEN, LEVEL_APP, QUIC_FINAL_SIZE_ERROR, F("\x0f\x04\x05\x01x\x0f\x04\x06\x01x"), 0},
     {"data past the end", false, OPEN, LEVEL_APP, QUIC_FINAL_SIZE_ERROR, F("\x0f\x04\x05\x01x\x0e\x04\x06\x01x"), 0},
@@ -95,6 +131,9 @@ static const struct evil_case cases[] = {
     {"NEW_CONNECTION_ID of length 21", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x18\x09\x00\x15" "123456789012345678901" TOKEN), 0},
     {"Retire Prior To above the number", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x18\x09\x0a" CID8 TOKEN), 0},
     {"one number for two IDs", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x18\x01\x00" CID8 TOKEN), 0},
+    {"one ID for two numbers", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x18\x09\x01" CID8 TOKEN "\x18\x0a\x02" CID8 TOKEN), 0},
+    {"one number with two tokens", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x18\x09\x01" CID8 TOKEN "\x18\x09\x01" CID8 "0123456789abcdeX"), 0},
+    {"NEW_CONNECTION_ID cut off", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x18\x09\x00" CID8 "0123"), 0},
     {"more IDs than allowed", false, OPEN, LEVEL_APP, QUIC_CONNECTION_ID_LIMIT_ERROR, F("\x18\x09\x00" CID8 TOKEN), 0},
     {"RETIRE_CONNECTION_ID of one not issued", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x19\x40\x64"), 0},
     {"RETIRE_CONNECTION_ID of the one in use", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x19\x00"), 0},
@@ -107,6 +146,13 @@ static const struct evil_case cases[] = {
     /* CRYPTO (7.5, RFC 9001 4.1.3, 6) */
     {"CRYPTO far ahead", false, HANDSHAKE, LEVEL_INITIAL, QUIC_CRYPTO_BUFFER_EXCEEDED, F("\x06\x80\x02\x00\x00\x01x"), 0},
     {"CRYPTO far ahead in 1-RTT", false, OPEN, LEVEL_APP, QUIC_CRYPTO_BUFFER_EXCEEDED, F("\x06\x80\x02\x00\x00\x01x"), 0},
+    {"CRYPTO far ahead in Handshake", false, KEYS, LEVEL_HANDSHAKE, QUIC_CRYPTO_BUFFER_EXCEEDED, F("\x06\x80\x02\x00\x00\x01x"), 0},
+    {"CRYPTO less far ahead in 1-RTT", false, OPEN, LEVEL_APP, QUIC_CRYPTO_BUFFER_EXCEEDED, F("\x06\x80\x00\x40\x00\x01x"), 0},
+    {"TLS messages no one sends after the handshake", false, OPEN, LEVEL_APP, 0x10a, F("\x06\x00\x08\x01\x00\x00\x04" "abcd"), 0},
+    {"TLS CertificateRequest after the handshake", true, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x06\x00\x07\x0d\x00\x00\x03\x00\x00\x00"), 0},
+    {"TLS ticket with an amount of 0-RTT data", true, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x06\x00\x1b\x04\x00\x00\x17\x00\x00\x0e\x10\x00\x00\x00\x01\x01\x00\x00\x01T\x00\x08\x00\x2a\x00\x04\x00\x00\x00\x01"), 0},
+    {"TLS ticket", true, OPEN, LEVEL_APP, SHRUG, F("\x06\x00\x1b\x04\x00\x00\x17\x00\x00\x0e\x10\x00\x00\x00\x01\x01\x00\x00\x01T\x00\x08\x00\x2a\x00\x04\xff\xff\xff\xff"), 0},
+    {"TLS CertificateRequest behind a ticket", true, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x06\x00\x1b\x04\x00\x00\x17\x00\x00\x0e\x10\x00\x00\x00\x01\x01\x00\x00\x01T\x00\x08\x00\x2a\x00\x04\xff\xff\xff\xff\x06\x1b\x02\x0d\x00\x06\x1d\x05\x00\x03\x00\x00\x00"), 0},
     {"TLS KeyUpdate", false, OPEN, LEVEL_APP, 0x10a, F("\x06\x00\x05\x18\x00\x00\x01\x00"), 0},
     {"TLS KeyUpdate from the server", true, OPEN, LEVEL_APP, 0x10a, F("\x06\x00\x05\x18\x00\x00\x01\x00"), 0},
 };
@@ -116,6 +162,12 @@ static bool server_has_conn(void *ctx)
 {
     struct world *w = ctx;
     return w->server->n_conns == 1;
+}
+
+static bool client_has_keys(void *ctx)
+{
+    struct world *w = ctx;
+    return aead_ready(&w->client->conn[0]->keys.tx[LEVEL_HANDSHAKE]);
 }
 
 /* A world in the stage that the case wants. */
@@ -128,7 +180,8 @@ static void stage(struct world *w, enum stage stage, uint64_t dgram)
     if (stage == OPEN)
         sim_run(&w->sim, w->sim.now + NS_PER_S, NULL, NULL);
     else
-        assert_true(sim_run(&w->sim, w->sim.now + NS_PER_S, server_has_conn, w));
+        assert_true(sim_run(&w->sim, w->sim.now + NS_PER_S,
+                            stage == KEYS ? client_has_keys : server_has_conn, w));
 }
 
 static void run_case(const struct evil_case *ec)
@@ -156,6 +209,9 @@ static void run_case(const struct evil_case *ec)
     sim_run(&w.sim, w.sim.now + 2 * NS_PER_S, NULL, NULL);
     assert_false(w.sim.livelock);
     if (!alive) {
+        quic_close_info(as, &info);
+        if (!w.xfer.end[ec->from_server].closed || info.kind != QUIC_CLOSE_PEER)
+            print_error("%s: the other side was not told: %s\n", ec->name, info.text);
         assert_true(w.xfer.end[ec->from_server ? 0 : 1].closed);
         assert_true(w.xfer.end[ec->from_server ? 1 : 0].closed);
         quic_close_info(as, &info);

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 #include <openssl/crypto.h>
 
+#include "quic/endpoint.h"
 #include "test/quic_pair.h"
 #include "test/sim/evil.h"
 
@@ -407,6 +408,75 @@ static void test_unacknowledged(void **state)
     pair_free(&w.p);
 }
 
+/* ---- before validation --------------------------------------------------------------- */
+
+#define HALF_OPEN     32
+#define HALF_OPEN_MAX 131072 /* bytes of a connection that has heard one flight, libssl's too */
+
+/* Many clients say hello, each from an address of its own, and nothing more. */
+static void test_handshake_flood(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p);
+    static uint8_t flight[65536], copy[1500], answer_buf[1500];
+    struct quic_endpoint_config cfg = {.conn = p.cfg[SERVER],
+                                       .accept = true,
+                                       .max_half_open = HALF_OPEN,
+                                       .retry = QUIC_RETRY_NEVER};
+    struct quic_endpoint *ep = quic_endpoint_new(&cfg);
+    size_t made = 0, before = 0;
+    for (unsigned i = 0; i < 20 * HALF_OPEN; i++) {
+        struct quic_train t = {.buf = flight, .cap = 65507, .max_count = 64};
+        pair_connect(&p);
+        quic_send(p.conn[CLIENT], 0, &t, p.now);
+        quic_del(p.conn[CLIENT]);
+        p.conn[CLIENT] = NULL;
+        if (i == 1)
+            before = ours.now + ssl.now;
+        for (size_t k = 0; k < t.count; k++) {
+            struct quic_rx rx = {.route = p.route[SERVER], .p = copy};
+            struct quic_train answer = {.buf = answer_buf, .cap = 1500, .max_count = 1};
+            struct quic_conn *conn;
+            rx.n = quic_train_size(&t, k);
+            memcpy(copy, t.buf + k * t.segment, rx.n);
+            memcpy(rx.route.remote.ip, &i, 4);
+            made += quic_endpoint_route(ep, &rx, p.now, &conn, &answer) == QUIC_ROUTE_NEW;
+            struct quic_train out = {.buf = flight + 8192, .cap = 16384, .max_count = 8};
+            if (conn) {
+                quic_recv(conn, &rx, 1, p.now);
+                while (quic_send(conn, 0, &out, p.now) > 0)
+                    quic_train_reset(&out);
+                quic_endpoint_update(ep, conn);
+            }
+        }
+    }
+    size_t each = (ours.now + ssl.now - before) / (HALF_OPEN - 1);
+    assert_int_equal(made, HALF_OPEN);
+    assert_int_equal(quic_endpoint_count(ep), HALF_OPEN);
+    print_message("half open: %zu bytes each, libssl's included\n", each);
+    assert_true(each <= HALF_OPEN_MAX);
+    /* All are gone when their time is up. */
+    p.now += 11 * NS_PER_S;
+    for (struct quic_conn *c; (c = quic_endpoint_next_due(ep, p.now));) {
+        quic_tick(c, p.now);
+        struct quic_train out = {.buf = flight, .cap = 16384, .max_count = 8};
+        quic_send(c, 0, &out, p.now);
+        quic_endpoint_update(ep, c);
+        if (!quic_is_drained(c))
+            p.now += NS_PER_MS;
+        else {
+            quic_endpoint_remove(ep, c);
+            quic_del(c);
+        }
+        if (quic_endpoint_count(ep))
+            p.now = ns_max(p.now, quic_endpoint_deadline(ep));
+    }
+    assert_int_equal(quic_endpoint_count(ep), 0);
+    quic_endpoint_del(ep);
+    pair_free(&p);
+}
+
 int main(void)
 {
     if (!CRYPTO_set_mem_functions(ssl_malloc, ssl_realloc, ssl_free))
@@ -416,6 +486,7 @@ int main(void)
         cmocka_unit_test(test_idle_and_on),
         cmocka_unit_test(test_worst),
         cmocka_unit_test(test_unacknowledged),
+        cmocka_unit_test(test_handshake_flood),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
