@@ -1,11 +1,10 @@
 #include "quic/ackrx.h"
 
+#include "quic/ecn.h"
 #include "quic/errors.h"
 #include "quic/frame.h"
 
 #define NONE UINT64_MAX
-
-enum { ECN_ECT1 = 1, ECN_ECT0 = 2, ECN_CE = 3 };
 
 /* Types of draft-ietf-quic-multipath, section 4.1; 0x3f has ECN counts. */
 enum { FRAME_PATH_ACK = 0x3e };

@@ -15,6 +15,11 @@ size_t build_app_overhead(const struct quic_cid *dcid, size_t pnl)
     return 1 + dcid->len + pnl + QUIC_TAG;
 }
 
+uint8_t build_ecn(const struct quic_path *p, const struct path_route *r)
+{
+    return r == &p->route[p->current] ? recovery_ecn_mark(&p->recovery) : ECN_NOT_ECT;
+}
+
 size_t build_train_room(const struct quic_train *t, const struct quic_path *p,
                         const struct path_route *r, size_t want)
 {
@@ -23,7 +28,7 @@ size_t build_train_room(const struct quic_train *t, const struct quic_path *p,
     if (t->count == 0)
         return want < left ? want : left;
     if (t->count >= t->max_count || t->len != t->count * t->segment ||
-        !quic_route_eq(&t->route, &r->route) || t->ecn != recovery_ecn_mark(&p->recovery))
+        !quic_route_eq(&t->route, &r->route) || t->ecn != build_ecn(p, r))
         return 0;
     return left < t->segment ? left : t->segment;
 }
@@ -31,7 +36,7 @@ size_t build_train_room(const struct quic_train *t, const struct quic_path *p,
 int build_begin(struct build *b, struct quic_conn *c, struct quic_path *p, struct path_route *r,
                 struct quic_train *t, size_t limit)
 {
-    *b = (struct build){.conn = c, .path = p, .route = r, .train = t};
+    *b = (struct build){.conn = c, .path = p, .route = r, .train = t, .ecn = build_ecn(p, r)};
     size_t amplification = path_amplification_room(r);
     if (amplification < PATH_SMALLEST || !path_dcid(p, r))
         return QUIC_BLOCKED;
@@ -121,7 +126,7 @@ static void seal(struct build *b, size_t extra)
     }
     b->proto.time = c->now;
     b->proto.bytes = (uint32_t)(head + n + QUIC_TAG);
-    b->proto.ecn = recovery_ecn_mark(r);
+    b->proto.ecn = b->ecn;
     recovery_on_sent(r, space, &b->proto);
     if (b->proto.flags & SENT_ELICITING && !c->eliciting_since_rx) {
         c->eliciting_since_rx = true;
@@ -209,12 +214,12 @@ void build_record(struct build *b, const struct sent_record *rec)
 }
 
 void build_sent(struct quic_conn *c, struct quic_path *p, struct path_route *r,
-                struct quic_train *t, size_t size, bool flight)
+                struct quic_train *t, size_t size, uint8_t ecn, bool flight)
 {
     if (t->count == 0) {
         t->segment = size;
         t->route = r->route;
-        t->ecn = recovery_ecn_mark(&p->recovery);
+        t->ecn = ecn;
     }
     t->count++;
     t->len += size;
@@ -242,6 +247,6 @@ size_t build_end(struct build *b)
     }
     if (b->failed || b->len == 0)
         return 0;
-    build_sent(b->conn, b->path, b->route, b->train, b->len, b->flight);
+    build_sent(b->conn, b->path, b->route, b->train, b->len, b->ecn, b->flight);
     return b->len;
 }

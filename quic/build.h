@@ -32,6 +32,7 @@ struct build {
     size_t cap;    /* most bytes of the datagram */
     size_t len;    /* bytes of sealed packets */
     size_t pad_to; /* the datagram's least size, 0 if any will do */
+    uint8_t ecn;   /* its ECN bits, whatever its packets do to those of the next */
     bool flight;   /* holds a packet that counts as in flight */
     bool failed;   /* the connection failed: nothing is added */
 
@@ -89,9 +90,12 @@ static inline void build_short_head(struct wire_w *w, const struct quic_conn *c,
 /* The bytes that a 1-RTT packet adds to its frames: header, packet number, tag. */
 size_t build_app_overhead(const struct quic_cid *dcid, size_t pn_len);
 
+/* The ECN bits of a datagram on `r`: none where that isn't the path's route (yet). */
+uint8_t build_ecn(const struct quic_path *p, const struct path_route *r);
+
 /* Reports of a sent datagram, common to build_end and the fast path of dgram.c. */
 void build_sent(struct quic_conn *c, struct quic_path *p, struct path_route *r,
-                struct quic_train *t, size_t size, bool flight);
+                struct quic_train *t, size_t size, uint8_t ecn, bool flight);
 
 /*
  * How many bytes one more datagram on `r` may have: 0 if the train takes none, at most `want`

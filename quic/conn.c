@@ -31,6 +31,7 @@ void quic_config_default(struct quic_config *cfg)
         .max_udp_payload = 1452,
         .max_paths = 1,
         .cid_len = 8,
+        .ecn = true,
     };
 }
 

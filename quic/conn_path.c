@@ -86,6 +86,7 @@ static bool same_host(const struct quic_route *a, const struct quic_route *b)
 static void move_to(struct quic_conn *c, struct quic_path *p, struct path_route *r)
 {
     p->current = (unsigned)(r - p->route);
+    recovery_ecn_restart(&p->recovery);
     if (r->has_cid) {
         cid_remote_adopt(&p->theirs, r->cid_seq);
         r->has_cid = false;
@@ -255,6 +256,8 @@ int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic
         .packets_spurious = rec->packets_spurious,
         .bytes_sent = p->bytes_sent,
         .bytes_received = p->bytes_received,
+        .ecn = rec->ecn.state == ECN_CAPABLE,
+        .packets_ce = rec->packets_ce,
     };
     out->next_send = NS_NEVER;
     if (room && amp)

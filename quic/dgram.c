@@ -113,7 +113,7 @@ static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, size_t
         return begun == QUIC_NOMEM ? QUIC_NOMEM : QUIC_BLOCKED;
     struct sent_packet proto = {.time = c->now,
                                 .flags = SENT_ELICITING | SENT_IN_FLIGHT,
-                                .ecn = recovery_ecn_mark(&run->p->recovery),
+                                .ecn = build_ecn(run->p, run->r),
                                 .tag = d->tag,
                                 .ack_largest = SENT_NO_ACK};
     if (d->tag)
@@ -134,7 +134,7 @@ static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, size_t
     recovery_on_sent(&run->p->recovery, SPACE_APP, &proto);
     run->pkt[run->n] = out;
     run->pn_len[run->n++] = pnl;
-    build_sent(c, run->p, run->r, run->t, proto.bytes, true);
+    build_sent(c, run->p, run->r, run->t, proto.bytes, proto.ecn, true);
     return 0;
 }
 

@@ -145,7 +145,7 @@ struct quic_config {
     size_t max_udp_payload;           /* largest datagram that we send, >= 1200 */
     size_t max_paths;                 /* path slots, 1 for plain QUIC */
     uint8_t cid_len;                  /* of connection IDs that we issue: 4 to 20 */
-    bool ecn;                         /* mark what we send ECT(0) */
+    bool ecn;                         /* mark what we send ECT(0), where that works */
     uint8_t reset_key[32];            /* makes stateless reset tokens: a kept secret */
     struct span token;                /* client: of quic_new_token; copied by quic_connect */
     struct span session;              /* client: of quic_new_session; read by quic_connect */
@@ -451,6 +451,8 @@ struct quic_path_view {
     ns_t last_received;  /* the instant of the last authenticated packet */
     uint64_t packets_sent, packets_received, packets_lost, packets_spurious;
     uint64_t bytes_sent, bytes_received; /* UDP payload */
+    bool ecn;            /* the path is known to carry ECN marks (RFC 9000 13.4) */
+    uint64_t packets_ce; /* of ours that met congestion on the way, as the peer reports */
 };
 
 /* Returns 0, or QUIC_INVAL if there is no such path. */

@@ -9,11 +9,8 @@
 #define SKIP_MIN     64   /* numbers between two that are passed over, at least */
 #define SKIP_SPREAD  4096 /* and at most so many more */
 #define BACKOFF_MAX  60   /* doublings of the probe timeout: no bound but that of ns_t */
-#define ECN_PTOS     2 /* in a row, before any mark was confirmed: perhaps marks are at fault */
-#define RUNS_KEPT    64 /* verdict runs whose memory isn't given back */
-#define RETIRE_BATCH 4  /* packets forgotten at most for one that is sent */
-
-enum { ECN_ECT0 = 2 };
+#define RUNS_KEPT    64   /* verdict runs whose memory isn't given back */
+#define RETIRE_BATCH 4    /* packets forgotten at most for one that is sent */
 
 static void init_space(struct recovery_space *s)
 {
@@ -47,7 +44,7 @@ int recovery_init(struct recovery *r, const struct recovery_config *cfg)
     r->rng = cfg->rng;
     seed(r);
     reorder_init(&r->reorder);
-    r->ecn = cfg->ecn ? RECOVERY_ECN_TESTING : RECOVERY_ECN_OFF;
+    ecn_init(&r->ecn, cfg->ecn);
     return 0;
 }
 
@@ -182,7 +179,7 @@ void recovery_on_sent(struct recovery *r, enum quic_space space, const struct se
         if (s->probes)
             s->probes--;
     }
-    s->sent_ect0 += p.ecn == ECN_ECT0;
+    p.ecn = ecn_on_sent(&r->ecn, space, p.ecn, p.flags & SENT_IN_FLIGHT);
     r->packets_sent++;
     r->bytes_sent += p.bytes;
     r->touched = p.time;
@@ -200,11 +197,6 @@ void recovery_app_limited(struct recovery *r)
 {
     if (recovery_room(r) >= r->cc.mss)
         rate_limited(&r->rate, r->bytes_in_flight);
-}
-
-uint8_t recovery_ecn_mark(const struct recovery *r)
-{
-    return r->ecn == RECOVERY_ECN_OFF ? 0 : ECN_ECT0;
 }
 
 void recovery_set_mtu(struct recovery *r, size_t max_datagram)
@@ -362,8 +354,7 @@ static void on_pto(struct recovery *r, enum quic_space space, ns_t now)
     }
     r->pto_count++;
     r->touched = now;
-    if (r->ecn == RECOVERY_ECN_TESTING && r->pto_count >= ECN_PTOS)
-        r->ecn = RECOVERY_ECN_OFF;
+    ecn_on_pto(&r->ecn, r->pto_count);
 }
 
 bool recovery_probe_early(struct recovery *r, ns_t since)
@@ -433,7 +424,10 @@ void recovery_restart_space(struct recovery *r, enum quic_space space, ns_t now)
     for (uint64_t pn = s->sent.base; pn < s->sent.next; pn++) {
         const struct sent_packet *p = sent_get(&s->sent, pn);
 
-        if (recovery_outstanding(p) && (p->flags & SENT_IN_FLIGHT))
+        if (!recovery_outstanding(p))
+            continue;
+        ecn_on_forgotten(&r->ecn, p->ecn);
+        if (p->flags & SENT_IN_FLIGHT)
             r->bytes_in_flight -= p->bytes;
     }
     if (r->verdict_space == space)
@@ -461,6 +455,8 @@ static void disown(struct recovery *r, struct recovery_space *s)
     for (uint64_t pn = s->sent.base; pn < s->sent.next; pn++) {
         struct sent_packet *p = sent_get(&s->sent, pn);
 
+        if (recovery_outstanding(p) && !(p->flags & SENT_ELICITING))
+            ecn_on_forgotten(&r->ecn, p->ecn);
         if (recovery_outstanding(p) && (p->flags & SENT_IN_FLIGHT))
             r->bytes_in_flight -= p->bytes;
         p->flags &= (uint8_t)~SENT_IN_FLIGHT;
@@ -476,9 +472,6 @@ void recovery_reset_path(struct recovery *r, ns_t now)
     reorder_init(&r->reorder);
     for (int i = 0; i < SPACE_N; i++)
         disown(r, &r->space[i]);
-    if (r->ecn != RECOVERY_ECN_OFF)
-        r->ecn = RECOVERY_ECN_TESTING;
-    r->ecn_lost = 0;
     r->round_peak = r->last_peak = r->bytes_in_flight;
     r->delivery_bps = 0;
     r->pto_count = 0;
@@ -521,5 +514,6 @@ bool recovery_check(const struct recovery *r)
     for (int i = 0; i < SPACE_N; i++)
         if (!check_space(&r->space[i], &in_flight))
             return false;
-    return in_flight == r->bytes_in_flight && cc_check(&r->cc) && reorder_check(&r->reorder);
+    return in_flight == r->bytes_in_flight && ecn_check(&r->ecn) && cc_check(&r->cc) &&
+           reorder_check(&r->reorder);
 }

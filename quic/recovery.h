@@ -33,6 +33,7 @@
 #define QUIC_RECOVERY_H
 
 #include "quic/cc.h"
+#include "quic/ecn.h"
 #include "quic/frame.h"
 #include "quic/packet.h"
 #include "quic/ranges.h"
@@ -103,16 +104,12 @@ struct recovery_space {
     ns_t acked_sent_time;   /* newest send time among acknowledged packets */
     uint32_t probes;        /* ack-eliciting packets to send regardless of the window */
     bool any_acked, discarded;
-    uint64_t ect0, ect1, ce; /* as last reported by the peer */
-    uint64_t sent_ect0;      /* packets sent with ECT(0) */
 };
 
 /* A run of packet numbers that get a verdict each. */
 struct verdict_run {
     uint64_t start, end;
 };
-
-enum recovery_ecn { RECOVERY_ECN_OFF, RECOVERY_ECN_TESTING, RECOVERY_ECN_CAPABLE };
 
 struct recovery {
     struct recovery_space space[SPACE_N];
@@ -126,8 +123,8 @@ struct recovery {
     ns_t touched;    /* instant of the latest event: the anti-deadlock PTO starts here */
     ns_t path_since; /* packets sent before belong to an earlier route */
     ns_t initial_rtt;
-    enum recovery_ecn ecn;
-    unsigned ecn_lost; /* marked packets lost while none was acknowledged */
+    struct ecn ecn;
+    uint64_t packets_ce; /* that the peer reported, and that were believed */
 
     /* Whether the window is in use: the most in flight in this round trip and the last. */
     uint64_t round_peak, last_peak;
@@ -264,12 +261,19 @@ ns_t recovery_pto(const struct recovery *r);
 uint64_t recovery_pacing_bps(const struct recovery *r);
 
 /*
- * ECN bits to send the next packet with: 2 is ECT(0), 0 none. Everything is marked until the
- * first acknowledgement tells whether marks pass and are reported (RFC 9000 13.4.2), or
- * until ten marked packets were lost or two probe timeouts passed without one. Changes only
- * by an ACK, a timeout or a reset, never by sending.
+ * ECN bits to send the next packet with (ecn.h). They change by an acknowledgement, a timeout,
+ * another route, and by sending: to be asked for each datagram.
  */
-uint8_t recovery_ecn_mark(const struct recovery *r);
+static inline uint8_t recovery_ecn_mark(const struct recovery *r)
+{
+    return ecn_mark(&r->ecn);
+}
+
+/* The path runs on another route: whether that carries ECN marks is to be tested. */
+static inline void recovery_ecn_restart(struct recovery *r)
+{
+    ecn_restart(&r->ecn);
+}
 
 /* Whether no ack-eliciting packet is in flight, in any space. */
 static inline bool recovery_idle(const struct recovery *r)

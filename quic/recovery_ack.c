@@ -4,10 +4,6 @@
 
 #include "quic/errors.h"
 
-enum { ECN_ECT0 = 2 };
-
-#define ECN_TRIAL 10 /* marked packets lost, and none acknowledged: RFC 9000 13.4.2 */
-
 /* ---- verdict runs -------------------------------------------------------------------- */
 
 void recovery_open_verdicts(struct recovery *r, enum quic_space space)
@@ -93,8 +89,7 @@ static void lose(struct recovery *r, struct recovery_space *s, struct sent_packe
     r->packets_lost++;
     reorder_lost(&r->reorder);
     r->bytes_lost += p->bytes;
-    if (r->ecn == RECOVERY_ECN_TESTING && p->ecn && ++r->ecn_lost >= ECN_TRIAL)
-        r->ecn = RECOVERY_ECN_OFF;
+    ecn_on_lost(&r->ecn, p->ecn);
     if (!(p->flags & SENT_IN_FLIGHT))
         return;
     r->bytes_in_flight -= p->bytes;
@@ -194,7 +189,7 @@ struct news {
     uint64_t flight_pn;
     uint64_t bytes, growing; /* as in cc_ack */
     uint64_t late;           /* bytes of packets that had been called lost */
-    uint64_t ect0;           /* packets that were sent with ECT(0) */
+    struct ecn_news ecn;
     struct rate_sample rate;
     size_t index; /* where in the set of acknowledged numbers the walk is */
     bool eliciting, any;
@@ -208,7 +203,8 @@ static void acknowledge(struct recovery *r, struct recovery_space *s, uint64_t p
     if (s->largest_acked != RECOVERY_NO_PN && pn < s->largest_acked && p->time >= r->path_since)
         reorder_late(&r->reorder, s->largest_acked - pn, ns_sub(n->now, p->time),
                      rtt_longest(&r->rtt), p->flags & SENT_LOST);
-    n->ect0 += p->ecn == ECN_ECT0;
+    ecn_on_acked(&r->ecn, &n->ecn, p->ecn, p->flags & (SENT_ELICITING | SENT_IN_FLIGHT),
+                 p->flags & SENT_LOST);
     if (p->flags & SENT_LOST) {
         p->flags |= SENT_ACKED;
         r->packets_spurious++;
@@ -309,32 +305,15 @@ static int ack_range(struct recovery *r, struct recovery_space *s, uint64_t lo, 
     return err;
 }
 
-/* RFC 9002 B.7 and the validation of RFC 9000 13.4.2.1. `grew`: largest_acked did. */
-static void process_ecn(struct recovery *r, struct recovery_space *s,
-                        const struct frame_ack *ack, bool grew, const struct news *n)
+/* The validation of RFC 9000 13.4.2.1, and ProcessECN of RFC 9002 B.7. */
+static void process_ecn(struct recovery *r, enum quic_space space, const struct frame_ack *ack,
+                        const struct news *n)
 {
-    struct cc_loss ce = {.now = n->now};
+    uint64_t marked = ecn_on_ack(&r->ecn, space, ack, &n->ecn);
 
-    if (r->ecn == RECOVERY_ECN_OFF || !grew)
-        return;
-    if (!ack->ecn) {
-        if (n->ect0)
-            r->ecn = RECOVERY_ECN_OFF;
-        return;
-    }
-    if (ack->ect0 < s->ect0 || ack->ce < s->ce || ack->ect1 || ack->ect0 > s->sent_ect0 ||
-        ack->ect0 - s->ect0 + (ack->ce - s->ce) < n->ect0) {
-        r->ecn = RECOVERY_ECN_OFF;
-        return;
-    }
-    if (n->ect0)
-        r->ecn = RECOVERY_ECN_CAPABLE;
-    if (ack->ce > s->ce && n->newest && n->newest->time >= r->path_since) {
-        ce.sent_time = n->newest->time;
-        cc_on_ecn(&r->cc, &ce);
-    }
-    s->ect0 = ack->ect0;
-    s->ce = ack->ce;
+    r->packets_ce += marked;
+    if (marked && n->newest && n->newest->time >= r->path_since)
+        cc_on_ecn(&r->cc, &(struct cc_loss){.now = n->now, .sent_time = n->newest->time});
 }
 
 /*
@@ -454,8 +433,10 @@ int recovery_on_ack(struct recovery *r, enum quic_space space, const struct fram
     rtt = sample_rtt(r, space, ack, &n, ack_delay);
     sample_rate(r, &n);
     cwnd = r->cc.cwnd;
-    process_ecn(r, s, ack, grew, &n);
+    if (grew)
+        process_ecn(r, space, ack, &n);
     recovery_detect_lost(r, space, now);
+    ecn_settle(&r->ecn, r->state.confirmed);
     /* A recovery period that begins here includes what is acknowledged here. */
     if (r->cc.cwnd < cwnd || (n.newest && cc_in_recovery(&r->cc, n.newest->time)))
         n.growing = 0;

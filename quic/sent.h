@@ -52,7 +52,7 @@ struct sent_packet {
     uint32_t bytes;       /* UDP payload it took (the packet, not the datagram) */
     uint16_t n_rec;       /* records */
     uint8_t flags;        /* SENT_* */
-    uint8_t ecn;          /* ECN bits it was sent with */
+    uint8_t ecn;          /* ECN bits it was sent with; once committed, those of ecn_on_sent */
     uint32_t rec_first;   /* index of its first record, modulo 2^32 */
     uint32_t in_flight;   /* bytes in flight when it was sent, itself included */
     uint64_t tag;         /* of its DATAGRAM if SENT_DGRAM */

@@ -155,7 +155,7 @@ struct link {
 struct on_way {
     ns_t at;
     uint64_t pn;
-    bool ce;
+    uint8_t mark; /* ECN bits */
     uint8_t n, b[100]; /* an ACK frame */
 };
 
@@ -196,7 +196,7 @@ static struct on_way *fifo_top(struct fifo *f)
     return f->head < f->tail ? &f->e[f->head & (RING - 1)] : NULL;
 }
 
-static void forward(struct sim *s, struct flow *f, uint64_t pn)
+static void forward(struct sim *s, struct flow *f, uint64_t pn, uint8_t mark)
 {
     const struct link *l = &s->link;
     ns_t start = ns_max(s->now, s->link_free);
@@ -215,8 +215,8 @@ static void forward(struct sim *s, struct flow *f, uint64_t pn)
     e = fifo_add(&f->data);
     e->at = s->link_free + l->rtt / 2;
     e->pn = pn;
-    e->ce = l->mark_over && queued > (double)l->mark_over;
-    s->marked += e->ce;
+    e->mark = mark && l->mark_over && queued > (double)l->mark_over ? ECN_CE : mark;
+    s->marked += e->mark == ECN_CE;
 }
 
 static bool has_data(const struct sim *s, const struct flow *f)
@@ -259,17 +259,16 @@ static void transmit(struct sim *s, struct flow *f)
         recovery_on_sent(&f->r, SPACE_APP, &p);
         pacer_sent(&f->pacer, PACKET, s->now);
         f->sent += PACKET;
-        forward(s, f, pn);
+        forward(s, f, pn, p.ecn);
     }
 }
 
 static void receive_data(struct sim *s, struct flow *f)
 {
     const struct on_way *e = fifo_top(&f->data);
-    uint8_t mark = f->r.ecn == RECOVERY_ECN_OFF ? 0 : e->ce ? 3 : 2;
 
     f->delivered += PACKET;
-    ackrx_add(&f->rx, e->pn, true, mark, s->now);
+    ackrx_add(&f->rx, e->pn, true, e->mark, s->now);
     f->data.head++;
 }
 

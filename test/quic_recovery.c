@@ -835,20 +835,20 @@ struct ecn_case {
     int marked; /* of 10 packets, the first so many with ECT(0) */
     bool counts;
     uint64_t ect0, ect1, ce;
-    enum recovery_ecn result;
+    enum ecn_state result;
     bool congestion;
 };
 
 /* clang-format off */
 static const struct ecn_case ecn_cases[] = {
-    {"all reported", 10, true, 10, 0, 0, RECOVERY_ECN_CAPABLE, false},
-    {"some marked on the way", 10, true, 7, 0, 3, RECOVERY_ECN_CAPABLE, true},
-    {"the network erases marks", 10, true, 5, 0, 0, RECOVERY_ECN_OFF, false},
-    {"the peer reports none", 10, false, 0, 0, 0, RECOVERY_ECN_OFF, false},
-    {"turned into ECT(1)", 10, true, 5, 5, 0, RECOVERY_ECN_OFF, false},
-    {"more than were sent", 10, true, 11, 0, 0, RECOVERY_ECN_OFF, false},
-    {"nothing marked, nothing reported", 0, false, 0, 0, 0, RECOVERY_ECN_TESTING, false},
-    {"nothing marked, something reported", 0, true, 1, 0, 0, RECOVERY_ECN_OFF, false},
+    {"all reported", 10, true, 10, 0, 0, ECN_CAPABLE, false},
+    {"some marked on the way", 10, true, 7, 0, 3, ECN_CAPABLE, true},
+    {"the network erases marks", 10, true, 5, 0, 0, ECN_FAILED, false},
+    {"the peer reports none", 10, false, 0, 0, 0, ECN_FAILED, false},
+    {"turned into ECT(1)", 10, true, 5, 5, 0, ECN_FAILED, false},
+    {"more than were sent", 10, true, 11, 0, 0, ECN_FAILED, false},
+    {"nothing marked, nothing reported", 0, false, 0, 0, 0, ECN_TESTING, false},
+    {"nothing marked, something reported", 0, true, 1, 0, 0, ECN_FAILED, false},
 };
 /* clang-format on */
 
@@ -869,7 +869,6 @@ static void test_ecn(void **state)
             struct sent_packet p = {
                 .bytes = BYTES, .flags = ELICIT, .ecn = pn < (uint64_t)c->marked ? 2 : 0};
 
-            assert_int_equal(recovery_ecn_mark(&r), 2);
             assert_int_equal(sent_begin(&r.space[SPACE_APP].sent, pn), 0);
             recovery_on_sent(&r, SPACE_APP, &p);
         }
@@ -879,11 +878,11 @@ static void test_ecn(void **state)
         f.ack.ect1 = c->ect1;
         f.ack.ce = c->ce;
         assert_int_equal(recovery_on_ack(&r, SPACE_APP, &f.ack, 0, 50 * MS), 0);
-        if (r.ecn != c->result)
+        if (r.ecn.state != c->result)
             print_error("%s\n", c->what);
-        assert_int_equal(r.ecn, c->result);
+        assert_int_equal(r.ecn.state, c->result);
         assert_int_equal(r.cc.cwnd < 12000, c->congestion);
-        assert_int_equal(recovery_ecn_mark(&r), c->result == RECOVERY_ECN_OFF ? 0 : 2);
+        assert_int_equal(recovery_ecn_mark(&r), c->result == ECN_FAILED ? 0 : 2);
         recovery_verdicts_done(&r, 50 * MS);
         recovery_free(&r);
     }
@@ -900,27 +899,30 @@ static void test_ecn_lost(void **state)
     recovery_init(&r, &cfg);
     recovery_set_state(&r, &confirmed, 0);
     for (uint64_t pn = 0; pn < 14; pn++) {
-        struct sent_packet p = {.bytes = BYTES, .flags = ELICIT, .ecn = pn < 10 ? 2 : 0};
+        struct sent_packet p = {
+            .bytes = BYTES, .flags = ELICIT, .ecn = recovery_ecn_mark(&r)};
 
+        assert_int_equal(p.ecn, pn < ECN_TEST ? ECN_ECT0 : ECN_NOT_ECT);
         assert_int_equal(sent_begin(&r.space[SPACE_APP].sent, pn), 0);
         recovery_on_sent(&r, SPACE_APP, &p);
     }
     acknowledge(&r, SPACE_APP, 11, 11, 50 * MS); /* 0 to 8 are lost */
     assert_int_equal(r.packets_lost, 9);
-    assert_int_equal(recovery_ecn_mark(&r), 2);
+    assert_int_equal(r.ecn.state, ECN_UNKNOWN);
     acknowledge(&r, SPACE_APP, 13, 13, 51 * MS);
-    assert_int_equal(recovery_ecn_mark(&r), 0);
+    assert_int_equal(r.ecn.state, ECN_FAILED);
     recovery_reset_path(&r, 60 * MS);
-    assert_int_equal(recovery_ecn_mark(&r), 0); /* not tried again */
+    assert_int_equal(r.ecn.state, ECN_FAILED); /* estimates start over, the route is the same */
+    recovery_ecn_restart(&r);
+    assert_int_equal(recovery_ecn_mark(&r), ECN_ECT0);
     recovery_free(&r);
 
     recovery_init(&r, &cfg);
     recovery_set_state(&r, &confirmed, 0);
     send_packet(&r, SPACE_APP, 0, ELICIT, BYTES, 0);
+    assert_int_equal(recovery_ecn_mark(&r), ECN_ECT0);
     assert_int_equal(recovery_on_timeout(&r, 2000 * MS), RECOVERY_PTO);
-    assert_int_equal(recovery_ecn_mark(&r), 2);
-    assert_int_equal(recovery_on_timeout(&r, 4000 * MS), RECOVERY_PTO);
-    assert_int_equal(recovery_ecn_mark(&r), 0);
+    assert_int_equal(recovery_ecn_mark(&r), ECN_NOT_ECT);
     recovery_free(&r);
 }
 

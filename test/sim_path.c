@@ -260,42 +260,6 @@ static void test_mtu(void **state)
     }
 }
 
-/* ---- ECN ----------------------------------------------------------------------------- */
-
-static bool bleach(void *ctx, struct sim_packet *packet)
-{
-    (void)ctx;
-    packet->ecn = 0;
-    return true;
-}
-
-/* Marks are set while they arrive and are reported, and given up where they are washed off. */
-static void test_ecn(void **state)
-{
-    (void)state;
-    for (int washed = 0; washed <= 1; washed++) {
-        struct world w;
-        world_init(&w, 1);
-        w.client_cfg.conn.ecn = w.server_cfg.conn.ecn = true;
-        world_path(&w, 10 * NS_PER_MS, 50 * MB, 500000);
-        if (washed)
-            world_link(&w, UP, sim_filter(&w.sim, bleach, NULL));
-        w.xfer.streams = 1;
-        w.xfer.up = w.xfer.down = MB;
-        world_start(&w, 1);
-        assert_true(world_run(&w, 30 * NS_PER_S));
-        assert_int_equal(w.xfer.bad_bytes, 0);
-        const struct quic_conn *client = w.client->conn[0], *server = w.server->conn[0];
-        assert_int_equal(w.client->ecn_in, 2);
-        assert_int_equal(w.server->ecn_in, washed ? 0 : 2);
-        assert_int_equal(recovery_ecn_mark(&client->path[0].recovery), washed ? 0 : 2);
-        assert_int_equal(recovery_ecn_mark(&server->path[0].recovery), 2);
-        assert_true(client->path[0].ack[SPACE_APP].ect0 > 100);
-        assert_int_equal(server->path[0].ack[SPACE_APP].ect0 > 100, !washed);
-        world_free(&w);
-    }
-}
-
 /* ---- key update ---------------------------------------------------------------------- */
 
 struct updating {
@@ -386,10 +350,9 @@ static void test_key_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rebind),    cmocka_unit_test(test_spoof),
-        cmocka_unit_test(test_move),      cmocka_unit_test(test_mtu),
-        cmocka_unit_test(test_ecn),       cmocka_unit_test(test_key_update),
-        cmocka_unit_test(test_key_limit),
+        cmocka_unit_test(test_rebind),     cmocka_unit_test(test_spoof),
+        cmocka_unit_test(test_move),       cmocka_unit_test(test_mtu),
+        cmocka_unit_test(test_key_update), cmocka_unit_test(test_key_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

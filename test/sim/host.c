@@ -42,6 +42,7 @@ static void transmit(struct sim_host *host, const struct quic_train *train)
         packet->src = local->family ? *local : host->addr;
         packet->dst = train->route.remote;
         packet->ecn = train->ecn;
+        host->ecn_out[train->ecn & 3]++;
         host->datagrams++;
         if (n > host->largest)
             host->largest = n;

@@ -41,7 +41,8 @@ struct sim_host {
     size_t n_conns;
     struct sim_packet *inbox, **inbox_tail;
     bool awake, reap;
-    uint8_t ecn_in; /* or of all marks seen */
+    uint8_t ecn_in;      /* or of all marks seen */
+    uint64_t ecn_out[4]; /* datagrams sent with each */
     uint64_t trains, datagrams, answers, largest;
     uint8_t *train_buf;
     uint8_t *dgram_buf;

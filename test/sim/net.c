@@ -222,6 +222,7 @@ struct pipe {
     size_t queue, queued;
     uint32_t ppm;
     unsigned burst, run;
+    enum sim_ecn ecn;
     bool (*keep)(void *ctx, struct sim_packet *packet);
     void *ctx;
     struct sim_nat *nat;
@@ -402,6 +403,41 @@ struct sim_node *sim_hole(struct sim *sim, ns_t from, ns_t to)
     pipe->from = from;
     pipe->to = to;
     return &pipe->node;
+}
+
+static void ecn_deliver(struct sim_node *node, struct sim_packet *packet)
+{
+    struct pipe *pipe = pipe_of(node);
+    if (packet->ecn && sim_rng_chance(&node->sim->rng, pipe->ppm)) {
+        switch (pipe->ecn) {
+        case SIM_ECN_MARK:
+            packet->ecn = 3;
+            break;
+        case SIM_ECN_BLEACH:
+            packet->ecn = 0;
+            break;
+        case SIM_ECN_MANGLE:
+            packet->ecn = packet->ecn == 2 ? 1 : packet->ecn;
+            break;
+        case SIM_ECN_DROP:
+            sim_drop(node, packet);
+            return;
+        }
+    }
+    sim_pass(node, packet);
+}
+
+struct sim_node *sim_ecn(struct sim *sim, enum sim_ecn what, uint32_t ppm)
+{
+    struct pipe *pipe = pipe_new(sim, ecn_deliver);
+    pipe->ecn = what;
+    pipe->ppm = ppm;
+    return &pipe->node;
+}
+
+void sim_ecn_rate(struct sim_node *node, uint32_t ppm)
+{
+    pipe_of(node)->ppm = ppm;
 }
 
 static void filter_deliver(struct sim_node *node, struct sim_packet *packet)

@@ -111,6 +111,18 @@ struct sim_node *sim_corrupt(struct sim *sim, uint32_t ppm);
 /* Drop everything from `from` until `to`. */
 struct sim_node *sim_hole(struct sim *sim, ns_t from, ns_t to);
 
+/* What a network does to ECN marks: congestion, and three sorts of nonsense. */
+enum sim_ecn {
+    SIM_ECN_MARK,   /* ECT to CE */
+    SIM_ECN_BLEACH, /* any to not-ECT */
+    SIM_ECN_MANGLE, /* ECT(0) to ECT(1) */
+    SIM_ECN_DROP    /* what is marked is dropped */
+};
+
+/* Do that to `ppm` of a million packets; sim_ecn_rate changes how many. */
+struct sim_node *sim_ecn(struct sim *sim, enum sim_ecn what, uint32_t ppm);
+void sim_ecn_rate(struct sim_node *node, uint32_t ppm);
+
 /* Ask a function about each packet: false drops it. It may change the packet. */
 struct sim_node *sim_filter(struct sim *sim, bool (*keep)(void *ctx, struct sim_packet *packet),
                             void *ctx);
