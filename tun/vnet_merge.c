@@ -38,9 +38,9 @@ void vnet_merge_init(struct vnet_merge *m, bool udp)
 /* The sum of the pseudo header for a transport part of `n` bytes. */
 static uint64_t pseudo(const struct view *v, size_t n)
 {
-    size_t at = v->v6 ? V6_SRC : V4_SRC, size = v->v6 ? 32 : 8;
+    uint64_t sum = v->v6 ? inetsum_few(0, v->p + V6_SRC, 32) : inetsum_few(0, v->p + V4_SRC, 8);
 
-    return inetsum_word(inetsum_word(inetsum_add(0, v->p + at, size), v->proto), (uint16_t)n);
+    return inetsum_word(inetsum_word(sum, v->proto), (uint16_t)n);
 }
 
 static enum kind transport(struct view *v)
@@ -71,7 +71,7 @@ static enum kind look(struct view *v)
         v->proto = p[V4_PROTO];
         if (p[0] != 0x45 || get16(p + V4_LENGTH) != v->n ||
             (get16(p + V4_FRAG) & ~V4_DF) != 0 ||
-            inetsum_fold(inetsum_add(0, p, V4_HEAD)) != 0xffff)
+            inetsum_fold(inetsum_few(0, p, V4_HEAD)) != 0xffff)
             return OTHER;
     } else if (v->n >= V6_HEAD && p[0] >> 4 == 6) {
         v->v6 = true;
@@ -273,7 +273,7 @@ static void head_of_all(const struct vnet_merge *m, const struct vnet_group *g, 
     } else {
         put16(p + V4_LENGTH, g->bytes);
         put_sum(p + V4_CSUM, 0);
-        put_sum(p + V4_CSUM, (uint16_t)~inetsum_fold(inetsum_add(0, p, V4_HEAD)));
+        put_sum(p + V4_CSUM, (uint16_t)~inetsum_fold(inetsum_few(0, p, V4_HEAD)));
     }
     if (tcp)
         l4[TCP_FLAGS] |= m->packet[g->last].p[v->l4 + TCP_FLAGS] & TCP_ENDS;

@@ -105,7 +105,7 @@ static void fix_ip(const struct vnet_split *s, size_t i, uint8_t *head, size_t n
     put16(head + V4_LENGTH, n);
     put16(head + V4_ID, get16(head + V4_ID) + i);
     put_sum(head + V4_CSUM, 0);
-    put_sum(head + V4_CSUM, (uint16_t)~inetsum_fold(inetsum_add(0, head, s->l4)));
+    put_sum(head + V4_CSUM, (uint16_t)~inetsum_fold(inetsum_few(0, head, s->l4)));
 }
 
 static void fix_tcp(const struct vnet_split *s, size_t i, uint8_t *tcp)
@@ -136,7 +136,7 @@ size_t vnet_split_head(const struct vnet_split *s, size_t i, uint8_t *head, stru
     /* The field holds the pseudo header's sum with the length of the whole: take that off. */
     sum = inetsum_word(get_sum(check), (uint16_t) ~(s->n - s->l4));
     put_sum(check, 0);
-    sum = inetsum_add(inetsum_word(sum, (uint16_t)l4_n), l4, s->head_n - s->l4);
+    sum = inetsum_few(inetsum_word(sum, (uint16_t)l4_n), l4, s->head_n - s->l4);
     csum = (uint16_t)~inetsum_fold(inetsum_add(sum, body->p, body->n));
     put_sum(check, csum || s->tcp ? csum : 0xffff);
     return s->head_n;
