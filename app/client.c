@@ -60,6 +60,7 @@
 #define NETWORK_SETTLE  (300 * NS_PER_MS)
 #define LOOK_UP_EVERY   (10 * NS_PER_S) /* while attempts fail: has the name moved? */
 #define TUN_MTU_DEFAULT 1400
+#define TUN_BATCH       64
 
 enum state { WAITING, CONNECTING, UP };
 
@@ -69,7 +70,7 @@ struct client {
     struct rng rng;
     struct tls_ctx *tls;
     struct ring *ring;
-    struct ring_tun *tun;
+    struct device device;
     struct host host;
     struct netmon *mon;
 
@@ -91,7 +92,7 @@ struct client {
     size_t token_len;
     union udp_addr token_from;
     struct ticket ticket; /* TLS session for the next connection */
-    unsigned tries; /* attempts since the tunnel was up for UP_STABLE */
+    unsigned tries;       /* attempts since the tunnel was up for UP_STABLE */
     ns_t retry_at, open_by, up_since;
     bool ever_up, stopping;
     char lease[LEASE_TEXT + 1];
@@ -256,7 +257,8 @@ static void lost(struct client *c, int status, bool hopeless, ns_t now)
 static void connect_now(struct client *c, ns_t now)
 {
     const union udp_addr *remote = &c->addr[c->next_addr];
-    struct session_cfg cfg = {.tun = c->tun, .log = c->log, .sched = sched_find("minrtt")};
+    struct session_cfg cfg = {
+        .device = &c->device, .log = c->log, .sched = sched_find("minrtt")};
     struct udp_cfg udp = {.bind = udp_addr_any(remote->sa.sa_family, 0), .log = c->log};
     struct quic_config quic;
     struct quic_route route = {.remote = address_quic(remote)};
@@ -615,10 +617,16 @@ static void on_udp(void *ctx, struct ring_udp *sock, struct udp_dgram *d, size_t
 static void on_tun(void *ctx, struct ring_tun *tun, struct ring_pkt *pkts, size_t n, ns_t now)
 {
     struct client *c = ctx;
+    struct vnet_split split[TUN_BATCH];
 
     (void)tun;
-    if (c->has_session)
-        session_on_tun(&c->session, pkts, n, now);
+    while (n > 0 && c->has_session) {
+        size_t k = 0;
+
+        for (; n > 0 && k < TUN_BATCH; pkts++, n--)
+            k += device_split(&c->device, pkts, &split[k]);
+        session_on_tun(&c->session, split, k, now);
+    }
 }
 
 /* Probe after probe unanswered: a server that is gone without a word. */
@@ -665,10 +673,12 @@ static void on_flush(void *ctx, ns_t now)
 
     if (c->stopping)
         return;
+    device_flush(&c->device);
     if (c->has_session) {
         session_flush(&c->session, now);
         events(c, now);
     }
+    device_trim(&c->device, now);
     ring_deadline_set(c->ring, deadline(c, now));
 }
 
@@ -778,15 +788,15 @@ static int set_up(struct client *c)
         (rc = resolve(c)))
         return rc;
     rc = host_open(&c->host, c->cfg->tun_name,
-                   c->cfg->mtu ? (unsigned)c->cfg->mtu : TUN_MTU_DEFAULT, c->cfg->state_dir,
-                   c->log);
+                   c->cfg->mtu ? (unsigned)c->cfg->mtu : TUN_MTU_DEFAULT, !c->cfg->offload,
+                   c->cfg->state_dir, c->log);
     if (rc)
         return rc;
     if (ring_new(&ring, &c->ring, why, sizeof(why))) {
         LOG_AT(c->log, LOG_ERROR, "%s", why);
         return EXIT_INTERNAL;
     }
-    if (ring_tun_add(c->ring, c->host.tun.fd, 65535, NULL, &c->tun) ||
+    if (device_open(&c->device, c->ring, &c->host.tun, NULL) ||
         ring_signal_add(c->ring, SIGINT) || ring_signal_add(c->ring, SIGTERM) ||
         ring_signal_add(c->ring, SIGHUP))
         return EXIT_INTERNAL;
@@ -807,6 +817,7 @@ static void tear_down(struct client *c)
         netmon_del(c->mon);
     }
     ring_free(c->ring);
+    device_close(&c->device);
     host_close(&c->host);
     tls_ctx_del(c->tls);
 }

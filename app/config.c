@@ -119,6 +119,8 @@ static const struct row rows[] = {
      "congestion control: cubic (default), newreno, or bbr (on trial)", W_BOTH, C_NONE, 0, 0, NULL},
     {"io", "Advanced", "IO", K_WORD, AT(io), "auto|io_uring|epoll",
      "how to talk to the kernel (default auto)", W_BOTH, C_NONE, 0, 0, "auto|io_uring|epoll"},
+    {"offload", "Advanced", "Offload", K_WORD, AT(offload), "auto|off",
+     "super-packets from and to the TUN device (default auto)", W_BOTH, C_NONE, 0, 0, "auto|off"},
     {"state-dir", "Advanced", "StateDir", K_STRING, AT(state_dir), "DIR",
      "where keys, certificate and leases are kept", W_BOTH, C_NONE, 0, 0, NULL},
     {"log-level", "Interface", "LogLevel", K_WORD, AT(log_level), "LEVEL",

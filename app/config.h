@@ -42,7 +42,8 @@ struct config {
     char *tun_name;
     int mtu; /* tunnel MTU in bytes, 0 to follow the path */
     char *state_dir;
-    int io; /* enum config_io */
+    int io;      /* enum config_io */
+    int offload; /* 0: auto, 1: off */
     char *cc;
 
     /* client */

@@ -37,10 +37,24 @@ static int open_tun(struct tun *tun, const struct tun_cfg *cfg, char *why, size_
     return rc;
 }
 
-int host_open(struct host *h, const char *tun_name, unsigned mtu_bytes, const char *state_dir,
-              const struct log *log)
+/* With super-packets where the kernel has them; else as far as it goes. */
+static int open_offloading(struct host *h, struct tun_cfg *cfg, char *why, size_t why_size)
 {
-    struct tun_cfg cfg = {.name = tun_name, .mtu_bytes = mtu_bytes};
+    int rc = open_tun(&h->tun, cfg, why, why_size);
+
+    if (rc == -EOPNOTSUPP && cfg->vnet) {
+        cfg->vnet = false;
+        rc = open_tun(&h->tun, cfg, why, why_size);
+    }
+    if (rc == 0 && h->tun.vnet && tun_offload_set(&h->tun, true, why, why_size))
+        LOG_AT(h->log, LOG_DEBUG, "no offloads: %s", why);
+    return rc;
+}
+
+int host_open(struct host *h, const char *tun_name, unsigned mtu_bytes, bool offload,
+              const char *state_dir, const struct log *log)
+{
+    struct tun_cfg cfg = {.name = tun_name, .mtu_bytes = mtu_bytes, .vnet = offload};
     struct netcfg_journal journal;
     char why[WHY_SIZE] = "";
     int rc;
@@ -54,7 +68,7 @@ int host_open(struct host *h, const char *tun_name, unsigned mtu_bytes, const ch
     leftovers_recover(h->undo, state_dir ? NULL : "", log);
     journal = leftovers_netcfg_journal(h->undo);
     if ((rc = netcfg_new(&h->nc, &journal, why, sizeof(why))) ||
-        (rc = open_tun(&h->tun, &cfg, why, sizeof(why)))) {
+        (rc = open_offloading(h, &cfg, why, sizeof(why)))) {
         rc = fail(h, rc, why);
         host_close(h);
         return rc;

@@ -29,12 +29,13 @@ struct host {
 };
 
 /*
- * Take back leftovers, open the TUN device `tun_name` (down, without addresses).
+ * Take back leftovers, open the TUN device `tun_name` (down, without addresses), with
+ * `offload` for super-packets where the kernel has them.
  * `state_dir` is where the undo journal goes if /run can't be used; NULL: nothing is
  * written to disk, for hosts whose namespace dies with them.
  */
-int host_open(struct host *h, const char *tun_name, unsigned mtu_bytes, const char *state_dir,
-              const struct log *log);
+int host_open(struct host *h, const char *tun_name, unsigned mtu_bytes, bool offload,
+              const char *state_dir, const struct log *log);
 
 /* Undo everything, close. A host that was never opened is fine. */
 void host_close(struct host *h);

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #define TUN_MTU_DEFAULT 1400
+#define TUN_BATCH       64
 #define TAKEN_TRIES     40 /* how often a port that is taken is asked for */
 #define TAKEN_PAUSE_US  50000
 #define DRAIN           (200 * NS_PER_MS) /* after a signal, for the goodbyes */
@@ -52,7 +53,7 @@ static void busy(struct server *s, struct client_entry *e)
 static struct client_entry *entry_new(struct server *s, struct quic_conn *conn, ns_t now)
 {
     struct session_cfg cfg = {.sock = s->sock,
-                              .tun = s->tun,
+                              .device = &s->device,
                               .log = s->log,
                               .sched = sched_find("minrtt"),
                               .hash_seed = s->hash_seed};
@@ -141,10 +142,10 @@ static bool settle(struct server *s, struct client_entry *e, ns_t now)
     session_flush(&e->session, now);
     events(s, e, now);
     quic_endpoint_update(s->endpoint, e->session.quic);
-    starved = e->session.starved;
+    starved = e->session.sender.starved;
     if (quic_is_drained(e->session.quic))
         entry_del(s, e);
-    else if (starved || queue_count(&e->session.queue) > 0)
+    else if (starved || e->session.sender.queue.head)
         busy(s, e);
     return starved;
 }
@@ -219,7 +220,7 @@ static void on_udp(void *ctx, struct ring_udp *sock, struct udp_dgram *d, size_t
 }
 
 /* The session that this packet is for: by its destination address. */
-static struct client_entry *owner(struct server *s, const struct ring_pkt *p)
+static struct client_entry *owner(struct server *s, const struct vnet_split *p)
 {
     uint32_t i = POOL_NONE;
 
@@ -230,13 +231,11 @@ static struct client_entry *owner(struct server *s, const struct ring_pkt *p)
     return i == POOL_NONE ? NULL : s->clients[i];
 }
 
-static void on_tun(void *ctx, struct ring_tun *tun, struct ring_pkt *pkts, size_t n, ns_t now)
+static void to_sessions(struct server *s, struct vnet_split *pkts, size_t n, ns_t now)
 {
-    struct server *s = ctx;
     struct client_entry *e = NULL, *next;
     size_t from = 0;
 
-    (void)tun;
     for (size_t i = 0; i <= n; i++) {
         next = i < n ? owner(s, &pkts[i]) : NULL;
         if (i > 0 && i < n && next == e)
@@ -247,6 +246,21 @@ static void on_tun(void *ctx, struct ring_tun *tun, struct ring_pkt *pkts, size_
         }
         from = i;
         e = next;
+    }
+}
+
+static void on_tun(void *ctx, struct ring_tun *tun, struct ring_pkt *pkts, size_t n, ns_t now)
+{
+    struct server *s = ctx;
+    struct vnet_split split[TUN_BATCH];
+
+    (void)tun;
+    while (n > 0) {
+        size_t k = 0;
+
+        for (; n > 0 && k < TUN_BATCH; pkts++, n--)
+            k += device_split(&s->device, pkts, &split[k]);
+        to_sessions(s, split, k, now);
     }
 }
 
@@ -300,6 +314,7 @@ static void on_flush(void *ctx, ns_t now)
     ns_t wake = NS_NEVER;
 
     s->busy = NULL;
+    device_flush(&s->device);
     for (; e; e = next) {
         next = e->next_busy;
         e->busy = false;
@@ -307,8 +322,9 @@ static void on_flush(void *ctx, ns_t now)
         starved |= settle(s, e, now);
     }
     for (e = s->busy; e; e = e->next_busy)
-        wake = ns_min(wake, e->session.wake);
+        wake = ns_min(wake, e->session.sender.wake);
     wake = ns_min(wake, quic_endpoint_deadline(s->endpoint));
+    device_trim(&s->device, now);
     if (starved) /* a train that comes back brings the next on_flush */
         wake = ns_max(wake, now + SESSION_STARVED);
     ring_deadline_set(s->ring, ns_min(wake, ns_min(s->stop_at, s->sweep_at)));
@@ -466,12 +482,13 @@ static int set_up(struct server *s)
     if (!s->clients)
         return EXIT_INTERNAL;
     if ((rc = server_secrets(s)) ||
-        (rc = transport_server_tls(s->cfg, s->log, span_of(s->ticket_key, sizeof(s->ticket_key)),
-                                   &s->tls, s->pin, &s->own_cert)))
+        (rc =
+             transport_server_tls(s->cfg, s->log, span_of(s->ticket_key, sizeof(s->ticket_key)),
+                                  &s->tls, s->pin, &s->own_cert)))
         return rc;
     rc = host_open(&s->host, s->cfg->tun_name,
-                   s->cfg->mtu ? (unsigned)s->cfg->mtu : TUN_MTU_DEFAULT, s->cfg->state_dir,
-                   s->log);
+                   s->cfg->mtu ? (unsigned)s->cfg->mtu : TUN_MTU_DEFAULT, !s->cfg->offload,
+                   s->cfg->state_dir, s->log);
     if (rc)
         return rc;
     if (ring_new(&ring, &s->ring, why, sizeof(why))) {
@@ -480,7 +497,7 @@ static int set_up(struct server *s)
     }
     if ((rc = open_socket(s)) || (rc = set_network(s)) || (rc = open_endpoint(s)))
         return rc;
-    if (ring_tun_add(s->ring, s->host.tun.fd, 65535, NULL, &s->tun) ||
+    if (device_open(&s->device, s->ring, &s->host.tun, NULL) ||
         ring_signal_add(s->ring, SIGINT) || ring_signal_add(s->ring, SIGTERM) ||
         ring_signal_add(s->ring, SIGHUP))
         return EXIT_INTERNAL;
@@ -494,6 +511,7 @@ static void tear_down(struct server *s)
             entry_del(s, s->clients[i]);
     quic_endpoint_del(s->endpoint);
     ring_free(s->ring);
+    device_close(&s->device);
     host_close(&s->host);
     tls_ctx_del(s->tls);
     server_secrets_free(s);

@@ -41,7 +41,7 @@ struct server {
     struct quic_endpoint *endpoint;
     struct ring *ring;
     struct ring_udp *sock;
-    struct ring_tun *tun;
+    struct device device;
     struct host host;
     struct pool pool;
     struct auth *auth;

@@ -3,10 +3,10 @@
  *
  * Three things move here, and none waits for another:
  *
- *   datagrams  UDP -> quic_recv -> quic_dgram_recv -> cip_in -> TUN, all in
+ *   datagrams  UDP -> quic_recv -> quic_dgram_recv -> cip_in -> device, all in
  *              session_on_udp, while the received buffers are still ours;
  *              TUN -> cip_out -> queue in session_on_tun, and from there by
- *              sched_next and quic_dgram_send into trains in session_flush.
+ *              the sender (app/sender.h) into trains in session_flush.
  *   streams    quic_stream_peek -> h3_recv -> events, one stream at a time, in
  *              session_next_event; h3_next_out -> quic_stream_write in session_flush.
  *   capsules   DATA of the tunnel's stream -> cip_recv; cip_out_bytes -> h3_data.
@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BURST 64 /* packets looked at together; as many as one GSO send may hold */
+#define BURST 64 /* datagrams looked at together */
 
 /* Our end of the request stream is over without harm, seen from HTTP/3. */
 static void stream_let_go(struct session *s, uint64_t id, bool recv_done, bool send_done)
@@ -69,8 +69,7 @@ int session_init(struct session *s, struct quic_conn *conn, const struct session
     memset(s, 0, sizeof(*s));
     s->cfg = *cfg;
     s->quic = conn;
-    s->wake = NS_NEVER;
-    queue_init(&s->queue, SESSION_QUEUE_BYTES, SESSION_QUEUE_AGE);
+    sender_init(&s->sender, conn, cfg->device, cfg->sock, cfg->sched);
     s->h3 = h3_conn_new(&h3);
     return s->h3 ? 0 : QUIC_NOMEM;
 }
@@ -80,7 +79,7 @@ void session_free(struct session *s)
     if (s->open)
         cip_free(&s->cip);
     h3_conn_del(s->h3);
-    queue_free(&s->queue);
+    sender_free(&s->sender);
     quic_del(s->quic);
     memset(s, 0, sizeof(*s));
 }
@@ -91,20 +90,15 @@ void session_free(struct session *s)
 static void push_own(struct session *s, const uint8_t *pkt, size_t n, ns_t now)
 {
     const struct cip_head *head = cip_prefix(&s->cip);
-    uint8_t buf[DGRAM_PREFIX_MAX + ICMP_MAX];
+    struct packet *p;
 
     if (n == 0 || n > ICMP_MAX)
         return;
-    memcpy(buf, head->b, head->len);
-    memcpy(buf + head->len, pkt, n);
-    if (queue_push(&s->queue, span_of(buf, head->len + n), 0, now))
-        s->stats.queue_nomem++;
-}
-
-static void to_tun(struct session *s, struct span pkt)
-{
-    if (ring_tun_write_one(s->cfg.tun, pkt.p, pkt.n))
-        s->stats.tun_full++;
+    p = device_own(s->cfg.device, span_of(pkt, n), span_of(head->b, head->len));
+    if (!p)
+        return;
+    p->node.flow = 0;
+    sender_push(&s->sender, p, now);
 }
 
 /* One HTTP datagram payload of the tunnel, wherever it came from. */
@@ -115,7 +109,7 @@ static void payload_in(struct session *s, struct span payload, ns_t now)
     enum cip_verdict v = cip_in(&s->cip, payload, &pkt);
 
     if (v == CIP_OK)
-        to_tun(s, pkt);
+        device_write(s->cfg.device, (uint8_t *)(uintptr_t)pkt.p, pkt.n);
     else
         push_own(s, answer, cip_reject_in(&s->cip, v, pkt, now, answer, sizeof(answer)), now);
 }
@@ -173,18 +167,10 @@ static void reject_out(struct session *s, enum cip_verdict v, struct span pkt, s
     size_t n = cip_reject_out(&s->cip, v, pkt, room, now, answer, sizeof(answer));
 
     if (n > 0)
-        to_tun(s, span_of(answer, n));
+        device_write_own(s->cfg.device, span_of(answer, n));
 }
 
-/* An empty queue: what is measured from here on is the speed of those who fill it. */
-static void tell_idle(struct session *s, ns_t now)
-{
-    if (queue_bytes(&s->queue) == 0)
-        for (size_t path = 0; path < quic_path_count(s->quic); path++)
-            quic_app_limited(s->quic, path, now);
-}
-
-void session_on_tun(struct session *s, struct ring_pkt *pkts, size_t n, ns_t now)
+void session_on_tun(struct session *s, struct vnet_split *pkts, size_t n, ns_t now)
 {
     size_t room = session_mtu(s);
     struct cip_head head;
@@ -193,148 +179,19 @@ void session_on_tun(struct session *s, struct ring_pkt *pkts, size_t n, ns_t now
         s->stats.no_tunnel += n;
         return;
     }
-    tell_idle(s, now);
     for (size_t i = 0; i < n; i++) {
-        struct span pkt = span_of(pkts[i].p, pkts[i].n);
-        enum cip_verdict v = cip_out(&s->cip, pkts[i].p, pkts[i].n, room, &head);
+        enum cip_verdict v = cip_out(&s->cip, pkts[i].p, pkts[i].n, pkts[i].size, room, &head);
+        struct packet *p;
+
         if (v != CIP_OK) {
-            reject_out(s, v, pkt, room, now);
+            reject_out(s, v, span_of(pkts[i].p, pkts[i].n), room, now);
             continue;
         }
-        /* The ring leaves RING_HEADROOM bytes before each packet. */
-        memcpy(pkts[i].p - head.len, head.b, head.len);
-        if (queue_push(&s->queue, span_of(pkts[i].p - head.len, head.len + pkt.n), head.flow,
-                       now))
-            s->stats.queue_nomem++;
-    }
-}
-
-static struct udp_train *train_get(struct session *s, struct quic_train *t)
-{
-    struct udp_train *u = ring_train_get(s->cfg.sock);
-
-    if (!u) {
-        s->stats.no_train++;
-        s->starved = true;
-        return NULL;
-    }
-    *t = (struct quic_train){.buf = u->buf, .cap = UDP_TRAIN_BYTES, .max_count = BURST};
-    return u;
-}
-
-static void train_send(struct udp_train *u, const struct quic_train *t)
-{
-    if (t->count == 0) {
-        ring_train_put(u);
-        return;
-    }
-    u->n = t->len;
-    u->segment = t->segment;
-    u->remote = address_udp(&t->route.remote);
-    u->local = address_udp(&t->route.local);
-    u->ifindex = t->route.ifindex;
-    u->ecn = t->ecn;
-    ring_udp_send(u);
-}
-
-static struct sched_path path_snapshot(const struct session *s, size_t path, ns_t now)
-{
-    struct quic_path_view v;
-    size_t room;
-
-    if (quic_path_view(s->quic, path, now, &v))
-        return (struct sched_path){0};
-    /* Held back by the pacer, a path may still have a window: then it is worth to wake up. */
-    room = v.next_send > now && v.next_send != NS_NEVER
-               ? (size_t)(v.cwnd_bytes - v.in_flight_bytes)
-               : v.room_bytes;
-    return (struct sched_path){
-        .path = (uint32_t)path,
-        .usable = v.usable,
-        .srtt = v.srtt,
-        .min_rtt = v.min_rtt,
-        .rate_bps = v.pacing_bps,
-        .cwnd_bytes = v.cwnd_bytes,
-        .flight_bytes = v.in_flight_bytes,
-        .room_bytes = room,
-        .earliest = v.next_send,
-        .mtu_bytes = v.dgram_max_bytes,
-        .loss_ppm = v.packets_sent ? (uint32_t)(v.packets_lost * 1000000 / v.packets_sent) : 0,
-    };
-}
-
-/*
- * Send one burst of the queue. True if more may follow at once; else the reason stands in
- * `wake` or is a full socket, whose on_flush will come.
- */
-static bool send_burst(struct session *s, ns_t now)
-{
-    struct sched_path views[SCHED_PATHS_MAX];
-    struct queue_item item[BURST];
-    struct quic_dgram dgram[BURST];
-    struct sched_decision d;
-    struct quic_train t;
-    struct udp_train *u;
-    size_t n = queue_peek(&s->queue, now, item, BURST), paths = quic_path_count(s->quic);
-    size_t bytes = 0, k = 0;
-    int rc;
-
-    if (n == 0)
-        return false;
-    if (paths > SCHED_PATHS_MAX)
-        paths = SCHED_PATHS_MAX;
-    for (size_t i = 0; i < paths; i++)
-        views[i] = path_snapshot(s, i, now);
-    rc = sched_next(s->cfg.sched, views, paths,
-                    &(struct sched_head){item[0].flow, item[0].pkt.n, queue_bytes(&s->queue)},
-                    1, now, &d);
-    if (rc == SCHED_TOOBIG)
-        goto too_big;
-    if (rc) {
-        s->wake = d.wake;
-        return false;
-    }
-    for (k = 0; k < n && (k == 0 || bytes + item[k].pkt.n <= d.bytes); k++) {
-        dgram[k] =
-            (struct quic_dgram){.p = (uint8_t *)(uintptr_t)item[k].pkt.p, .n = item[k].pkt.n};
-        bytes += item[k].pkt.n;
-    }
-    u = train_get(s, &t);
-    if (!u)
-        return false;
-    rc = quic_dgram_send(s->quic, d.path, &t, dgram, k, now);
-    train_send(u, &t);
-    if (rc == QUIC_TOOBIG)
-        goto too_big;
-    if (rc <= 0) /* an ACK makes room, or quic_deadline says when the pacer does */
-        return false;
-    while (rc-- > 0)
-        queue_pop(&s->queue);
-    return true;
-
-too_big:
-    s->stats.too_big++;
-    queue_pop(&s->queue);
-    return true;
-}
-
-/* Everything that is no DATAGRAM: acknowledgements, handshake, streams, probes. */
-static void send_control(struct session *s, ns_t now)
-{
-    s->control_first = false;
-    for (size_t path = 0; path < quic_path_count(s->quic); path++) {
-        struct quic_train t;
-        struct udp_train *u;
-        int rc;
-        do {
-            u = train_get(s, &t);
-            if (!u)
-                return;
-            rc = quic_send(s->quic, path, &t, now);
-            train_send(u, &t);
-        } while (rc > 0);
-        if (rc == QUIC_BLOCKED)
-            s->control_first = true;
+        p = device_keep(s->cfg.device, &pkts[i], span_of(head.b, head.len));
+        if (!p)
+            continue;
+        p->node.flow = head.flow;
+        sender_push(&s->sender, p, now);
     }
 }
 
@@ -388,24 +245,16 @@ static void streams_out(struct session *s, ns_t now)
 
 void session_flush(struct session *s, ns_t now)
 {
-    s->wake = NS_NEVER;
-    s->starved = false;
-    queue_trim(&s->queue, now);
     if (quic_is_established(s->quic))
         streams_out(s, now);
-    if (s->control_first)
-        send_control(s, now);
-    while (send_burst(s, now))
-        ;
-    send_control(s, now);
-    tell_idle(s, now);
+    sender_flush(&s->sender, now);
 }
 
 ns_t session_deadline(const struct session *s, ns_t now)
 {
-    ns_t at = ns_min(quic_deadline(s->quic), s->wake);
+    ns_t at = ns_min(quic_deadline(s->quic), s->sender.wake);
 
-    return s->starved ? ns_max(at, now + SESSION_STARVED) : at;
+    return s->sender.starved ? ns_max(at, now + SESSION_STARVED) : at;
 }
 
 size_t session_mtu(const struct session *s)
@@ -461,17 +310,17 @@ static void verdicts(const char *way, const uint64_t n[CIP_VERDICTS], const stru
 void session_log(const struct session *s, ns_t now)
 {
     const struct log *log = s->cfg.log;
-    const struct queue_stats *q = &s->queue.stats;
+    const struct queue_stats *q = &s->sender.queue.stats;
     struct quic_path_view v;
     struct quic_stats t;
 
     quic_stats(s->quic, &t);
     LOG_AT(log, LOG_DEBUG,
-           "  queue: %llu in, dropped %llu full, %llu old, %llu too big; tun full %llu, no "
-           "train %llu, no tunnel %llu",
+           "  queue: %llu in, dropped %llu full, %llu old, %llu too big; no train %llu, no "
+           "tunnel %llu",
            (unsigned long long)q->pushed, (unsigned long long)q->dropped_full,
-           (unsigned long long)q->dropped_old, (unsigned long long)s->stats.too_big,
-           (unsigned long long)s->stats.tun_full, (unsigned long long)s->stats.no_train,
+           (unsigned long long)q->dropped_old, (unsigned long long)s->sender.stats.too_big,
+           (unsigned long long)s->sender.stats.no_train,
            (unsigned long long)s->stats.no_tunnel);
     LOG_AT(
         log, LOG_DEBUG,

@@ -11,21 +11,17 @@
  *         ...
  *     session_flush(s, now)                    once per batch
  *
- * Borrowed for the life of a session: socket, TUN, log. Owned: the QUIC connection.
+ * Borrowed for the life of a session: socket, device, log. Owned: the QUIC connection.
  */
 #ifndef APP_SESSION_H
 #define APP_SESSION_H
 
-#include "app/ring.h"
+#include "app/sender.h"
 #include "h3/h3.h"
 #include "masque/connect_ip.h"
 #include "quic/quic.h"
-#include "sched/queue.h"
-#include "sched/sched.h"
 
-#define SESSION_STREAMS_MAX 32 /* streams of one connection, own and peer's */
-#define SESSION_QUEUE_BYTES (4u << 20)
-#define SESSION_QUEUE_AGE   (100 * NS_PER_MS)
+#define SESSION_STREAMS_MAX 32               /* streams of one connection, own and peer's */
 #define SESSION_STARVED     (20 * NS_PER_MS) /* timers run this late while the socket is full */
 
 enum session_event_type {
@@ -51,7 +47,7 @@ struct session_event {
 
 struct session_cfg {
     struct ring_udp *sock;
-    struct ring_tun *tun;
+    struct device *device;
     const struct log *log;
     const struct sched *sched;
     uint64_t hash_seed;
@@ -60,11 +56,7 @@ struct session_cfg {
 
 /* Packets that left the way, by reason; what the tunnel itself refuses is in cip.stats. */
 struct session_stats {
-    uint64_t no_tunnel;   /* datagrams and packets while no tunnel is open */
-    uint64_t queue_nomem; /* not queued for want of memory */
-    uint64_t too_big;     /* fitted no path when their turn came */
-    uint64_t tun_full;    /* not written to the TUN device */
-    uint64_t no_train;    /* flushes cut short by a full socket; nothing is lost */
+    uint64_t no_tunnel; /* datagrams and packets while no tunnel is open */
 };
 
 /* One stream, to know when the transport has let go of both directions. */
@@ -78,7 +70,7 @@ struct session {
     struct quic_conn *quic;
     struct h3_conn *h3;
     struct cip cip;
-    struct queue queue;
+    struct sender sender;
     struct session_stats stats;
 
     bool open;        /* `cip` is a tunnel on stream `request` */
@@ -95,26 +87,22 @@ struct session {
     uint64_t read_id;
     bool consume_due, consume_fin; /* what the last h3_recv took, to be consumed */
     size_t consume_n;
-
-    ns_t wake;          /* when the queue's next packet may leave; NS_NEVER if none waits */
-    bool control_first; /* the last flush left stream bytes behind: they go first */
-    bool starved;       /* the last flush was cut short by a full socket */
 };
 
-/* Take over `conn`. 0, or QUIC_NOMEM: `conn` stays the caller's then. */
+/* Take over `conn`; `s` must not be moved. 0, or QUIC_NOMEM: `conn` stays the caller's then. */
 int session_init(struct session *s, struct quic_conn *conn, const struct session_cfg *cfg);
 void session_free(struct session *s);
 
-/* Received datagrams of this connection; what they carry for the TUN goes there at once. */
+/* Received datagrams of this connection; what they carry for the TUN is delivered to it. */
 void session_on_udp(struct session *s, const struct udp_dgram *d, size_t n, ns_t now);
 
 /* Packets read from the TUN device for this peer: checked, queued; refused ones answered. */
-void session_on_tun(struct session *s, struct ring_pkt *pkts, size_t n, ns_t now);
+void session_on_tun(struct session *s, struct vnet_split *pkts, size_t n, ns_t now);
 
 /* The next event; false if there is none. Call until then after each input. */
 bool session_next_event(struct session *s, struct session_event *ev, ns_t now);
 
-/* Send all that may leave now. Sets `wake`. */
+/* Send all that may leave now. */
 void session_flush(struct session *s, ns_t now);
 
 /*

@@ -156,7 +156,7 @@ static void check_tunnel(struct cip *pair, int from, uint8_t *pkt, size_t n)
 
     now += NS_PER_S; /* there is always a token */
     memcpy(copy, pkt, n);
-    v = cip_out(c, pkt, n, 1400, &head);
+    v = cip_out(c, pkt, n, n, 1400, &head);
     if (v != CIP_OK) {
         require(memcmp(copy, pkt, n) == 0);
         cip_reject_out(c, v, span_of(pkt, n), 1400, now, answer, sizeof(answer));

@@ -73,7 +73,7 @@ static enum cip_verdict check_destination(const struct side *s, const struct ipp
 }
 
 static enum cip_verdict judge_out(const struct cip *c, const struct ippkt *v, struct span pkt,
-                                  size_t room)
+                                  size_t unit, size_t room)
 {
     struct side ours = our_side(c), theirs = their_side(c);
     enum cip_verdict verdict = check_scope(v);
@@ -86,10 +86,10 @@ static enum cip_verdict judge_out(const struct cip *c, const struct ippkt *v, st
         return verdict;
     if (v->hop_limit <= 1)
         return CIP_HOP_LIMIT;
-    return pkt.n > room ? CIP_TOO_BIG : CIP_OK;
+    return unit > room ? CIP_TOO_BIG : CIP_OK;
 }
 
-enum cip_verdict cip_out(struct cip *c, uint8_t *pkt, size_t len, size_t room,
+enum cip_verdict cip_out(struct cip *c, uint8_t *pkt, size_t len, size_t unit, size_t room,
                          struct cip_head *head)
 {
     struct span p = span_of(pkt, len);
@@ -97,7 +97,7 @@ enum cip_verdict cip_out(struct cip *c, uint8_t *pkt, size_t len, size_t room,
     enum cip_verdict verdict = CIP_MALFORMED;
 
     if (ippkt_parse(p, &v) == 0)
-        verdict = judge_out(c, &v, p, room);
+        verdict = judge_out(c, &v, p, unit, room);
     c->stats.out[verdict]++;
     if (verdict != CIP_OK)
         return verdict;

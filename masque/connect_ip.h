@@ -226,12 +226,13 @@ bool cip_address(const struct cip *c, uint8_t version, struct ip_addr *out);
 
 /*
  * Check a packet that is to enter the tunnel, take one from its hop limit, and give the
- * bytes that go before it. `room` is the longest packet that fits a DATAGRAM frame
- * behind those bytes.
+ * bytes that go before it. `unit` is the longest packet that is made of it: `len`, or less for
+ * a super-packet that will be cut up. `room` is the longest that fits a DATAGRAM frame behind
+ * those bytes.
  *
  * Returns CIP_OK; any other verdict: the packet is unchanged and must not be sent.
  */
-enum cip_verdict cip_out(struct cip *c, uint8_t *pkt, size_t len, size_t room,
+enum cip_verdict cip_out(struct cip *c, uint8_t *pkt, size_t len, size_t unit, size_t room,
                          struct cip_head *head);
 
 /*

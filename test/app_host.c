@@ -19,7 +19,7 @@ static int set_up(void **state)
 
     (void)state;
     here = ns_new(&ns, why, sizeof(why)) == 0 && ns_enter(&ns) == 0 &&
-           host_open(&h, "mqhost0", 1400, NULL, NULL) == 0;
+           host_open(&h, "mqhost0", 1400, true, NULL, NULL) == 0;
     if (!here)
         print_message("no namespace or TUN device here: %s\n", why);
     return 0;

@@ -150,7 +150,7 @@ static int send_packet(struct pair *p, int from, uint8_t *pkt, size_t len, size_
     enum cip_verdict v;
 
     memcpy(before, pkt, len);
-    v = cip_out(&p->end[from], pkt, len, room, &head);
+    v = cip_out(&p->end[from], pkt, len, len, room, &head);
     if (v != CIP_OK) {
         assert_memory_equal(pkt, before, len); /* refused packets are not touched */
         return v;
@@ -371,11 +371,11 @@ static void splitting_peer(void **state)
     struct cip_head head;
     uint8_t pkt[100];
     make_udp(pkt, "fd00::5", "2001:db8::1", 64, 100);
-    assert_int_equal(cip_out(&p.end[CLIENT], pkt, 100, 1400, &head), CIP_OK);
+    assert_int_equal(cip_out(&p.end[CLIENT], pkt, 100, 100, 1400, &head), CIP_OK);
     make_udp(pkt, "fd00::6", "2001:db8::1", 64, 100); /* its pool is not ours */
-    assert_int_equal(cip_out(&p.end[CLIENT], pkt, 100, 1400, &head), CIP_SOURCE);
+    assert_int_equal(cip_out(&p.end[CLIENT], pkt, 100, 100, 1400, &head), CIP_SOURCE);
     make_udp(pkt, "10.0.0.5", "192.0.2.1", 64, 100);
-    assert_int_equal(cip_out(&p.end[CLIENT], pkt, 100, 1400, &head), CIP_OK);
+    assert_int_equal(cip_out(&p.end[CLIENT], pkt, 100, 100, 1400, &head), CIP_OK);
     /* from now on each capsule replaces its own family; an empty one everything */
     n = hex_bytes("01 07 00 04 0a000006 20", b);
     assert_int_equal(feed(&p.end[CLIENT], b, n, &seed, NULL), 0);

@@ -8,7 +8,7 @@
 #     │  fd6d:7176:706e::2  │                      │  fd6d:7176:706e::1  │
 #     └─────────────────────┘                      └─────────────────────┘
 #
-# Once for each way to talk to the kernel (--io).
+# Once for each way to talk to the kernel (--io), and once packet by packet (--offload off).
 . "$(dirname "$0")/lib.sh"
 
 FAR4=10.0.0.1 FAR6=fd6d:7176:706e::1
@@ -40,29 +40,33 @@ settled_mtu() {
 stage 1
 remember c1 server
 
-kinds=(io_uring epoll)
+kinds=(io_uring epoll offloads_off)
 if [ "$(cat /proc/sys/kernel/io_uring_disabled 2>/dev/null || echo 0)" != 0 ]; then
     echo "io_uring is forbidden here: epoll alone"
-    kinds=(epoll)
+    kinds=(epoll offloads_off)
 fi
-for IO in "${kinds[@]}"; do
-    step "$IO: tunnel"
+for kind in "${kinds[@]}"; do
+    IO=$kind options=()
+    [ "$kind" != offloads_off ] || IO=auto options=(--offload off)
+    step "$kind: tunnel"
     rm -rf "$T/server" # with the leases of the last time
-    server --mtu 1500 # more than the path carries: the tunnel itself must tell of it
-    client 1
-    said server "$IO"
-    said c1 "tunnel is up: mqvpn0, MTU [0-9]+, $IO"
+    # The MTU is more than the path carries: the tunnel itself must tell of it.
+    server --mtu 1500 "${options[@]}"
+    client 1 "${options[@]}"
+    [ "$IO" = auto ] || said server "$IO"
+    said c1 "tunnel is up: mqvpn0, MTU [0-9]+"
+    [ "$IO" = auto ] || said c1 "MTU [0-9]+, $IO"
     near4=$(inner 1 4) near6=$(inner 1 6)
     equal "inner IPv4 address" "$near4" 10.0.0.2
     equal "inner IPv6 address" "$near6" fd6d:7176:706e::2
 
-    step "$IO: ping"
+    step "$kind: ping"
     pings c1 200 $FAR4
     pings c1 200 $FAR6
     pings server 200 "$near4"
     pings server 200 "$near6"
 
-    step "$IO: packet sizes"
+    step "$kind: packet sizes"
     mtu=$(settled_mtu)
     [ "$mtu" -ge 1280 ] || fail "MTU $mtu"
     packet_sizes c1 $FAR4 28 "$mtu"
@@ -72,7 +76,7 @@ for IO in "${kinds[@]}"; do
     pings c1 5 $FAR4 -s 4000 # in fragments
     pings server 5 "$near6" -s 4000
 
-    step "$IO: iperf3"
+    step "$kind: iperf3"
     spawn iperf server iperf3 -s --forceflush
     wait_log iperf 'Server listening'
     for far in $FAR4 $FAR6; do
@@ -85,14 +89,14 @@ for IO in "${kinds[@]}"; do
     kill "${pid[iperf]}"
     wait_for 5 "iperf3 to end" gone iperf
 
-    step "$IO: memory"
+    step "$kind: memory"
     for name in server c1; do
         rss=$(sed -n 's/VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/${pid[$name]}/status")
         echo "   $name: $rss kB resident"
         [ -n "${SAN:-}" ] || [ "$rss" -lt 20000 ] || fail "$name has $rss kB resident"
     done
 
-    step "$IO: leaving"
+    step "$kind: leaving"
     stop c1
     stop server
     nothing_left "after $IO" c1 server

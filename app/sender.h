@@ -1,0 +1,48 @@
+/*
+ * sender - a session's way out: packets from the queue to the paths.
+ *
+ * The paths pull: as long as the scheduler sees one with room, the next burst of the queue is
+ * sealed into a train for it (sched/sched.h, quic_dgram_send); so no packet is bound to a path
+ * before it can leave, and the queue in front stays the only one. What the connection itself has
+ * to send goes when it is due, ahead of the queue when it had to wait.
+ */
+#ifndef APP_SENDER_H
+#define APP_SENDER_H
+
+#include "app/device.h"
+#include "quic/quic.h"
+#include "sched/queue.h"
+#include "sched/sched.h"
+
+#define SENDER_QUEUE_BYTES (4u << 20) /* of memory */
+#define SENDER_QUEUE_AGE   (100 * NS_PER_MS)
+
+struct sender_stats {
+    uint64_t too_big;  /* packets that fitted no path when their turn came */
+    uint64_t no_train; /* flushes cut short by a full socket; nothing is lost */
+};
+
+struct sender {
+    struct quic_conn *quic;
+    struct device *device;
+    struct ring_udp *sock;
+    const struct sched *sched;
+    struct queue queue;
+    struct sender_stats stats;
+    ns_t wake;          /* when the queue's next packet may leave; NS_NEVER if none waits */
+    bool control_first; /* the last flush left something of the connection's behind */
+    bool starved;       /* the last flush was cut short by a full socket */
+};
+
+/* All is borrowed. It must not be moved in memory. */
+void sender_init(struct sender *s, struct quic_conn *quic, struct device *device,
+                 struct ring_udp *sock, const struct sched *sched);
+void sender_free(struct sender *s);
+
+/* Queue a packet, which is the sender's from now on; the oldest may be dropped for it. */
+void sender_push(struct sender *s, struct packet *pkt, ns_t now);
+
+/* Send all that may leave now. Sets `wake`, `starved`. */
+void sender_flush(struct sender *s, ns_t now);
+
+#endif
