@@ -195,6 +195,9 @@ int cid_remote_rotate(struct cid_remote *r);
  */
 int cid_remote_reserve(struct cid_remote *r, uint64_t *seq);
 
+/* The same with this unused ID, as that of a preferred address. 0 or QUIC_BLOCKED. */
+int cid_remote_reserve_seq(struct cid_remote *r, uint64_t seq);
+
 /* The active ID with this sequence number; NULL once it was retired (by us or by the peer). */
 const struct quic_cid *cid_remote_get(const struct cid_remote *r, uint64_t seq);
 

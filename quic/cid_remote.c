@@ -307,6 +307,16 @@ int cid_remote_reserve(struct cid_remote *r, uint64_t *seq)
     return 0;
 }
 
+int cid_remote_reserve_seq(struct cid_remote *r, uint64_t seq)
+{
+    struct cid_peer *p = peer_by_seq(r, seq);
+
+    if (!p || p->use != CID_UNUSED)
+        return QUIC_BLOCKED;
+    p->use = CID_RESERVED;
+    return 0;
+}
+
 const struct quic_cid *cid_remote_get(const struct cid_remote *r, uint64_t seq)
 {
     for (size_t i = 0; i < CID_REMOTE_MAX; i++) {

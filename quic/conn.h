@@ -117,6 +117,7 @@ struct quic_conn {
     bool done_due, done_acked; /* HANDSHAKE_DONE is to be sent; was acknowledged */
     struct tparams local, peer;
     bool has_peer;
+    bool preferred_taken; /* client: it went over to the preferred address */
     struct quic_cid original_dcid; /* of the client's first Initial */
     struct quic_cid peer_scid;     /* of the peer's first Initial, where has_peer_scid */
     struct quic_cid retry_scid;    /* of a Retry, where has_retry */
@@ -339,6 +340,9 @@ struct path_route *conn_path_route(struct quic_conn *c, struct quic_path *p,
                                    const struct quic_route *route, const struct quic_cid *dcid);
 
 int conn_on_path_response(struct quic_conn *c, struct quic_path *p, const uint8_t data[8]);
+
+/* Client, confirmed: see whether the server's preferred address works (RFC 9000 9.6). */
+void conn_path_preferred(struct quic_conn *c);
 
 /* Route timers. */
 void conn_path_tick(struct quic_conn *c, struct quic_path *p);

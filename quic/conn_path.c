@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "quic/build.h"
+#include "quic/guard.h"
 
 /* ---- addresses ----------------------------------------------------------------------- */
 
@@ -62,7 +63,7 @@ struct path_route *conn_path_route(struct quic_conn *c, struct quic_path *p,
         return known;
     if (!c->server)
         return quic_addr_eq(&route->remote, &cur->route.remote) ? cur : NULL;
-    if (!c->complete)
+    if (!c->complete || !guard_port(route->remote.port))
         return NULL;
     struct path_route *r = path_spare(p);
     if (!r)
@@ -76,10 +77,16 @@ struct path_route *conn_path_route(struct quic_conn *c, struct quic_path *p,
     return r;
 }
 
-/* Whether only the port differs, as after a NAT rebinding. */
+static bool same_ip(const struct quic_addr *a, const struct quic_addr *b)
+{
+    return a->family == b->family && memcmp(a->ip, b->ip, 16) == 0;
+}
+
+/* Whether only a port differs, as after a NAT rebinding. */
 static bool same_host(const struct quic_route *a, const struct quic_route *b)
 {
-    return a->remote.family == b->remote.family && memcmp(a->remote.ip, b->remote.ip, 16) == 0;
+    return same_ip(&a->remote, &b->remote) &&
+           (!a->local.family || !b->local.family || same_ip(&a->local, &b->local));
 }
 
 /* Make `r` the route of the path. */
@@ -126,6 +133,47 @@ void conn_path_follow(struct quic_conn *c, struct quic_path *p, struct path_rout
     move_to(c, p, r);
 }
 
+/* ---- the preferred address of a server (RFC 9000 9.6) --------------------------------- */
+
+void conn_path_preferred(struct quic_conn *c)
+{
+    struct quic_path *p = &c->path[0];
+    const struct tparam_preferred *a = &c->peer.preferred;
+    struct path_route *cur = path_current(p), *r = &p->route[1 - p->current];
+    struct quic_route route = cur->route;
+    bool ip4 = route.remote.family == 4;
+    if (c->server || c->cfg.no_preferred || !c->peer.has_preferred || r->used)
+        return;
+    memset(route.remote.ip, 0, sizeof(route.remote.ip));
+    memcpy(route.remote.ip, ip4 ? a->ip4 : a->ip6, ip4 ? 4 : 16);
+    route.remote.port = ip4 ? a->port4 : a->port6;
+    if (quic_addr_eq(&route.remote, &cur->route.remote) ||
+        !guard_preferred(&cur->route.remote, &route.remote) ||
+        cid_remote_reserve_seq(&p->theirs, 1) != 0)
+        return;
+    path_route_set(r, &route);
+    r->has_cid = true;
+    r->cid_seq = 1;
+    r->validated = true; /* probes only, until it answers */
+    r->preferred = true;
+    validate_start(&r->validate, conn_pto(c), c->now);
+}
+
+/* It has answered: from here on everything goes there. */
+static void follow_preferred(struct quic_conn *c, struct quic_path *p, struct path_route *r)
+{
+    char text[QUIC_ADDR_TEXT];
+    bool reset = !same_host(&r->route, &path_current(p)->route);
+    r->preferred = false;
+    c->preferred_taken = true;
+    LOG_AT(c->cfg.log, LOG_INFO, "quic: over to the server's preferred address %s",
+           quic_addr_text(&r->route.remote, text));
+    move_to(c, p, r);
+    if (reset)
+        restart_estimates(c, p);
+    p->ping_due = true; /* only more than probing frames tells the server (9.2) */
+}
+
 int conn_on_path_response(struct quic_conn *c, struct quic_path *p, const uint8_t data[8])
 {
     for (int i = 0; i < PATH_ROUTES; i++) {
@@ -134,7 +182,9 @@ int conn_on_path_response(struct quic_conn *c, struct quic_path *p, const uint8_
             continue;
         r->validated = true;
         conn_event(c, QUIC_EV_PATH_VALIDATED, conn_path_index(c, p), 0, 0);
-        if (r->reset_due && r == path_current(p))
+        if (r->preferred)
+            follow_preferred(c, p, r);
+        else if (r->reset_due && r == path_current(p))
             restart_estimates(c, p);
         r->reset_due = false;
         /* The address is proven, but not yet that 1200 bytes get there (8.2.1). */
@@ -171,7 +221,7 @@ int quic_path_move(struct quic_conn *c, size_t path, const struct quic_route *ro
 {
     c->now = now;
     if (path >= c->n_paths || !c->path[path].used || c->server || !conn_alive(c) ||
-        c->peer.disable_active_migration)
+        (c->peer.disable_active_migration && !c->preferred_taken))
         return QUIC_INVAL;
     struct quic_path *p = &c->path[path];
     if (!c->confirmed || cid_remote_rotate(&p->theirs) != 0)

@@ -7,6 +7,32 @@
 
 /* ---- transport parameters ------------------------------------------------------------ */
 
+/* The preferred address takes our second connection ID with it (RFC 9000 5.1.1). */
+static void announce_preferred(struct quic_conn *c, struct tparams *t)
+{
+    const struct quic_addr *ip4 = &c->cfg.preferred[0], *ip6 = &c->cfg.preferred[1];
+    struct cid_local *ours = &c->path[0].ours;
+    struct cid_issue issue;
+    if (!ip4->family && !ip6->family)
+        return;
+    cid_local_set_limit(ours, 2); /* the least that a peer allows */
+    if (!cid_local_next(ours, &issue))
+        return;
+    cid_local_on_sent(ours, issue.seq);
+    cid_local_on_acked(ours, issue.seq); /* the handshake does not go on without it */
+    t->has_preferred = true;
+    t->preferred = (struct tparam_preferred){.cid = issue.cid};
+    memcpy(t->preferred.token, issue.token, sizeof(issue.token));
+    if (ip4->family == 4) {
+        memcpy(t->preferred.ip4, ip4->ip, 4);
+        t->preferred.port4 = ip4->port;
+    }
+    if (ip6->family == 6) {
+        memcpy(t->preferred.ip6, ip6->ip, 16);
+        t->preferred.port6 = ip6->port;
+    }
+}
+
 static void local_params(struct quic_conn *c)
 {
     const struct quic_config *cfg = &c->cfg;
@@ -33,6 +59,7 @@ static void local_params(struct quic_conn *c)
         t->has_retry_scid = c->has_retry;
         t->retry_scid = c->retry_scid;
         t->has_reset_token = stateless_reset_token(c->reset_key, &scid, t->reset_token) == 0;
+        announce_preferred(c, t);
     }
 }
 
@@ -63,7 +90,7 @@ int conn_tls_start(struct quic_conn *c, const char *server_name)
     return c->tls ? 0 : QUIC_NOMEM;
 }
 
-/* A preferred address is not followed, but its connection ID counts (RFC 9000 5.1.1). */
+/* A preferred address may not be followed, but its connection ID counts (RFC 9000 5.1.1). */
 static int add_preferred(struct quic_conn *c)
 {
     struct frame_new_cid f = {.seq = 1, .cid = c->peer.preferred.cid};
@@ -173,6 +200,7 @@ void conn_confirm(struct quic_conn *c)
     mtu_start(&c->path[0].mtu, c->now);
     if (c->original_dcid_event != CONN_ODCID_NONE)
         c->original_dcid_event = CONN_ODCID_REMOVED;
+    conn_path_preferred(c);
     conn_event(c, QUIC_EV_CONFIRMED, 0, 0, 0);
     conn_tell_recovery(c);
 }

@@ -34,6 +34,7 @@ struct path_route {
     uint64_t cid_seq;        /* reserved connection ID to use here, where has_cid */
     bool has_cid;            /* else the path's current one */
     bool reset_due;          /* estimates start over when it is validated (RFC 9000 9.4) */
+    bool preferred;          /* the server's preferred address, to go over to once valid */
     bool small;              /* a challenge could not be padded to 1200 bytes */
     struct quic_cid dcid;    /* that the peer used here last */
     struct validate validate;

@@ -147,6 +147,8 @@ struct quic_config {
     uint8_t cid_len;                  /* of connection IDs that we issue: 4 to 20 */
     bool ecn;                         /* mark what we send ECT(0), where that works */
     uint8_t reset_key[32];            /* makes stateless reset tokens: a kept secret */
+    struct quic_addr preferred[2];    /* server: where it had rather be, IPv4 and IPv6, or none */
+    bool no_preferred;                /* client: don't follow the server's */
     struct span token;                /* client: of quic_new_token; copied by quic_connect */
     struct span session;              /* client: of quic_new_session; read by quic_connect */
 };
@@ -244,7 +246,8 @@ enum quic_event_type {
     QUIC_EV_STREAM_FINISHED, /* everything written was acknowledged, with the end */
     QUIC_EV_STREAMS_ALLOWED, /* the peer raised the limit: quic_stream_open may work again */
     QUIC_EV_DGRAM_MAX,       /* quic_dgram_max of `path` changed */
-    QUIC_EV_PATH_ROUTE,      /* `path` moved to another route (NAT rebinding, migration) */
+    QUIC_EV_PATH_ROUTE,      /* `path` moved to another route (NAT rebinding, migration,
+                              * preferred address) */
     QUIC_EV_PATH_NEW,        /* `path` came into being (multipath) */
     QUIC_EV_PATH_VALIDATED,  /* the peer answered a challenge on `path` */
     QUIC_EV_PATH_GONE,       /* `path` is over; its index may be used again */
