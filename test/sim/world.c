@@ -5,9 +5,11 @@
 #include <string.h>
 
 #define LARGE_NAMES 48
+#define CHAIN       9  /* certificates of world_tls_chain */
+#define CHAIN_NAMES 10 /* in each of them but the first */
 
 static struct {
-    struct tls_ctx *server, *client, *large, *tickets[2];
+    struct tls_ctx *server, *client, *large, *chain, *chacha20, *tickets[2];
     struct tls_pem cert, key, large_cert, large_key;
 } tls;
 
@@ -85,7 +87,42 @@ struct tls_ctx *world_tls_large(void)
     return tls.large;
 }
 
-struct tls_ctx *world_tls_client(void)
+/* The first is the large one; the others prove nothing and are only carried along. */
+struct tls_ctx *world_tls_chain(void)
+{
+    static char pem[CHAIN * 8192];
+    size_t n = 0;
+    make_certs();
+    if (tls.chain)
+        return tls.chain;
+    for (int i = 0; i < CHAIN; i++) {
+        char name[CHAIN_NAMES][80];
+        const char *names[CHAIN_NAMES];
+        struct tls_pem cert, key;
+        for (int k = 0; k < CHAIN_NAMES; k++) {
+            snprintf(name[k], sizeof(name[k]),
+                     "authority-%d-of-a-long-chain-under-name-%d.test", i, k);
+            names[k] = name[k];
+        }
+        if (tls_make_cert(names, CHAIN_NAMES, 30, 1700000000, &cert, &key) != 0)
+            die("certificates", "could not be made");
+        const struct tls_pem *use = i ? &cert : &tls.large_cert;
+        if (n + use->n > sizeof(pem))
+            die("certificates", "too long a chain");
+        memcpy(pem + n, use->p, use->n);
+        n += use->n;
+        tls_pem_free(&cert);
+        tls_pem_free(&key);
+    }
+    struct tls_ctx_config cfg = {.server = true,
+                                 .verify = TLS_VERIFY_NONE,
+                                 .cert_pem = span_of(pem, n),
+                                 .key_pem = tls_pem_span(&tls.large_key)};
+    tls.chain = context(&cfg);
+    return tls.chain;
+}
+
+static struct tls_ctx *client_context(const char *suites)
 {
     make_certs();
     size_t n = tls.cert.n + tls.large_cert.n;
@@ -97,11 +134,25 @@ struct tls_ctx *world_tls_client(void)
     struct tls_ctx_config cfg = {.verify = TLS_VERIFY_CHAIN,
                                  .no_system_ca = true,
                                  .ca_pem = span_of(both, n),
-                                 .verify_time = 1700000000};
-    if (!tls.client)
-        tls.client = context(&cfg);
+                                 .verify_time = 1700000000,
+                                 .suites = suites};
+    struct tls_ctx *ctx = context(&cfg);
     free(both);
+    return ctx;
+}
+
+struct tls_ctx *world_tls_client(void)
+{
+    if (!tls.client)
+        tls.client = client_context(NULL);
     return tls.client;
+}
+
+struct tls_ctx *world_tls_chacha20(void)
+{
+    if (!tls.chacha20)
+        tls.chacha20 = client_context("TLS_CHACHA20_POLY1305_SHA256");
+    return tls.chacha20;
 }
 
 static void say(void *ctx, enum log_level level, const char *text)

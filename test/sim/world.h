@@ -33,6 +33,10 @@ struct tls_ctx *world_tls_server(void);
 struct tls_ctx *world_tls_client(void);
 /* A server whose certificate is larger than three datagrams of 1200 bytes. */
 struct tls_ctx *world_tls_large(void);
+/* A server with a chain of nine, of more than 7500 bytes. */
+struct tls_ctx *world_tls_chain(void);
+/* A client that offers TLS_CHACHA20_POLY1305_SHA256 and nothing else. */
+struct tls_ctx *world_tls_chacha20(void);
 /* The large one with session tickets, under one of two secrets: 1 or 2. */
 struct tls_ctx *world_tls_tickets(int secret);
 
