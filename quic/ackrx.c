@@ -15,7 +15,9 @@ void ackrx_init(struct ackrx *a, ns_t max_delay)
                         .largest_eliciting = NONE,
                         .max_delay = max_delay,
                         .deadline = NS_NEVER,
-                        .tolerance = ACKRX_TOLERANCE};
+                        .tolerance = ACKRX_TOLERANCE,
+                        .reordering = 1,
+                        .told = NONE};
     ranges_init(&a->received, ACKRX_MAX);
 }
 
@@ -51,6 +53,45 @@ static bool out_of_order(const struct ackrx *a, uint64_t pn)
     return at[i].start > a->largest_eliciting;
 }
 
+/* The lowest number from `from` on that was not received, below the highest range. */
+static uint64_t first_missing(const struct ackrx *a, uint64_t from)
+{
+    const struct range *at = ranges_at(&a->received);
+    size_t top = ranges_count(&a->received) - 1, i;
+
+    if (at[top].start <= from)
+        return NONE;
+    i = ranges_find(&a->received, from);
+    return at[i].start > from ? from : at[i].end;
+}
+
+/*
+ * Section 6.2 of draft-ietf-quic-ack-frequency, with a threshold above 1: whether `pn`, which
+ * has just been added, lets the peer declare something lost, or is what it thinks lost.
+ */
+static bool beyond_window(const struct ackrx *a, uint64_t pn)
+{
+    uint64_t from = ranges_first(&a->received), missing;
+
+    if (a->told != NONE && a->told >= a->reordering) {
+        if (pn <= a->told - a->reordering)
+            return true;
+        from = a->told - a->reordering + 1;
+    } else if (a->told != NONE) {
+        from = 0;
+    }
+    missing = first_missing(a, from);
+    return missing < a->largest_eliciting && a->largest_eliciting - missing >= a->reordering;
+}
+
+/* Whether the place of ack-eliciting `pn` among the others is a reason to hurry. */
+static bool hurries(const struct ackrx *a, uint64_t pn, bool reordered)
+{
+    if (ranges_count(&a->received) >= a->told_ranges + ACKRX_SENT / 2)
+        return true;
+    return a->reordering == 1 ? reordered : a->reordering && beyond_window(a, pn);
+}
+
 static void count_mark(struct ackrx *a, uint8_t ecn)
 {
     a->ect0 += ecn == ECN_ECT0;
@@ -78,7 +119,7 @@ static int remember(struct ackrx *a, uint64_t pn)
 
 int ackrx_add(struct ackrx *a, uint64_t pn, bool eliciting, uint8_t ecn, ns_t now)
 {
-    bool reordered;
+    bool reordered, ce;
 
     if (!ranges_extend(&a->received, pn) && remember(a, pn))
         return QUIC_DROP;
@@ -90,6 +131,8 @@ int ackrx_add(struct ackrx *a, uint64_t pn, bool eliciting, uint8_t ecn, ns_t no
         a->reported_from = pn;
     if (ecn)
         count_mark(a, ecn);
+    ce = ecn == ECN_CE && !(a->last_ce && a->tolerance > ACKRX_TOLERANCE);
+    a->last_ce = ecn == ECN_CE;
     a->news = true;
     if (!eliciting)
         return 0;
@@ -97,11 +140,19 @@ int ackrx_add(struct ackrx *a, uint64_t pn, bool eliciting, uint8_t ecn, ns_t no
     if (a->largest_eliciting == NONE || pn > a->largest_eliciting)
         a->largest_eliciting = pn;
     a->unacked++;
-    if (reordered || ecn == ECN_CE || a->unacked >= a->tolerance)
+    if (ce || a->at_once || a->unacked >= a->tolerance || hurries(a, pn, reordered))
         a->deadline = 0;
     else if (a->deadline == NS_NEVER)
         a->deadline = ns_add(now, a->max_delay);
+    a->at_once = false;
     return 0;
+}
+
+void ackrx_ask(struct ackrx *a, uint64_t threshold, ns_t max_delay, uint64_t reordering)
+{
+    a->tolerance = threshold < UINT32_MAX ? (uint32_t)threshold + 1 : UINT32_MAX;
+    a->max_delay = max_delay;
+    a->reordering = reordering;
 }
 
 bool ackrx_due(const struct ackrx *a, ns_t now)
@@ -198,6 +249,8 @@ bool ackrx_frame(struct ackrx *a, struct wire_w *w, uint64_t path_id, unsigned e
     }
     if (largest)
         *largest = a->largest;
+    a->told = a->largest;
+    a->told_ranges = ranges_count(&a->received);
     a->unacked = 0;
     a->deadline = NS_NEVER;
     a->news = false;

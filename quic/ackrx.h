@@ -15,6 +15,12 @@
  * `tolerance`th ack-eliciting packet, on reordering or a gap (13.2.1), and for a packet
  * marked CE; else `max_delay` after the first unacknowledged ack-eliciting packet.
  *
+ * The peer may ask for another tolerance and delay, and for patience with reordering
+ * (draft-ietf-quic-ack-frequency): then an acknowledgement is due when it would let the peer
+ * declare a packet lost that it could not before, when a packet arrives that it has declared
+ * lost, and of several packets with CE in a row for the first. Whatever is asked for, it is
+ * also due before more gaps have come up than an ACK frame can report.
+ *
  * Invariant: received numbers >= floor; `largest` is the highest received;
  * reported_from >= floor; `deadline` is NS_NEVER exactly when no ack-eliciting packet is
  * unacknowledged.
@@ -43,6 +49,11 @@ struct ackrx {
     ns_t deadline;           /* when the ACK is due */
     uint32_t unacked;        /* ack-eliciting packets since the last ACK frame */
     uint32_t tolerance;      /* an ACK at the latest every so many of them */
+    uint64_t reordering;     /* threshold of the peer's loss detection; 0: it wants no hurry */
+    uint64_t told;           /* Largest Acknowledged of the last ACK frame; UINT64_MAX: none */
+    size_t told_ranges;      /* ranges there were at that time */
+    bool at_once;            /* the next ack-eliciting packet is to be acknowledged at once */
+    bool last_ce;            /* the last packet came with CE */
     bool news;               /* anything received since the last ACK frame */
 };
 
@@ -67,6 +78,19 @@ static inline bool ackrx_seen(const struct ackrx *a, uint64_t pn)
  * Returns 0, or QUIC_DROP if ackrx_seen(a, pn): nothing changed.
  */
 int ackrx_add(struct ackrx *a, uint64_t pn, bool eliciting, uint8_t ecn, ns_t now);
+
+/*
+ * The peer asks (ACK_FREQUENCY) to go without acknowledgement for up to `threshold`
+ * ack-eliciting packets or `max_delay`, and names the `reordering` threshold of its loss
+ * detection. The defaults are 1, the max_delay of ackrx_init, and 1.
+ */
+void ackrx_ask(struct ackrx *a, uint64_t threshold, ns_t max_delay, uint64_t reordering);
+
+/* IMMEDIATE_ACK is in the packet that will be added next. */
+static inline void ackrx_at_once(struct ackrx *a)
+{
+    a->at_once = true;
+}
 
 /* Whether an ACK frame must be sent now, if need be in a packet of its own. */
 bool ackrx_due(const struct ackrx *a, ns_t now);

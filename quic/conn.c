@@ -31,6 +31,7 @@ void quic_config_default(struct quic_config *cfg)
         .max_udp_payload = 1452,
         .max_paths = 1,
         .cid_len = 8,
+        .ack_frequency = true,
         .ecn = true,
     };
 }
@@ -121,6 +122,7 @@ static struct quic_conn *create(const struct quic_config *cfg, bool server, bool
     for (int t = 0; t < CONN_TIMER_N; t++)
         c->timer[t] = NS_NEVER;
     tparams_default(&c->peer);
+    ackfreq_init(&c->ackfreq, NS_NEVER, c->peer.max_ack_delay);
     c->path = calloc(cfg->max_paths, sizeof(*c->path));
     if (!c->path || path_start(c, route, validated) != 0) {
         quic_del(c);
@@ -349,7 +351,7 @@ void conn_tell_recovery(struct quic_conn *c)
             .peer_validated = c->server || c->got_handshake_ack || c->confirmed,
             .confirmed = c->confirmed,
             .at_amplification_limit = path_amplification_room(path_current(p)) < conn_least(c),
-            .max_ack_delay = c->peer.max_ack_delay,
+            .max_ack_delay = ackfreq_delay(&c->ackfreq),
         };
         if (!state_eq(&st, &p->recovery.state))
             recovery_set_state(&p->recovery, &st, c->now);

@@ -8,6 +8,7 @@
  *     conn_keys.c   the 1-RTT key generations (RFC 9001 6)
  *     conn_fate.c   verdicts of recovery to the owners of frames
  *     conn_early.c  handshake data repeated before its probe timeout
+ *     conn_acks.c   ACK frequency, both ways
  *     conn_path.c   routes of a path: migration, validation, views
  *     conn_api.c    stream calls and small readers
  *     conn_memory.c what is on the heap, and its bound
@@ -28,6 +29,7 @@
 #ifndef QUIC_CONN_H
 #define QUIC_CONN_H
 
+#include "quic/ackfreq.h"
 #include "quic/aead.h"
 #include "quic/errors.h"
 #include "quic/ext.h"
@@ -40,18 +42,19 @@
 #include "quic/token.h"
 #include "quic/tparam.h"
 
-#define CONN_EVENTS       64        /* a power of two */
-#define CONN_FATES        1024      /* a power of two */
-#define CONN_HELD         8         /* packets that wait for keys */
-#define CONN_HELD_BYTES   2048      /* longest of them */
-#define CONN_CRYPTO_MAX   65536     /* bytes of CRYPTO per level that may wait (RFC 9000 7.5) */
-#define CONN_CRYPTO_LATE  16384     /* the same after the handshake: session tickets */
-#define CONN_CRYPTO_TX    (1 << 18) /* and that we send: certificates have a size */
-#define CONN_TEXT         256
-#define CONN_CID_LIMIT    4 /* active_connection_id_limit that we declare, per path */
-#define CONN_TPARAMS      1024
-#define CONN_ACK_EXPONENT 3
-#define CONN_TRIM         (5 * NS_PER_S) /* without a packet: memory of busy times goes back */
+#define CONN_EVENTS        64    /* a power of two */
+#define CONN_FATES         1024  /* a power of two */
+#define CONN_HELD          8     /* packets that wait for keys */
+#define CONN_HELD_BYTES    2048  /* longest of them */
+#define CONN_CRYPTO_MAX    65536 /* bytes of CRYPTO per level that may wait (RFC 9000 7.5) */
+#define CONN_CRYPTO_LATE   16384 /* the same after the handshake: session tickets */
+#define CONN_CRYPTO_TX     (1 << 18) /* and that we send: certificates have a size */
+#define CONN_TEXT          256
+#define CONN_CID_LIMIT     4 /* active_connection_id_limit that we declare, per path */
+#define CONN_TPARAMS       1024
+#define CONN_ACK_EXPONENT  3
+#define CONN_ACKFREQ_PATHS 8              /* that are looked at for ACK_FREQUENCY */
+#define CONN_TRIM          (5 * NS_PER_S) /* without a packet: memory of busy times goes back */
 
 enum conn_state { CONN_HANDSHAKE, CONN_OPEN, CONN_CLOSING, CONN_DRAINING, CONN_DRAINED };
 
@@ -133,6 +136,9 @@ struct quic_conn {
     const struct frame_row *ext_rows;
     size_t n_ext_rows;
     void *ext;
+
+    struct ackfreq ackfreq; /* what we ask of the peer's acknowledgements */
+    uint64_t ackfreq_got;   /* sequence numbers of ACK_FREQUENCY below are obsolete */
 
     struct streams streams;
     struct quic_path *path;
@@ -322,6 +328,27 @@ size_t conn_memory(const struct quic_conn *c);
 
 /* Nothing has happened for CONN_TRIM: give back what can be had again when it is needed. */
 void conn_trim(struct quic_conn *c);
+
+/* ---- conn_acks.c --------------------------------------------------------------------- */
+
+/* The least max_ack_delay that a peer may ask of us: the timer's granularity. */
+#define CONN_MIN_ACK_DELAY NS_PER_MS
+
+/* Our min_ack_delay parameter, TPARAM_NO_ACK_FREQUENCY without the extension. */
+uint64_t conn_min_ack_delay_us(const struct quic_conn *c);
+
+/* The peer's parameters are known. */
+void conn_acks_start(struct quic_conn *c);
+
+/* Something of the application space was acknowledged: look whether to ask for other ACKs. */
+void conn_acks_update(struct quic_conn *c);
+
+/* The type of a frame that asks for an ACK and says nothing: IMMEDIATE_ACK if it may, or PING. */
+uint64_t conn_ping_type(const struct quic_conn *c, enum quic_level level);
+
+/* ACK_FREQUENCY and IMMEDIATE_ACK came on path `p`. 0, or the error code the peer deserves. */
+int conn_on_ack_frequency(struct quic_conn *c, const struct frame *f);
+int conn_on_immediate_ack(struct quic_conn *c, struct quic_path *p);
 
 /* ---- conn_path.c --------------------------------------------------------------------- */
 

@@ -39,6 +39,12 @@ static void fate(struct quic_conn *c, const struct sent_record *rec, bool acked)
         }
         c->new_token_due = c->new_token != NULL;
         return;
+    case FRAME_ACK_FREQUENCY:
+        if (acked)
+            ackfreq_on_acked(&c->ackfreq, rec->a, rec->b);
+        else
+            ackfreq_on_lost(&c->ackfreq, rec->a);
+        return;
     case FRAME_NEW_CONNECTION_ID:
         about = path_by_id(c, rec->path);
         if (about && acked)

@@ -48,6 +48,7 @@ static void local_params(struct quic_conn *c)
     t->initial_max_stream_data_uni = cfg->stream_window;
     t->initial_max_streams_bidi = cfg->streams_bidi;
     t->initial_max_streams_uni = cfg->streams_uni;
+    t->min_ack_delay_us = conn_min_ack_delay_us(c);
     t->active_connection_id_limit = CONN_CID_LIMIT;
     t->max_datagram_frame_size = cfg->max_datagram_frame_size;
     t->grease_quic_bit = true;
@@ -136,6 +137,7 @@ static void peer_params(struct quic_conn *c, struct span blob)
     c->idle = negotiate_idle(c->cfg.idle, c->peer.max_idle_timeout);
     conn_restart_idle(c);
     streams_set_peer(&c->streams, &c->peer);
+    conn_acks_start(c);
     cid_local_set_limit(&p->ours, c->peer.active_connection_id_limit);
     if (c->peer.has_reset_token)
         cid_remote_set_first_token(&p->theirs, c->peer.reset_token);

@@ -9,7 +9,7 @@
 
 #define ACKED FRAME_ELICITING
 
-/* RFC 9000 table 3, with RFC 9221's DATAGRAM; CONNECTION_CLOSE's "ih" makes two rows. */
+/* RFC 9000 table 3, with RFC 9221's DATAGRAM and the two of ACK frequency; CONNECTION_CLOSE's "ih" makes two rows. */
 /* clang-format off */
 const struct frame_row frame_table[] = {
     {0x00, 0x00, "PADDING", I | H | E | A, FRAME_PROBING, LOSS_NONE, padding_get, padding_put},
@@ -33,7 +33,9 @@ const struct frame_row frame_table[] = {
     {0x1c, 0x1c, "CONNECTION_CLOSE", I | H | E | A, 0, LOSS_NONE, close_get, close_put},
     {0x1d, 0x1d, "CONNECTION_CLOSE", E | A, 0, LOSS_NONE, close_get, close_put},
     {0x1e, 0x1e, "HANDSHAKE_DONE", A, ACKED | FRAME_FROM_SERVER, LOSS_STATE, bare_get, bare_put},
+    {0x1f, 0x1f, "IMMEDIATE_ACK", A, ACKED, LOSS_NONE, bare_get, bare_put},
     {0x30, 0x31, "DATAGRAM", E | A, ACKED, LOSS_NONE, datagram_get, datagram_put},
+    {0xaf, 0xaf, "ACK_FREQUENCY", A, ACKED, LOSS_STATE, ack_frequency_get, ack_frequency_put},
 };
 /* clang-format on */
 
@@ -45,7 +47,7 @@ static const uint8_t row_of[] = {
     [0x00] = 1, [0x01] = 2, [0x02 ... 0x03] = 3, [0x04] = 4, [0x05] = 5, [0x06] = 6, [0x07] = 7,
     [0x08 ... 0x0f] = 8, [0x10] = 9, [0x11] = 10, [0x12 ... 0x13] = 11, [0x14] = 12, [0x15] = 13,
     [0x16 ... 0x17] = 14, [0x18] = 15, [0x19] = 16, [0x1a] = 17, [0x1b] = 18, [0x1c] = 19,
-    [0x1d] = 20, [0x1e] = 21, [0x30 ... 0x31] = 22,
+    [0x1d] = 20, [0x1e] = 21, [0x1f] = 22, [0x30 ... 0x31] = 23, [0xaf] = 24,
 };
 /* clang-format on */
 

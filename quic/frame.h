@@ -1,6 +1,6 @@
 /*
  * frame - QUIC frames: the table that says what is legal where, and the codec
- * (RFC 9000 12.4 and 19, RFC 9221 4).
+ * (RFC 9000 12.4 and 19, RFC 9221 4, draft-ietf-quic-ack-frequency 4 and 5).
  *
  * A frame type is a row of data: name, encryption levels, how it counts for
  * acknowledgement, congestion and path probing, what becomes of it when its packet is lost,
@@ -41,8 +41,10 @@ enum {
     FRAME_CONNECTION_CLOSE = 0x1c,
     FRAME_CONNECTION_CLOSE_APP = 0x1d,
     FRAME_HANDSHAKE_DONE = 0x1e,
+    FRAME_IMMEDIATE_ACK = 0x1f, /* draft-ietf-quic-ack-frequency, as ACK_FREQUENCY */
     FRAME_DATAGRAM = 0x30,
-    FRAME_DATAGRAM_LEN = 0x31
+    FRAME_DATAGRAM_LEN = 0x31,
+    FRAME_ACK_FREQUENCY = 0xaf
 };
 
 #define FRAME_STREAM_FIN 0x01
@@ -106,6 +108,9 @@ struct frame {
             struct span data;
             bool has_len;
         } datagram;
+        struct {
+            uint64_t seq, threshold, max_delay_us, reordering;
+        } ack_frequency;
         struct {
             uint64_t v[4];
             struct span data;

@@ -299,3 +299,20 @@ void datagram_put(struct wire_w *w, const struct frame *f)
     frame_datagram_head(w, f->datagram.data.n, f->datagram.has_len);
     wire_w_span(w, f->datagram.data);
 }
+
+void ack_frequency_get(struct wire_r *r, struct frame *f)
+{
+    f->ack_frequency.seq = wire_r_varint(r);
+    f->ack_frequency.threshold = wire_r_varint(r);
+    f->ack_frequency.max_delay_us = wire_r_varint(r);
+    f->ack_frequency.reordering = wire_r_varint(r);
+}
+
+void ack_frequency_put(struct wire_w *w, const struct frame *f)
+{
+    wire_w_varint(w, f->type);
+    wire_w_varint(w, f->ack_frequency.seq);
+    wire_w_varint(w, f->ack_frequency.threshold);
+    wire_w_varint(w, f->ack_frequency.max_delay_us);
+    wire_w_varint(w, f->ack_frequency.reordering);
+}

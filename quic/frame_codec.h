@@ -36,5 +36,7 @@ void close_get(struct wire_r *r, struct frame *f);
 void close_put(struct wire_w *w, const struct frame *f);
 void datagram_get(struct wire_r *r, struct frame *f);
 void datagram_put(struct wire_w *w, const struct frame *f);
+void ack_frequency_get(struct wire_r *r, struct frame *f);
+void ack_frequency_put(struct wire_w *w, const struct frame *f);
 
 #endif

@@ -145,6 +145,7 @@ struct quic_config {
     size_t max_udp_payload;           /* largest datagram that we send, >= 1200 */
     size_t max_paths;                 /* path slots, 1 for plain QUIC */
     uint8_t cid_len;                  /* of connection IDs that we issue: 4 to 20 */
+    bool ack_frequency;               /* understand ACK_FREQUENCY, and ask by it */
     bool ecn;                         /* mark what we send ECT(0), where that works */
     uint8_t reset_key[32];            /* makes stateless reset tokens: a kept secret */
     struct quic_addr preferred[2];    /* server: where it had rather be, IPv4 and IPv6, or none */

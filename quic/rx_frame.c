@@ -41,6 +41,8 @@ static int on_ack(struct quic_conn *c, struct rx_packet *pkt, const struct frame
     if (!c->server && pkt->space == SPACE_APP)
         conn_confirm(c);
     conn_verdicts(c, p);
+    if (pkt->space == SPACE_APP)
+        conn_acks_update(c);
     return 0;
 }
 
@@ -151,6 +153,18 @@ static int on_datagram(struct quic_conn *c, struct rx_packet *pkt, const struct 
     return take_dgram(c, pkt, f->datagram.data, f->datagram.has_len);
 }
 
+static int on_ack_frequency(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    (void)pkt;
+    return conn_on_ack_frequency(c, f);
+}
+
+static int on_immediate_ack(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    (void)f;
+    return conn_on_immediate_ack(c, pkt->path);
+}
+
 /* By the first type of the row in frame_table. */
 // clang-format off
 static handler *const handlers[] = {
@@ -177,7 +191,9 @@ static handler *const handlers[] = {
     [FRAME_CONNECTION_CLOSE]     = on_close,
     [FRAME_CONNECTION_CLOSE_APP] = on_close,
     [FRAME_HANDSHAKE_DONE]       = on_handshake_done,
+    [FRAME_IMMEDIATE_ACK]        = on_immediate_ack,
     [FRAME_DATAGRAM]             = on_datagram,
+    [FRAME_ACK_FREQUENCY]        = on_ack_frequency,
 };
 // clang-format on
 

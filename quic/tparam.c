@@ -57,6 +57,7 @@ static const struct param params[] = {
     {TPARAM_RETRY_SOURCE_CONNECTION_ID, BYTES(KIND_CID, SERVER, retry_scid)},
     {TPARAM_MAX_DATAGRAM_FRAME_SIZE, NUMBER(max_datagram_frame_size, 0, VARINT_MAX, 0)},
     {TPARAM_GREASE_QUIC_BIT, FLAG(grease_quic_bit)},
+    {TPARAM_MIN_ACK_DELAY, NUMBER(min_ack_delay_us, 0, MAX_ACK_DELAY * 1000u, TPARAM_NO_ACK_FREQUENCY)},
 };
 /* clang-format on */
 
@@ -167,8 +168,17 @@ static int put_param(struct wire_w *w, const struct tparams *t, const struct par
     return 0;
 }
 
+/* What min_ack_delay may be follows from another parameter. */
+static bool delays_agree(const struct tparams *t)
+{
+    return t->min_ack_delay_us == TPARAM_NO_ACK_FREQUENCY ||
+           t->min_ack_delay_us * NS_PER_US <= t->max_ack_delay;
+}
+
 int tparams_encode(struct wire_w *w, const struct tparams *t, bool server, struct span extra)
 {
+    if (!delays_agree(t))
+        return QUIC_INVAL;
     for (size_t i = 0; i < ARRAY_LEN(params); i++) {
         const struct param *p = &params[i];
         int err;
@@ -272,7 +282,7 @@ int tparams_decode(struct span blob, bool from_server, struct tparams *t)
     /* A server without connection IDs can't have others for another address. */
     if (t->has_preferred && t->has_initial_scid && t->initial_scid.len == 0)
         return QUIC_TRANSPORT_PARAMETER_ERROR;
-    return 0;
+    return delays_agree(t) ? 0 : QUIC_TRANSPORT_PARAMETER_ERROR;
 }
 
 int tparam_find(struct span blob, uint64_t id, struct span *value)

@@ -1,5 +1,6 @@
 /*
- * tparam - transport parameters (RFC 9000 7.3, 7.4 and 18, RFC 9221 3, RFC 9287 3).
+ * tparam - transport parameters (RFC 9000 7.3, 7.4 and 18, RFC 9221 3, RFC 9287 3,
+ * draft-ietf-quic-ack-frequency 3).
  *
  * One struct for either end's declaration. Numbers that may be absent hold their default
  * then, so readers need no presence bit; what has no default has a `has_` flag. Times are
@@ -30,7 +31,8 @@ enum {
     TPARAM_INITIAL_SOURCE_CONNECTION_ID = 0x0f,
     TPARAM_RETRY_SOURCE_CONNECTION_ID = 0x10,
     TPARAM_MAX_DATAGRAM_FRAME_SIZE = 0x20,
-    TPARAM_GREASE_QUIC_BIT = 0x2ab2
+    TPARAM_GREASE_QUIC_BIT = 0x2ab2,
+    TPARAM_MIN_ACK_DELAY = 0xff04de1b
 };
 
 /* A server's preferred address (RFC 9000 18.2); a port of 0 means "none of this family". */
@@ -40,6 +42,11 @@ struct tparam_preferred {
     struct quic_cid cid; /* sequence number 1 */
     uint8_t token[16];
 };
+
+/* max_ack_delay is below this (RFC 9000 18.2). */
+#define TPARAM_MAX_ACK_DELAY_END (16384 * NS_PER_MS)
+
+#define TPARAM_NO_ACK_FREQUENCY (((uint64_t)1 << 62) - 1)
 
 struct tparams {
     ns_t max_idle_timeout; /* 0: none */
@@ -52,6 +59,7 @@ struct tparams {
     uint64_t initial_max_streams_uni;
     uint64_t ack_delay_exponent;
     ns_t max_ack_delay;
+    uint64_t min_ack_delay_us; /* microseconds; TPARAM_NO_ACK_FREQUENCY: not there */
     uint64_t active_connection_id_limit;
     uint64_t max_datagram_frame_size; /* type, length and payload; 0: no DATAGRAM */
     bool disable_active_migration;

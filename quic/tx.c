@@ -135,6 +135,22 @@ static void write_token(struct build *b)
     c->new_token_due = false;
 }
 
+static void write_ack_frequency(struct build *b)
+{
+    struct quic_conn *c = b->conn;
+    if (!ackfreq_due(&c->ackfreq) || !build_room(b, LEVEL_APP, CONTROL_ROOM))
+        return;
+    struct ackfreq_ask ask;
+    struct frame f = {.type = FRAME_ACK_FREQUENCY};
+    f.ack_frequency.seq = ackfreq_next(&c->ackfreq, &ask, c->now);
+    f.ack_frequency.threshold = ask.threshold;
+    f.ack_frequency.max_delay_us = ask.delay / NS_PER_US;
+    f.ack_frequency.reordering = ask.reordering;
+    struct sent_record rec = {
+        .kind = FRAME_ACK_FREQUENCY, .a = f.ack_frequency.seq, .b = ask.delay};
+    encode(b, &f, &rec);
+}
+
 static void write_ext(struct build *b)
 {
     struct quic_conn *c = b->conn;
@@ -176,9 +192,10 @@ static void write_app(struct build *b)
     }
     write_cids(b);
     write_token(b);
+    write_ack_frequency(b);
     write_ext(b);
     if (b->path->ping_due && build_room(b, LEVEL_APP, FRAME_MIN)) {
-        simple_frame(b, FRAME_PING, NULL);
+        simple_frame(b, conn_ping_type(c, LEVEL_APP), NULL);
         b->path->ping_due = false;
     }
     write_streams(b);
@@ -189,7 +206,7 @@ static bool app_due(const struct quic_conn *c, struct quic_path *p)
     uint64_t seq;
     if (!c->complete)
         return false;
-    if (c->done_due || c->new_token_due || p->ping_due ||
+    if (c->done_due || c->new_token_due || p->ping_due || ackfreq_due(&c->ackfreq) ||
         path_route_due(path_current(p), c->now) || streams_pending(&c->streams))
         return true;
     for (size_t i = 0; i < c->n_paths; i++) {
@@ -233,9 +250,11 @@ static void write_level(struct build *b, enum quic_level level, const struct all
         write_crypto(b, level);
         if (level == LEVEL_APP && c->complete)
             write_app(b);
-        if (probe && !(b->open && b->level == level && b->proto.flags & SENT_ELICITING) &&
-            build_room(b, level, FRAME_MIN))
-            simple_frame(b, FRAME_PING, NULL);
+        /* What is sent because nothing comes back asks for an answer without delay. */
+        uint64_t ping = p->recovery.pto_count ? conn_ping_type(c, level) : FRAME_PING;
+        bool asks = b->open && b->level == level && b->proto.flags & SENT_ELICITING;
+        if (probe && (!asks || ping == FRAME_IMMEDIATE_ACK) && build_room(b, level, FRAME_MIN))
+            simple_frame(b, ping, NULL);
     }
     /* Both ends fill up datagrams that carry Initials (RFC 9000 14.1). */
     bool eliciting = b->open && b->level == level && b->proto.flags & SENT_ELICITING;
@@ -285,7 +304,7 @@ static int mtu_probe(struct quic_conn *c, struct quic_path *p, struct quic_train
     if (build_begin(&b, c, p, path_current(p), t, size) != 0 ||
         !build_room(&b, LEVEL_APP, FRAME_MIN))
         return 0;
-    simple_frame(&b, FRAME_PING, NULL);
+    simple_frame(&b, conn_ping_type(c, LEVEL_APP), NULL);
     b.proto.flags |= SENT_PROBE;
     b.pad_to = size;
     uint64_t pn = b.pn;

@@ -94,6 +94,103 @@ static void test_when(void **state)
     play(at_once, ARRAY_LEN(at_once), 0);
 }
 
+/* ---- what the peer asks for (draft-ietf-quic-ack-frequency) ---------------------------- */
+
+static void send_ack(struct ackrx *rx, ns_t now)
+{
+    uint8_t buf[200];
+    struct wire_w w = wire_w_of(buf, sizeof buf);
+
+    assert_true(ackrx_frame(rx, &w, ACKRX_NO_PATH, 3, now, NULL));
+}
+
+/* Tables 1 and 2 of 6.2.1, and what follows from 6.2 beyond them. */
+static void test_reordering(void **state)
+{
+    static const struct {
+        uint64_t threshold, pn[16];
+        const char *acks; /* a letter for each packet */
+        size_t n;
+    } rows[] = {
+        {3, {0, 1, 3, 4, 5, 8, 9, 10}, "....A.AA", 8},
+        {5, {0, 1, 3, 5, 6, 7, 8, 9}, ".....A.A", 8},
+        {1, {0, 1, 3, 4, 2, 6}, "..A.AA", 6},
+        {0, {0, 1, 3, 9, 30, 2, 4, 100}, "........", 8},
+        /* 2 is late, and by then lost for the peer: 7 was told of */
+        {3, {0, 1, 3, 4, 5, 6, 7, 2}, "....A..A", 8},
+        /* 4 comes within the window: no hurry */
+        {3, {0, 1, 2, 3, 5, 4, 6, 7, 8}, ".........", 9},
+        {3, {0, 5}, ".A", 2},
+        {40, {0, 30, 39, 40, 41}, "....A", 5},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct ackrx rx;
+
+        ackrx_init(&rx, DELAY);
+        ackrx_ask(&rx, 1000, DELAY, rows[i].threshold);
+        for (size_t k = 0; k < rows[i].n; k++) {
+            assert_int_equal(ackrx_add(&rx, rows[i].pn[k], true, 0, k * MS), 0);
+            if (ackrx_due(&rx, k * MS) != (rows[i].acks[k] == 'A'))
+                fail_msg("row %zu, packet %zu", i, k);
+            if (ackrx_due(&rx, k * MS))
+                send_ack(&rx, k * MS);
+            assert_true(ackrx_check(&rx));
+        }
+        ackrx_free(&rx);
+    }
+}
+
+static void test_ask(void **state)
+{
+    struct ackrx rx;
+    uint64_t pn = 0;
+
+    (void)state;
+    ackrx_init(&rx, DELAY);
+    ackrx_ask(&rx, 9, 5 * MS, 3);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 10; i++) {
+            assert_false(ackrx_due(&rx, 100 * MS));
+            ackrx_add(&rx, pn++, true, 0, 100 * MS);
+            assert_int_equal(ackrx_deadline(&rx), i < 9 ? 105 * MS : 0);
+        }
+        send_ack(&rx, 100 * MS);
+    }
+    ackrx_ask(&rx, 0, 5 * MS, 3); /* each of them */
+    ackrx_add(&rx, pn++, true, 0, 100 * MS);
+    assert_true(ackrx_due(&rx, 100 * MS));
+    send_ack(&rx, 100 * MS);
+    ackrx_ask(&rx, UINT64_MAX >> 2, 16383 * MS, 0);
+    for (int i = 0; i < 1000; i++)
+        ackrx_add(&rx, pn++, true, 0, 100 * MS);
+    assert_int_equal(ackrx_deadline(&rx), 16483 * MS);
+    /* IMMEDIATE_ACK: for the packet that it is in. */
+    ackrx_at_once(&rx);
+    ackrx_add(&rx, pn++, true, 0, 100 * MS);
+    assert_true(ackrx_due(&rx, 100 * MS));
+    send_ack(&rx, 100 * MS);
+    ackrx_add(&rx, pn++, true, 0, 100 * MS);
+    assert_false(ackrx_due(&rx, 100 * MS));
+    /* CE: the first of a row (6.3). */
+    for (int i = 0; i < 6; i++) {
+        ackrx_add(&rx, pn++, true, i == 2 ? 2 : 3, 100 * MS);
+        assert_int_equal(ackrx_due(&rx, 100 * MS), i == 0 || i == 3);
+        if (ackrx_due(&rx, 100 * MS))
+            send_ack(&rx, 100 * MS);
+    }
+    /* However patient the peer is, no gap is forgotten before it was told of. */
+    for (int i = 0; i < ACKRX_SENT; i++) {
+        ackrx_add(&rx, pn += 2, true, 0, 100 * MS);
+        if (ackrx_due(&rx, 100 * MS))
+            break;
+    }
+    assert_true(ackrx_due(&rx, 100 * MS));
+    assert_true(ackrx_range_count(&rx) < ACKRX_SENT);
+    ackrx_free(&rx);
+}
+
 struct encoding {
     uint64_t path;
     struct range got[4]; /* ascending; received in this order, 1 ms apart */
@@ -312,7 +409,8 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_when),      cmocka_unit_test(test_encoding),
+        cmocka_unit_test(test_when),      cmocka_unit_test(test_reordering),
+        cmocka_unit_test(test_ask),       cmocka_unit_test(test_encoding),
         cmocka_unit_test(test_empty),     cmocka_unit_test(test_ack_of_ack),
         cmocka_unit_test(test_many_gaps), cmocka_unit_test(test_random),
     };

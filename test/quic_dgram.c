@@ -332,6 +332,43 @@ static void test_fates_overflow(void **state)
     pair_free(&p);
 }
 
+/*
+ * A batch of packets gets one acknowledgement (RFC 9000 13.2.2), whether the peer has asked for
+ * it or not: it is due after the second packet, and made when the batch is over.
+ */
+static void test_ack_once(void **state)
+{
+    (void)state;
+    for (int extension = 0; extension < 2; extension++) {
+        struct pair p;
+        pair_init(&p);
+        p.cfg[CLIENT].ack_frequency = p.cfg[SERVER].ack_frequency = extension;
+        pair_connect(&p);
+        pair_run(&p, NS_PER_S);
+        static uint8_t out[65536], back[65536];
+        struct buffer buf[8];
+        struct quic_dgram d[8];
+        struct quic_rx rx[8];
+        for (uint8_t i = 0; i < 8; i++)
+            d[i] = make(&buf[i], 1000, ROOM, i);
+        struct quic_train t = train(out, sizeof(out), 64), u = train(back, sizeof(back), 64);
+        assert_int_equal(quic_dgram_send(p.conn[CLIENT], 0, &t, d, 8, p.now), 8);
+        for (size_t i = 0; i < 8; i++)
+            rx[i] = (struct quic_rx){.route = p.route[SERVER],
+                                     .p = out + i * t.segment,
+                                     .n = quic_train_size(&t, i)};
+        uint64_t sent = p.conn[SERVER]->path[0].recovery.packets_sent;
+        assert_int_equal(quic_recv(p.conn[SERVER], rx, 8, p.now), 0);
+        assert_true(quic_send(p.conn[SERVER], 0, &u, p.now) > 0);
+        assert_int_equal(u.count, 1);
+        assert_int_equal(p.conn[SERVER]->path[0].recovery.packets_sent, sent + 1);
+        assert_false(ackrx_pending(&p.conn[SERVER]->path[0].ack[SPACE_APP]));
+        pair_train(&p, SERVER, &u);
+        assert_int_equal(p.conn[CLIENT]->path[0].recovery.bytes_in_flight, 0);
+        pair_free(&p);
+    }
+}
+
 /* A due acknowledgement rides along, instead of a packet of its own. */
 static void test_ack_rides(void **state)
 {
@@ -406,7 +443,7 @@ int main(void)
         cmocka_unit_test(test_trains),    cmocka_unit_test(test_train_limits),
         cmocka_unit_test(test_blocked),   cmocka_unit_test(test_fates),
         cmocka_unit_test(test_fates_overflow),
-        cmocka_unit_test(test_ack_rides), cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_ack_once), cmocka_unit_test(test_ack_rides), cmocka_unit_test(test_overflow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,7 +39,9 @@ static const struct {
     {0x1c, 0x1c, "CONNECTION_CLOSE", "IH01", "N", LOSS_NONE},
     {0x1d, 0x1d, "CONNECTION_CLOSE", "__01", "N", LOSS_NONE},
     {0x1e, 0x1e, "HANDSHAKE_DONE", "___1", "S", LOSS_STATE},
+    {0x1f, 0x1f, "IMMEDIATE_ACK", "___1", "", LOSS_NONE}, /* draft-ietf-quic-ack-frequency */
     {0x30, 0x31, "DATAGRAM", "__01", "", LOSS_NONE},
+    {0xaf, 0xaf, "ACK_FREQUENCY", "___1", "", LOSS_STATE},
 };
 
 static uint8_t levels_of(const char *packets)
@@ -136,7 +138,18 @@ static const char *const good[] = {
     "30 010203",
     "31 00",
     "31 03 010203",
+    "1f",
+    "40af 00 01 43e8 01",
+    "40af 7fff 05 800061a8 00",
+    "40af " MAX62 MAX62 MAX62 MAX62,
 };
+
+static uint64_t type_of(const struct hex *h)
+{
+    struct wire_r r = wire_r_of(h->b, h->n);
+
+    return wire_r_varint(&r);
+}
 
 static void test_round_trip(void **state)
 {
@@ -152,8 +165,8 @@ static void test_round_trip(void **state)
 
         assert_int_equal(frame_decode(&r, NULL, 0, LEVEL_APP, &f, &row), 0);
         assert_int_equal(wire_r_left(&r), 0);
-        assert_ptr_equal(row, frame_find(h.b[0], NULL, 0));
-        assert_int_equal(f.type, h.b[0]);
+        assert_ptr_equal(row, frame_find(type_of(&h), NULL, 0));
+        assert_int_equal(f.type, type_of(&h));
         assert_int_equal(f.path_id, 0);
 
         w = wire_w_of(out, sizeof(out));
@@ -206,7 +219,7 @@ static void test_levels(void **state)
         uint8_t levels = 0;
 
         for (size_t k = 0; k < ARRAY_LEN(rfc_table); k++) {
-            if (h.b[0] >= rfc_table[k].first && h.b[0] <= rfc_table[k].last)
+            if (type_of(&h) >= rfc_table[k].first && type_of(&h) <= rfc_table[k].last)
                 levels = levels_of(rfc_table[k].packets);
         }
         for (int level = 0; level < LEVEL_N; level++) {
@@ -216,7 +229,7 @@ static void test_levels(void **state)
             int err = frame_decode(&r, NULL, 0, (enum quic_level)level, &f, &row);
 
             assert_int_equal(err, levels & FRAME_AT(level) ? 0 : QUIC_PROTOCOL_VIOLATION);
-            assert_int_equal(f.type, h.b[0]);
+            assert_int_equal(f.type, type_of(&h));
         }
     }
 }
@@ -230,7 +243,10 @@ static const struct {
     {"type in two bytes", "4001", QUIC_PROTOCOL_VIOLATION},
     {"padding in two bytes", "4000", QUIC_PROTOCOL_VIOLATION},
     {"type in eight bytes", "c000000000000001", QUIC_PROTOCOL_VIOLATION},
-    {"unknown type", "1f", QUIC_FRAME_ENCODING_ERROR},
+    {"unknown type", "20", QUIC_FRAME_ENCODING_ERROR},
+    {"unknown type", "40ae", QUIC_FRAME_ENCODING_ERROR},
+    {"ACK_FREQUENCY in four bytes", "800000af 00 01 43e8 01", QUIC_PROTOCOL_VIOLATION},
+    {"IMMEDIATE_ACK in two bytes", "401f", QUIC_PROTOCOL_VIOLATION},
     {"unknown type", "21", QUIC_FRAME_ENCODING_ERROR},
     {"unknown type", "2f", QUIC_FRAME_ENCODING_ERROR},
     {"unknown type", "32", QUIC_FRAME_ENCODING_ERROR},
@@ -327,6 +343,13 @@ static void test_fields(void **state)
     assert_int_equal(f.new_cid.retire_prior_to, 3);
     assert_int_equal(f.new_cid.cid.len, 2);
     assert_int_equal(f.new_cid.token[15], 15);
+    h = hex_of("40af 05 18 43e8 03");
+    r = wire_r_span(hex_span(&h));
+    assert_int_equal(frame_decode(&r, NULL, 0, LEVEL_APP, &f, &row), 0);
+    assert_int_equal(f.ack_frequency.seq, 5);
+    assert_int_equal(f.ack_frequency.threshold, 24);
+    assert_int_equal(f.ack_frequency.max_delay_us, 1000);
+    assert_int_equal(f.ack_frequency.reordering, 3);
 }
 
 /* Encoding ranges the slow way, then walking them. */
@@ -468,7 +491,7 @@ static void test_encode_flags(void **state)
     w = wire_w_of(b, sizeof(b));
     frame_encode(&w, NULL, &f);
     assert_int_equal(b[0], 0x31);
-    f = (struct frame){.type = 0x1f};
+    f = (struct frame){.type = 0x20};
     w = wire_w_of(b, sizeof(b));
     frame_encode(&w, NULL, &f);
     assert_true(w.failed);

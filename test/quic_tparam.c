@@ -58,6 +58,8 @@ static void test_defaults(void **state)
     assert_ptr_equal(w.p, b);
 }
 
+#define MIN_ACK_DELAY "c0000000ff04de1b"
+
 /* The extension in the ClientHello of RFC 9001 A.2. */
 static void test_rfc(void **state)
 {
@@ -151,6 +153,18 @@ static const struct {
     {"20 00", BAD, BAD},
     {"6ab2 00", 0, 0},
     {"6ab2 01 00", BAD, BAD},
+    /* min_ack_delay: microseconds, and not above max_ack_delay, wherever that is. */
+    {MIN_ACK_DELAY " 02 43e8", 0, 0},
+    {MIN_ACK_DELAY " 01 00", 0, 0},
+    {MIN_ACK_DELAY " 04 800061a8", 0, 0},
+    {MIN_ACK_DELAY " 04 800061a9", BAD, BAD},
+    {"0b 01 05 " MIN_ACK_DELAY " 02 5388", 0, 0},
+    {"0b 01 05 " MIN_ACK_DELAY " 02 5389", BAD, BAD},
+    {MIN_ACK_DELAY " 02 5389 0b 01 05", BAD, BAD},
+    {MIN_ACK_DELAY " 04 800061a9 0b 01 1a", 0, 0},
+    {MIN_ACK_DELAY " 08 " MAX62, BAD, BAD},
+    {MIN_ACK_DELAY " 00", BAD, BAD},
+    {MIN_ACK_DELAY " 02 0001", BAD, BAD},
     /* Unknown ones, reserved (31 * N + 27) and not, even twice. */
     {"1b 00", 0, 0},
     {"1b 03 010203 1b 00", 0, 0},
@@ -190,7 +204,7 @@ static void test_duplicates(void **state)
         struct hex h = hex_of(cases[i].wire);
         struct wire_r r = wire_r_of(h.b, h.n);
         uint64_t id = wire_r_varint(&r);
-        bool known = id <= 0x10 || id == 0x20 || id == 0x2ab2;
+        bool known = id <= 0x10 || id == 0x20 || id == 0x2ab2 || id == 0xff04de1b;
         uint8_t twice[200];
         struct tparams t;
 
@@ -350,7 +364,7 @@ static void test_encode_refused(void **state)
     uint8_t b[512];
 
     (void)state;
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 9; i++) {
         struct wire_w w = wire_w_of(b, sizeof(b));
         struct tparams t;
 
@@ -360,6 +374,7 @@ static void test_encode_refused(void **state)
         t.initial_max_streams_bidi = i == 2 ? ((uint64_t)1 << 60) + 1 : 0;
         t.ack_delay_exponent = i == 3 ? 21 : 3;
         t.max_ack_delay = i == 4 ? (1 << 14) * NS_PER_MS : 0;
+        t.min_ack_delay_us = i == 8 ? 1 : TPARAM_NO_ACK_FREQUENCY;
         t.active_connection_id_limit = i == 5 ? 1 : 2;
         t.has_preferred = i == 6;
         t.initial_max_streams_uni = i == 7 ? UINT64_MAX : 0;

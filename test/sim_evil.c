@@ -143,6 +143,18 @@ static const struct evil_case cases[] = {
     {"PATH_RESPONSE out of the blue", false, OPEN, LEVEL_APP, SHRUG, F("\x1b" "abcdefgh"), 0},
     {"many PATH_CHALLENGEs", false, OPEN, LEVEL_APP, SHRUG, F("\x1a" "abcdefg1" "\x1a" "abcdefg2" "\x1a" "abcdefg3" "\x1a" "abcdefg4" "\x1a" "abcdefg5" "\x1a" "abcdefg6"), 0},
 
+    /* ACK frequency (draft-ietf-quic-ack-frequency 4, 5) */
+    {"ACK_FREQUENCY", false, OPEN, LEVEL_APP, SHRUG, F("\x40\xaf\x05\x08\x43\xe8\x03"), 0},
+    {"ACK_FREQUENCY of nothing but large numbers", false, OPEN, LEVEL_APP, SHRUG, F("\x40\xaf\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x80\xf9\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), 0},
+    {"a delay below min_ack_delay", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x40\xaf\x05\x08\x43\xe7\x03"), 0},
+    {"a delay of 2^14 ms", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x40\xaf\x05\x08\x80\xfa\x00\x00\x03"), 0},
+    {"a delay of 2^14 ms from the server", true, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x40\xaf\x05\x08\x80\xfa\x00\x00\x03"), 0},
+    {"an obsolete frame with such a delay", false, OPEN, LEVEL_APP, QUIC_PROTOCOL_VIOLATION, F("\x40\xaf\x05\x08\x43\xe8\x03\x40\xaf\x04\x08\x00\x03"), 0},
+    {"truncated ACK_FREQUENCY", false, OPEN, LEVEL_APP, QUIC_FRAME_ENCODING_ERROR, F("\x40\xaf\x05\x08\x43\xe8"), 0},
+    {"ACK_FREQUENCY in Initial", false, HANDSHAKE, LEVEL_INITIAL, QUIC_PROTOCOL_VIOLATION, F("\x40\xaf\x05\x08\x43\xe8\x03"), 0},
+    {"IMMEDIATE_ACK in Initial", false, HANDSHAKE, LEVEL_INITIAL, QUIC_PROTOCOL_VIOLATION, F("\x1f"), 0},
+    {"IMMEDIATE_ACK", false, OPEN, LEVEL_APP, SHRUG, F("\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f"), 0},
+
     /* CRYPTO (7.5, RFC 9001 4.1.3, 6) */
     {"CRYPTO far ahead", false, HANDSHAKE, LEVEL_INITIAL, QUIC_CRYPTO_BUFFER_EXCEEDED, F("\x06\x80\x02\x00\x00\x01x"), 0},
     {"CRYPTO far ahead in 1-RTT", false, OPEN, LEVEL_APP, QUIC_CRYPTO_BUFFER_EXCEEDED, F("\x06\x80\x02\x00\x00\x01x"), 0},
@@ -226,6 +238,52 @@ static void test_table(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         run_case(&cases[i]);
+}
+
+/* What a peer asks of our acknowledgements: only the newest counts, and only if we offered. */
+static void test_ack_frequency(void **state)
+{
+    static const struct {
+        struct span frame;
+        uint32_t tolerance;
+    } steps[] = {
+        {SPAN_LIT("\x40\xaf\x05\x08\x43\xe8\x03"), 9},
+        {SPAN_LIT("\x40\xaf\x05\x20\x43\xe8\x03"), 9}, /* the same number */
+        {SPAN_LIT("\x40\xaf\x04\x20\x43\xe8\x03"), 9}, /* an older one */
+        {SPAN_LIT("\x40\xaf\x06\x00\x43\xe8\x03"), 1},
+        {SPAN_LIT("\x40\xaf\x07\x20\x43\xe8\x03\x40\xaf\x08\x30\x43\xe8\x03"), 49},
+        {SPAN_LIT("\x40\xaf\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"
+                  "\x43\xe8\x00"),
+         UINT32_MAX},
+        {SPAN_LIT("\x40\xaf\x09\x20\x43\xe8\x03"), UINT32_MAX},
+    };
+    struct evil e = {.level = LEVEL_APP};
+    struct world w;
+
+    (void)state;
+    stage(&w, OPEN, 65535);
+    struct quic_conn *client = w.client->conn[0], *server = w.server->conn[0];
+    const struct ackrx *rx = &server->path[0].ack[SPACE_APP];
+    assert_int_equal(rx->tolerance, ACKRX_TOLERANCE);
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        assert_int_equal(evil_send(client, server, &e, steps[i].frame, w.sim.now), 0);
+        assert_int_equal(rx->tolerance, steps[i].tolerance);
+        assert_int_equal(rx->max_delay, NS_PER_MS);
+    }
+    world_free(&w);
+
+    for (int i = 0; i < 2; i++) {
+        world_init(&w, 1);
+        w.server_cfg.conn.ack_frequency = false;
+        world_path(&w, NS_PER_MS, 0, 0);
+        world_start(&w, 1);
+        sim_run(&w.sim, w.sim.now + NS_PER_S, NULL, NULL);
+        assert_int_equal(w.client->conn[0]->peer.min_ack_delay_us, TPARAM_NO_ACK_FREQUENCY);
+        assert_int_equal(evil_send(w.client->conn[0], w.server->conn[0], &e,
+                                   i ? SPAN_LIT("\x1f") : steps[0].frame, w.sim.now),
+                         QUIC_FRAME_ENCODING_ERROR);
+        world_free(&w);
+    }
 }
 
 /* Frames of the table in any order, with bytes changed: nothing worse than an end may follow. */
@@ -472,15 +530,11 @@ static void test_close_rate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_datagram_limit),
-        cmocka_unit_test(test_challenge_flood),
-        cmocka_unit_test(test_replay),
-        cmocka_unit_test(test_retire_flood),
-        cmocka_unit_test(test_two_updates),
-        cmocka_unit_test(test_gaps),
-        cmocka_unit_test(test_close_rate),
-        cmocka_unit_test(test_grease),
+        cmocka_unit_test(test_table),          cmocka_unit_test(test_ack_frequency),
+        cmocka_unit_test(test_datagram_limit), cmocka_unit_test(test_challenge_flood),
+        cmocka_unit_test(test_replay),         cmocka_unit_test(test_retire_flood),
+        cmocka_unit_test(test_two_updates),    cmocka_unit_test(test_gaps),
+        cmocka_unit_test(test_close_rate),     cmocka_unit_test(test_grease),
         cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
