@@ -29,13 +29,10 @@
 #include "app/address.h"
 #include "app/exit.h"
 #include "app/host.h"
-#include "app/keep.h"
-#include "app/lease.h"
 #include "app/netcheck.h"
+#include "app/peer.h"
 #include "app/random.h"
-#include "app/resolve.h"
 #include "app/session.h"
-#include "app/ticket.h"
 #include "app/transport.h"
 #include "app/uplink.h"
 #include "masque/request.h"
@@ -58,7 +55,6 @@
 #define UP_STABLE       (20 * NS_PER_S) /* up for so long: the next retry is immediate */
 #define OPEN_WITHIN     (15 * NS_PER_S) /* from the first packet to a tunnel */
 #define NETWORK_SETTLE  (300 * NS_PER_MS)
-#define LOOK_UP_EVERY   (10 * NS_PER_S) /* while attempts fail: has the name moved? */
 #define TUN_MTU_DEFAULT 1400
 #define TUN_BATCH       64
 
@@ -74,123 +70,27 @@ struct client {
     struct host host;
     struct netmon *mon;
 
-    char host_name[256];
-    uint16_t port;
-    char authority[300];
-    char key[300];
-    union udp_addr addr[RESOLVE_MAX], remote; /* of the server; of this attempt */
-    size_t addrs, next_addr;
-    struct resolve lookup;
-    ns_t looked_up;
+    struct peer peer;
+    union udp_addr remote; /* of this attempt */
 
     enum state state;
     struct session session;
     bool has_session;
     struct ring_udp *sock;
     struct uplink uplink;
-    uint8_t token[QUIC_TOKEN_MAX]; /* for the next session with `token_from` */
-    size_t token_len;
-    union udp_addr token_from;
-    struct ticket ticket; /* TLS session for the next connection */
-    unsigned tries;       /* attempts since the tunnel was up for UP_STABLE */
+    unsigned tries; /* attempts since the tunnel was up for UP_STABLE */
     ns_t retry_at, open_by, up_since;
     bool ever_up, stopping;
-    char lease[LEASE_TEXT + 1];
     int status; /* of the last failure */
 };
 
-/* ---- the server's addresses ------------------------------------------------------------ */
-
-static int resolve(struct client *c)
-{
-    const char *why;
-
-    c->addrs = resolve_now(c->host_name, c->port, c->addr, &why);
-    if (c->addrs > 0)
-        return 0;
-    LOG_AT(c->log, LOG_ERROR, "the server's name \"%s\" does not resolve: %s", c->host_name,
-           why);
-    return EXIT_RESOLVE;
-}
-
-static bool has_addr(const union udp_addr *list, size_t n, const union udp_addr *a)
-{
-    for (size_t i = 0; i < n; i++)
-        if (udp_addr_equal(&list[i], a))
-            return true;
-    return false;
-}
-
-static void lost(struct client *c, int status, bool hopeless, ns_t now);
-
-/* The name has been looked up again: it may have moved. */
-static void on_resolved(void *ctx, const union udp_addr *addr, size_t n, ns_t now)
-{
-    struct client *c = ctx;
-    char text[UDP_ADDR_TEXT];
-    size_t same = 0;
-
-    for (size_t i = 0; i < n; i++)
-        same += has_addr(c->addr, c->addrs, &addr[i]);
-    if (c->stopping || (same == n && n == c->addrs))
-        return;
-    memcpy(c->addr, addr, n * sizeof(*addr));
-    c->addrs = n;
-    c->next_addr = 0;
-    LOG_AT(c->log, LOG_INFO, "%s is now %s", c->host_name,
-           udp_addr_text(&addr[0], text, sizeof(text)));
-    if (c->state == CONNECTING && !has_addr(addr, n, &c->remote))
-        lost(c, EXIT_NO_ANSWER, false, now);
-    if (c->state == WAITING) {
-        c->next_addr = 0;
-        c->retry_at = now;
-    }
-}
-
-static void look_up(struct client *c, ns_t now)
-{
-    union udp_addr a;
-
-    if (now - c->looked_up < LOOK_UP_EVERY || udp_addr_parse(c->host_name, c->port, &a) == 0)
-        return;
-    c->looked_up = now;
-    resolve_start(&c->lookup, c->ring, c->host_name, c->port, on_resolved, c);
-}
-
 /* ---- ending and trying again ----------------------------------------------------------- */
-
-static void keep_token(struct client *c)
-{
-    struct span token = quic_new_token(c->session.quic);
-
-    if (token.n == 0 || token.n > sizeof(c->token))
-        return;
-    memcpy(c->token, token.p, token.n);
-    c->token_len = token.n;
-    c->token_from = c->remote;
-}
-
-/* Keep the TLS session that the server gave; one that met with an answer is used up. */
-static void keep_session(struct client *c, ns_t now)
-{
-    struct quic_path_view v;
-    int rc;
-
-    if (quic_path_view(c->session.quic, 0, now, &v) || v.packets_received == 0)
-        return;
-    rc = ticket_next(&c->ticket, c->cfg->state_dir, c->authority,
-                     quic_new_session(c->session.quic));
-    if (rc)
-        LOG_AT(c->log, LOG_DEBUG, "%s: %s; the TLS session is not kept for a new start",
-               c->cfg->state_dir, strerror(-rc));
-}
 
 static void session_drop(struct client *c, ns_t now)
 {
     if (!c->has_session)
         return;
-    keep_token(c);
-    keep_session(c, now);
+    peer_keep(&c->peer, &c->remote, c->session.quic, now);
     session_log(&c->session, now);
     session_flush(&c->session, now); /* CONNECTION_CLOSE, if one is due */
     session_free(&c->session);
@@ -223,6 +123,8 @@ static ns_t backoff(struct client *c)
     return d / 2 + r % (d / 2);
 }
 
+static void on_moved(void *ctx, ns_t now);
+
 /* The session is over for `status`; decide whether and when to try again. */
 static void lost(struct client *c, int status, bool hopeless, ns_t now)
 {
@@ -232,15 +134,13 @@ static void lost(struct client *c, int status, bool hopeless, ns_t now)
         return;
     if (c->state == UP && now - c->up_since >= UP_STABLE)
         c->tries = 0;
-    if (c->state != UP) { /* an address that has worked is tried again first */
-        c->next_addr = (c->next_addr + 1) % c->addrs;
-        look_up(c, now);
-    }
+    if (c->state != UP) /* an address that has worked is tried again first */
+        peer_failed(&c->peer, c->ring, on_moved, c, now);
     c->state = WAITING;
     c->status = status;
     session_drop(c, now);
     if (!c->cfg->reconnect ||
-        (!c->ever_up && (hopeless || c->tries >= TRIES_FIRST * c->addrs))) {
+        (!c->ever_up && (hopeless || c->tries >= TRIES_FIRST * c->peer.addrs))) {
         stop(c, status, now);
         return;
     }
@@ -252,11 +152,26 @@ static void lost(struct client *c, int status, bool hopeless, ns_t now)
         LOG_AT(c->log, LOG_INFO, "trying again");
 }
 
+/* The server's name leads elsewhere now. */
+static void on_moved(void *ctx, ns_t now)
+{
+    struct client *c = ctx;
+
+    if (c->stopping)
+        return;
+    if (c->state == CONNECTING && !peer_has_addr(&c->peer, &c->remote)) {
+        lost(c, EXIT_NO_ANSWER, false, now);
+        c->peer.turn = 0;
+    }
+    if (c->state == WAITING)
+        c->retry_at = now;
+}
+
 /* ---- connecting ------------------------------------------------------------------------ */
 
 static void connect_now(struct client *c, ns_t now)
 {
-    const union udp_addr *remote = &c->addr[c->next_addr];
+    const union udp_addr *remote = peer_addr(&c->peer);
     struct session_cfg cfg = {
         .device = &c->device, .log = c->log, .sched = sched_find("minrtt")};
     struct udp_cfg udp = {.bind = udp_addr_any(remote->sa.sa_family, 0), .log = c->log};
@@ -300,19 +215,13 @@ static void connect_now(struct client *c, ns_t now)
     rng_fill(&c->rng, &cfg.hash_seed, sizeof(cfg.hash_seed));
     rng_fill(&c->rng, &cfg.grease, sizeof(cfg.grease));
     cfg.sock = c->sock;
-    if (c->token_len && udp_addr_equal(&c->token_from, remote)) {
-        quic.token = span_of(c->token, c->token_len);
-        c->token_len = 0;
-    }
-    quic.session = span_of(c->ticket.b, c->ticket.n);
-    c->ticket.offered = c->ticket.n > 0;
-    conn = quic_connect(&quic, c->cfg->server_name ? c->cfg->server_name : c->host_name, &route,
-                        now);
+    peer_prepare(&c->peer, remote, &quic);
+    conn = quic_connect(&quic, peer_tls_name(&c->peer), &route, now);
     if (!conn || session_init(&c->session, conn, &cfg)) {
         quic_del(conn);
         LOG_AT(c->log, LOG_ERROR,
                "can't make a connection: out of memory, or \"%s\" is no name",
-               c->cfg->server_name ? c->cfg->server_name : c->host_name);
+               peer_tls_name(&c->peer));
         ring_udp_del(c->sock);
         c->sock = NULL;
         lost(c, EXIT_INTERNAL, true, now);
@@ -330,30 +239,15 @@ static void connect_now(struct client *c, ns_t now)
 static void request(struct client *c, ns_t now)
 {
     struct h3_field extra[1];
-    struct masque_ask ask = {.authority = span_of(c->authority, strlen(c->authority)),
-                             .bearer = span_of(c->key, strlen(c->key)),
+    struct masque_ask ask = {.authority = span_of(c->peer.authority, strlen(c->peer.authority)),
+                             .bearer = span_of(c->peer.key, strlen(c->peer.key)),
                              .extra = extra};
     struct masque_head head;
 
-    if (c->lease[0])
-        extra[ask.nextra++] = h3_field_secret(h3_field_str(LEASE_FIELD, c->lease));
+    if (c->peer.lease[0])
+        extra[ask.nextra++] = h3_field_secret(h3_field_str(LEASE_FIELD, c->peer.lease));
     if (masque_request_build(&ask, &head) || session_request(&c->session, head.field, head.n))
         lost(c, EXIT_PROTOCOL, true, now);
-}
-
-/* Take the lease of an answer, and keep it for the next run. */
-static void lease_take(struct client *c, struct span lease)
-{
-    int rc;
-
-    if (lease.n != LEASE_TEXT || memcmp(c->lease, lease.p, lease.n) == 0)
-        return;
-    memcpy(c->lease, lease.p, lease.n);
-    c->lease[lease.n] = 0;
-    rc = c->cfg->state_dir ? lease_save(c->cfg->state_dir, c->authority, c->lease) : 0;
-    if (rc)
-        LOG_AT(c->log, LOG_DEBUG, "%s: %s; a new start may get other addresses",
-               c->cfg->state_dir, strerror(-rc));
 }
 
 static void response(struct client *c, const struct session_event *ev, ns_t now)
@@ -378,7 +272,7 @@ static void response(struct client *c, const struct session_event *ev, ns_t now)
         lost(c, status, status != EXIT_FULL, now);
         return;
     }
-    lease_take(c, h3_fields_value(ev->fields, ev->n, LEASE_FIELD));
+    peer_lease(&c->peer, h3_fields_value(ev->fields, ev->n, LEASE_FIELD));
     if (session_open(&c->session, c->session.request))
         lost(c, EXIT_INTERNAL, true, now);
 }
@@ -465,7 +359,7 @@ static void bring_up(struct client *c, ns_t now)
     }
     if (c->state != UP) {
         c->up_since = now;
-        keep_session(c, now);
+        peer_keep(&c->peer, &c->remote, c->session.quic, now);
         LOG_AT(c->log, LOG_INFO, "tunnel is up: %s, MTU %u, %s", c->host.tun.name,
                c->host.tun.mtu_bytes, ring_kind_name(c->ring));
     }
@@ -489,7 +383,7 @@ static void closed(struct client *c, ns_t now)
     case QUIC_CLOSE_HANDSHAKE:
         LOG_AT(c->log, LOG_WARN,
                "%s does not answer: is the server running, and UDP port %u open on the way?",
-               text, c->port);
+               text, c->peer.port);
         status = EXIT_NO_ANSWER;
         break;
     case QUIC_CLOSE_IDLE:
@@ -505,7 +399,7 @@ static void closed(struct client *c, ns_t now)
         if (hopeless && info.code >= QUIC_CRYPTO_ERROR + TLS_ALERT_BAD_CERTIFICATE &&
             info.code <= QUIC_CRYPTO_ERROR + TLS_ALERT_UNKNOWN_CA)
             status = EXIT_CERT;
-        else if (c->ticket.offered) /* perhaps without the former session */
+        else if (c->peer.ticket.offered) /* perhaps without the former session */
             hopeless = false;
         LOG_AT(c->log, LOG_ERROR, "%s", info.text);
         break;
@@ -743,25 +637,6 @@ static void on_network(void *ctx, int fd, short ready, ns_t now)
 
 /* ---- setting up ------------------------------------------------------------------------ */
 
-static int load_key(struct client *c)
-{
-    const struct config *cfg = c->cfg;
-    int rc;
-
-    if (cfg->auth_key)
-        snprintf(c->key, sizeof(c->key), "%s", cfg->auth_key);
-    if (!cfg->auth_key_file)
-        return 0;
-    rc = keep_read_line(cfg->auth_key_file, c->key, sizeof(c->key));
-    if (rc == 0 && config_is_key(c->key))
-        return 0;
-    LOG_AT(c->log, LOG_ERROR, "--auth-key-file %s: %s", cfg->auth_key_file,
-           rc == 0         ? CONFIG_KEY_RULE
-           : rc == -EINVAL ? "the first line is empty"
-                           : strerror(-rc));
-    return EXIT_FILE;
-}
-
 static int set_up(struct client *c)
 {
     struct ring_cfg ring = {.kind = (enum ring_kind)c->cfg->io,
@@ -777,15 +652,8 @@ static int set_up(struct client *c)
     char why[WHY_SIZE] = "";
     int rc;
 
-    config_host_port(c->cfg->server, 443, c->host_name, sizeof(c->host_name), &c->port);
-    snprintf(c->authority, sizeof(c->authority),
-             strchr(c->host_name, ':') ? "[%s]:%u" : "%s:%u", c->host_name, c->port);
-    if (c->cfg->state_dir)
-        lease_load(c->cfg->state_dir, c->authority, c->lease);
-    if (c->cfg->state_dir)
-        ticket_load(&c->ticket, c->cfg->state_dir, c->authority);
-    if ((rc = load_key(c)) || (rc = transport_client_tls(c->cfg, c->log, &c->tls)) ||
-        (rc = resolve(c)))
+    if ((rc = peer_open(&c->peer, c->cfg, c->log)) ||
+        (rc = transport_client_tls(c->cfg, c->log, &c->tls)) || (rc = peer_resolve(&c->peer)))
         return rc;
     rc = host_open(&c->host, c->cfg->tun_name,
                    c->cfg->mtu ? (unsigned)c->cfg->mtu : TUN_MTU_DEFAULT, !c->cfg->offload,
@@ -810,7 +678,7 @@ static int set_up(struct client *c)
 static void tear_down(struct client *c)
 {
     session_drop(c, ring_clock());
-    resolve_stop(&c->lookup);
+    peer_close(&c->peer);
     if (c->mon) {
         if (c->ring)
             ring_fd_del(c->ring, netmon_fd(c->mon));
