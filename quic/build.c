@@ -1,4 +1,5 @@
 #include "quic/build.h"
+#include "quic/conn_qlog.h"
 
 #include <string.h>
 
@@ -102,6 +103,18 @@ static void failed(struct build *b, const char *why)
     conn_fail(b->conn, QUIC_INTERNAL_ERROR, 0, "%s", why);
 }
 
+static void log_sent(const struct build *b, size_t head, size_t n)
+{
+    struct conn_qlog_sent s = {.path = b->path,
+                               .dcid = path_dcid(b->path, b->route),
+                               .level = b->level,
+                               .pn = b->pn,
+                               .bytes = head + n + QUIC_TAG,
+                               .frames = span_of(b->payload, n),
+                               .mtu_probe = b->proto.flags & SENT_PROBE};
+    CONN_QLOG(b->conn, sent, &s);
+}
+
 /* Seal the open packet, which has frames, padded by `extra`. */
 static void seal(struct build *b, size_t extra)
 {
@@ -117,6 +130,8 @@ static void seal(struct build *b, size_t extra)
     uint32_t id = b->level == LEVEL_APP ? b->path->id : 0;
     if (b->length_at)
         packet_long_length(b->length_at, b->pn_len + n + QUIC_TAG);
+    if (c->qlog)
+        log_sent(b, head, n);
     if (b->w.failed ||
         aead_seal(key, id, b->pn, span_of(b->start, head), b->payload, n, b->payload) != 0 ||
         aead_protect_head(key, b->start, (size_t)(b->pn_at - b->start), b->pn_len) != 0) {

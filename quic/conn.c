@@ -1,4 +1,4 @@
-#include "quic/conn.h"
+#include "quic/conn_qlog.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -165,8 +165,10 @@ static int begin(struct quic_conn *c, const struct quic_cid *theirs, const char 
     int r = conn_initial_keys(c, conn_initial_dcid(c));
     if (r == 0)
         r = conn_tls_start(c, server_name);
-    if (r == 0)
+    if (r == 0) {
         conn_restart_idle(c);
+        conn_qlog_start(c);
+    }
     return r;
 }
 
@@ -226,6 +228,7 @@ void quic_del(struct quic_conn *c)
 {
     if (!c)
         return;
+    conn_qlog_stop(c);
     if (c->ext)
         c->cfg.ext->close(c->ext);
     tls_del(c->tls);
@@ -287,6 +290,7 @@ void quic_close(struct quic_conn *c, uint64_t app_code, const char *reason, ns_t
     struct quic_close_info why = {
         .kind = QUIC_CLOSE_LOCAL, .app = true, .code = app_code, .text = reason};
     conn_close(c, &why, true);
+    CONN_QLOG(c, update);
 }
 
 /* Nothing to be said to the peer, nothing to wait for: at once. */
@@ -446,6 +450,7 @@ void quic_tick(struct quic_conn *c, ns_t now)
             tick_path(c, &c->path[i]);
     if (conn_alive(c) && c->ext && c->cfg.ext->tick)
         c->cfg.ext->tick(c->ext, now);
+    CONN_QLOG(c, update);
 }
 
 /* ---- events -------------------------------------------------------------------------- */

@@ -15,6 +15,7 @@
  *     rx.c, rx_frame.c   datagram to packets, packet to frames
  *     tx.c, build.c      what is due, into packets
  *     dgram.c       the fast path of DATAGRAM
+ *     conn_qlog.c   what a qlog trace tells of it
  *
  * State: HANDSHAKE -> OPEN (handshake complete) -> CLOSING or DRAINING -> DRAINED. The close
  * state is written by conn_close alone, which conn_fail and quic_close call; the first cause
@@ -171,6 +172,7 @@ struct quic_conn {
     bool held_ready; /* new read keys: look at them */
 
     struct quic_stats stats;
+    struct conn_qlog *qlog; /* null: off */
 };
 
 /* ---- conn.c -------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 #include <stdlib.h>
 
-#include "quic/conn.h"
+#include "quic/conn_qlog.h"
 
 static void crypto_fate(struct quic_conn *c, const struct sent_record *rec, bool acked)
 {
@@ -101,6 +101,7 @@ static void acked_packet(struct quic_conn *c, struct quic_path *p, const struct 
 
 static void lost_packet(struct quic_conn *c, struct quic_path *p, const struct verdict *v)
 {
+    CONN_QLOG(c, lost, p, v);
     if (v->pkt->flags & SENT_PROBE)
         mtu_on_probe_lost(&p->mtu, v->pn, c->now);
     else

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "quic/build.h"
+#include "quic/conn_qlog.h"
 
 #define BATCH    64 /* headers masked by one cipher call */
 #define ACK_ROOM 36 /* an ACK with a few ranges */
@@ -103,6 +104,19 @@ static int seal_payload(struct run *run, const struct quic_dgram *d, uint64_t pn
     return r;
 }
 
+static void log_sent(const struct run *run, uint64_t pn, struct span prefix_bytes,
+                     size_t payload, size_t bytes)
+{
+    struct conn_qlog_sent s = {.path = run->p,
+                               .dcid = run->dcid,
+                               .level = LEVEL_APP,
+                               .pn = pn,
+                               .bytes = bytes,
+                               .frames = prefix_bytes,
+                               .dgram_rest = payload};
+    CONN_QLOG(run->c, sent, &s);
+}
+
 /* Seal one packet at the end of the train. Returns 0, or the negative code. */
 static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, size_t pnl, bool ack)
 {
@@ -132,6 +146,8 @@ static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, size_t
     }
     proto.bytes = (uint32_t)(head + pre_n + payload_bytes(d) + QUIC_TAG);
     recovery_on_sent(&run->p->recovery, SPACE_APP, &proto);
+    if (c->qlog)
+        log_sent(run, pn, span_of(pre, pre_n), payload_bytes(d), proto.bytes);
     run->pkt[run->n] = out;
     run->pn_len[run->n++] = pnl;
     build_sent(c, run->p, run->r, run->t, proto.bytes, proto.ecn, true);
@@ -229,5 +245,6 @@ int quic_dgram_send(struct quic_conn *c, size_t path, struct quic_train *t,
         conn_restart_idle(c);
     }
     c->stats.dgrams_sent += done;
+    CONN_QLOG(c, update);
     return done ? (int)done : r;
 }

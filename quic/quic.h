@@ -37,8 +37,9 @@
 #include "quic/types.h"
 
 struct quic_conn;
-struct quic_ext; /* quic/ext.h: the seam of the multipath extension */
-struct tls_ctx;  /* quic/tls.h */
+struct quic_ext;  /* quic/ext.h: the seam of the multipath extension */
+struct tls_ctx;   /* quic/tls.h */
+struct qlog_sink; /* quic/qlog.h */
 
 /* ---- addresses and buffers ---------------------------------------------------------- */
 
@@ -120,13 +121,14 @@ static inline size_t quic_train_size(const struct quic_train *t, size_t i)
 
 /*
  * Fill by quic_config_default, then change. Copied when a connection is made; `tls`,
- * `log`, `ext` and what `rng` points to must outlive the connections.
+ * `log`, `qlog`, `ext` and what `rng` points to must outlive the connections.
  */
 struct quic_config {
     struct tls_ctx *tls; /* ALPN, certificates, verification: quic/tls.h */
     struct rng rng;
-    const struct log *log;      /* null: silent */
-    const struct quic_ext *ext; /* null: plain QUIC */
+    const struct log *log;        /* null: silent */
+    const struct qlog_sink *qlog; /* null: no qlog */
+    const struct quic_ext *ext;   /* null: plain QUIC */
 
     const char *cc;  /* congestion control: "cubic" (default) or "newreno" */
     ns_t idle;       /* give up after this long without a packet; 0: never (RFC 9000 10.1) */

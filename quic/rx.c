@@ -1,7 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "quic/conn.h"
+#include "quic/conn_qlog.h"
 
 /* Shortest datagram that may be a stateless reset (RFC 9000 10.3). */
 #define RESET_MIN 21
@@ -32,6 +32,15 @@ struct rx_masks {
 
 /* What became of one packet. */
 enum rx_result { RX_OK, RX_IGNORED, RX_UNKNOWN /* no ID of ours, or not authentic */ };
+
+/* A packet that is not taken, for the reason that `counter` counts. */
+static enum rx_result dropped(struct quic_conn *c, const struct packet_head *h,
+                              uint64_t *counter, const char *trigger, enum rx_result result)
+{
+    ++*counter;
+    CONN_QLOG(c, dropped, h, trigger);
+    return result;
+}
 
 /* ---- packets without protection ------------------------------------------------------ */
 
@@ -78,13 +87,12 @@ static enum rx_result retry(struct quic_conn *c, const struct packet_head *h, co
 
 /* ---- packets that came before their keys --------------------------------------------- */
 
-static enum rx_result hold(struct quic_conn *c, const struct rx_dgram *d, const uint8_t *p,
-                           size_t n)
+static enum rx_result hold(struct quic_conn *c, const struct rx_dgram *d,
+                           const struct packet_head *h, const uint8_t *p)
 {
-    if (d->held || c->n_held == CONN_HELD || n > CONN_HELD_BYTES) {
-        c->stats.drop_keys++;
-        return RX_IGNORED;
-    }
+    size_t n = h->length;
+    if (d->held || c->n_held == CONN_HELD || n > CONN_HELD_BYTES)
+        return dropped(c, h, &c->stats.drop_keys, "key_unavailable", RX_IGNORED);
     uint8_t *copy = malloc(n);
     if (!copy)
         return RX_IGNORED;
@@ -92,6 +100,7 @@ static enum rx_result hold(struct quic_conn *c, const struct rx_dgram *d, const 
     c->held[c->n_held++] = (struct conn_held){
         .p = copy, .n = n, .route = *d->route, .ecn = d->ecn, .time = d->time};
     c->stats.buffered++;
+    CONN_QLOG(c, buffered, h);
     return RX_IGNORED;
 }
 
@@ -162,12 +171,10 @@ static enum rx_result open_packet(struct quic_conn *c, struct rx_packet *pkt,
     struct ackrx *ack = &pkt->path->ack[pkt->space];
     size_t pnl;
     uint64_t truncated;
-    if (d->first && d->mask) {
+    if (d->first && d->mask)
         aead_unmask_head(p, h->pn_offset, d->mask, &pnl, &truncated);
-    } else if (aead_unprotect_head(key, p, h->length, h->pn_offset, &pnl, &truncated) != 0) {
-        c->stats.drop_crypt++;
-        return RX_UNKNOWN;
-    }
+    else if (aead_unprotect_head(key, p, h->length, h->pn_offset, &pnl, &truncated) != 0)
+        return dropped(c, h, &c->stats.drop_crypt, "decryption_failure", RX_UNKNOWN);
     pkt->pn = pn_decode(truncated, pnl, ack->largest);
     size_t head = h->pn_offset + pnl;
     int r;
@@ -181,15 +188,12 @@ static enum rx_result open_packet(struct quic_conn *c, struct rx_packet *pkt,
         return RX_OK;
     }
     if (r < 0) {
-        c->stats.drop_crypt++;
         if (++c->keys.failed >= aead_open_limit(key->id))
             conn_fail(c, QUIC_AEAD_LIMIT_REACHED, 0, "too many packets that don't open");
-        return RX_UNKNOWN;
+        return dropped(c, h, &c->stats.drop_crypt, "decryption_failure", RX_UNKNOWN);
     }
-    if (ackrx_seen(ack, pkt->pn)) {
-        c->stats.drop_duplicate++;
-        return RX_IGNORED;
-    }
+    if (ackrx_seen(ack, pkt->pn))
+        return dropped(c, h, &c->stats.drop_duplicate, "duplicate", RX_IGNORED);
     if (p[0] & (pkt->level == LEVEL_APP ? 0x18 : 0x0c)) {
         conn_fail(c, QUIC_PROTOCOL_VIOLATION, 0, "reserved bits are set");
         return RX_OK;
@@ -235,10 +239,8 @@ static enum rx_result protected_packet(struct quic_conn *c, struct rx_dgram *d,
 {
     enum quic_level level = packet_level(h->type);
     struct quic_path *path = find_path(c, d, h);
-    if (!path) {
-        c->stats.drop_cid++;
-        return RX_UNKNOWN;
-    }
+    if (!path)
+        return dropped(c, h, &c->stats.drop_cid, "connection_unknown", RX_UNKNOWN);
     struct rx_packet pkt = {
         .path = path,
         .route = path_find(path, d->route),
@@ -247,29 +249,22 @@ static enum rx_result protected_packet(struct quic_conn *c, struct rx_dgram *d,
         .dcid = d->id,
     };
     count(path, pkt.route, d);
-    if (h->type == PACKET_INITIAL && c->server && d->size < QUIC_MIN_DATAGRAM) {
-        c->stats.drop_small++;
-        return RX_IGNORED;
-    }
-    if (h->type == PACKET_INITIAL && !c->server && h->token.n) { /* RFC 9000 17.2.2 */
-        c->stats.drop_parse++;
-        return RX_IGNORED;
-    }
-    if (!source_ok(c, h)) {
-        c->stats.drop_cid++;
-        return RX_IGNORED;
-    }
+    if (h->type == PACKET_INITIAL && c->server && d->size < QUIC_MIN_DATAGRAM)
+        return dropped(c, h, &c->stats.drop_small, "invalid", RX_IGNORED);
+    if (h->type == PACKET_INITIAL && !c->server && h->token.n) /* RFC 9000 17.2.2 */
+        return dropped(c, h, &c->stats.drop_parse, "invalid", RX_IGNORED);
+    if (!source_ok(c, h))
+        return dropped(c, h, &c->stats.drop_cid, "connection_unknown", RX_IGNORED);
     if (level == LEVEL_EARLY || c->keys.discarded & FRAME_AT(level) ||
         (path->id && level != LEVEL_APP)) {
-        c->stats.drop_keys++;
         /* The client still says its Finished: it doesn't know yet that it arrived. */
         if (c->server && level == LEVEL_HANDSHAKE && !c->done_acked)
             c->done_due = true;
-        return RX_IGNORED;
+        return dropped(c, h, &c->stats.drop_keys, "key_unavailable", RX_IGNORED);
     }
     if (!aead_ready(&c->keys.rx[level]) || (level == LEVEL_APP && !c->complete)) {
         conn_early_missing(c, level);
-        return hold(c, d, p, h->length);
+        return hold(c, d, h, p);
     }
     uint8_t *payload = NULL;
     size_t n = 0;
@@ -278,12 +273,11 @@ static enum rx_result protected_packet(struct quic_conn *c, struct rx_dgram *d,
         return result;
     if (!pkt.route)
         pkt.route = conn_path_route(c, path, d->route, pkt.dcid);
-    if (!pkt.route) {
-        c->stats.drop_cid++;
-        return RX_IGNORED;
-    }
+    if (!pkt.route)
+        return dropped(c, h, &c->stats.drop_cid, "rejected", RX_IGNORED);
     count(path, pkt.route, d);
     authentic(c, &pkt, h);
+    CONN_QLOG(c, received, &pkt, h, d->held, span_of(payload, n));
     if (rx_frames(c, &pkt, payload, n) == 0 && conn_alive(c))
         processed(c, &pkt, d);
     return RX_OK;
@@ -292,17 +286,22 @@ static enum rx_result protected_packet(struct quic_conn *c, struct rx_dgram *d,
 static enum rx_result one_packet(struct quic_conn *c, struct rx_dgram *d,
                                  const struct packet_head *h, uint8_t *p)
 {
+    enum rx_result r;
     switch (h->type) {
     case PACKET_VERSION_NEGOTIATION:
-        return version_negotiation(c, h);
+        r = version_negotiation(c, h);
+        break;
     case PACKET_RETRY:
-        return retry(c, h, p);
+        r = retry(c, h, p);
+        break;
     case PACKET_OTHER_VERSION:
-        c->stats.drop_version++;
-        return RX_IGNORED;
+        return dropped(c, h, &c->stats.drop_version, "unsupported", RX_IGNORED);
     default:
         return protected_packet(c, d, h, p);
     }
+    if (r == RX_OK)
+        CONN_QLOG(c, bare, h);
+    return r;
 }
 
 /* ---- datagrams ----------------------------------------------------------------------- */
@@ -339,6 +338,7 @@ static void datagram(struct quic_conn *c, struct rx_dgram *d, uint8_t *p, size_t
         struct packet_head h;
         if (parse(c, p + at, n - at, &h) != 0) {
             c->stats.drop_parse++;
+            CONN_QLOG(c, unparsed, n - at);
             if (d->first)
                 maybe_reset(c, p, n);
             return;
@@ -445,6 +445,7 @@ int quic_recv(struct quic_conn *c, struct quic_rx *rx, size_t n, ns_t now)
         conn_restart_idle(c);
     c->heard = false;
     conn_tell_recovery(c);
+    CONN_QLOG(c, update);
     if (closed)
         return QUIC_CLOSED;
     return conn_alive(c) || c->close.app ? 0 : (int)c->close.code;

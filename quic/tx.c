@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "quic/build.h"
+#include "quic/conn_qlog.h"
 
 /* A frame that may have data is not begun with less room than this for it. */
 #define DATA_MIN 32
@@ -474,6 +475,7 @@ int quic_send(struct quic_conn *c, size_t path, struct quic_train *t, ns_t now)
     if (!conn_alive(c) && t->len == before)
         r = send_close(c, p, t);
     conn_tell_recovery(c);
+    CONN_QLOG(c, update);
     return t->len > before ? (int)(t->len - before) : r;
 }
 
