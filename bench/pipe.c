@@ -92,6 +92,7 @@ static void deliver(struct quic_endpoint *ep, struct quic_conn **server, struct 
 
     for (size_t i = 0; i < t->count; i++)
         rx[i] = (struct quic_rx){.route = routes[to_server],
+                                 .ecn = t->ecn,
                                  .p = t->buf + i * t->segment,
                                  .n = quic_train_size(t, i)};
     if (to_server && !*server &&

@@ -84,12 +84,22 @@ static bool beyond_window(const struct ackrx *a, uint64_t pn)
     return missing < a->largest_eliciting && a->largest_eliciting - missing >= a->reordering;
 }
 
+/* Whether half as many gaps as an ACK frame can report have come up since the last one. */
+static bool gaps_pile_up(const struct ackrx *a)
+{
+    size_t n = ranges_count(&a->received);
+
+    if (n < ACKRX_SENT / 2)
+        return false;
+    return n - (a->told == NONE ? 0 : ranges_find(&a->received, a->told + 1)) >= ACKRX_SENT / 2;
+}
+
 /* Whether the place of ack-eliciting `pn` among the others is a reason to hurry. */
 static bool hurries(const struct ackrx *a, uint64_t pn, bool reordered)
 {
-    if (ranges_count(&a->received) >= a->told_ranges + ACKRX_SENT / 2)
-        return true;
-    return a->reordering == 1 ? reordered : a->reordering && beyond_window(a, pn);
+    if (a->reordering == 1)
+        return reordered;
+    return gaps_pile_up(a) || (a->reordering && beyond_window(a, pn));
 }
 
 static void count_mark(struct ackrx *a, uint8_t ecn)
@@ -250,7 +260,6 @@ bool ackrx_frame(struct ackrx *a, struct wire_w *w, uint64_t path_id, unsigned e
     if (largest)
         *largest = a->largest;
     a->told = a->largest;
-    a->told_ranges = ranges_count(&a->received);
     a->unacked = 0;
     a->deadline = NS_NEVER;
     a->news = false;

@@ -51,7 +51,6 @@ struct ackrx {
     uint32_t tolerance;      /* an ACK at the latest every so many of them */
     uint64_t reordering;     /* threshold of the peer's loss detection; 0: it wants no hurry */
     uint64_t told;           /* Largest Acknowledged of the last ACK frame; UINT64_MAX: none */
-    size_t told_ranges;      /* ranges there were at that time */
     bool at_once;            /* the next ack-eliciting packet is to be acknowledged at once */
     bool last_ce;            /* the last packet came with CE */
     bool news;               /* anything received since the last ACK frame */

@@ -181,13 +181,15 @@ static void test_ask(void **state)
             send_ack(&rx, 100 * MS);
     }
     /* However patient the peer is, no gap is forgotten before it was told of. */
-    for (int i = 0; i < ACKRX_SENT; i++) {
-        ackrx_add(&rx, pn += 2, true, 0, 100 * MS);
-        if (ackrx_due(&rx, 100 * MS))
-            break;
+    for (int round = 0; round < 20; round++) {
+        int gaps = 0;
+
+        while (!ackrx_due(&rx, 100 * MS)) {
+            ackrx_add(&rx, pn += 2, true, 0, 100 * MS);
+            assert_true(++gaps < ACKRX_SENT);
+        }
+        send_ack(&rx, 100 * MS);
     }
-    assert_true(ackrx_due(&rx, 100 * MS));
-    assert_true(ackrx_range_count(&rx) < ACKRX_SENT);
     ackrx_free(&rx);
 }
 
