@@ -112,7 +112,7 @@ $(DEPS)/check.ok: $(DEPS)/build.ok
 deps: $(DEPS)/check.ok
 
 check: $(NEEDED) | $(DEPS)/check.ok
-	@O=$(O) DEPS=$(DEPS) SAN=$(SAN) SEEDS=$(SEEDS) LONG=$(LONG) test/run.sh $(CHOSEN)
+	@O=$(O) DEPS=$(DEPS) SAN=$(SAN) SEEDS=$(SEEDS) LONG=$(LONG) COV=$(COV) test/run.sh $(CHOSEN)
 check-unit:
 	@$(MAKE) --no-print-directory check UNIT=1
 check-long:
@@ -134,7 +134,9 @@ cov:
 	@$(MAKE) --no-print-directory check O=build/cov COV=1
 	@find build/cov -name '*.gcda' -exec gcov -n -s . {} + 2>/dev/null | \
 	    awk -F"[':% ]+" -v layers='$(LAYERS_RE)' '/^File/ { f = $$2 } \
-	    /^Lines/ { if (f ~ layers) printf "%6.1f %% of %5d  %s\n", $$3, $$5, f; f = "" }' | sort -k5
+	    /^Lines/ { if (f ~ layers) printf "%6.1f %% of %5d  %s\n", $$3, $$5, f; f = "" }' | sort -u -k5 | \
+	    awk '{ print; split($$5, at, "/"); n[at[1]] += $$4; hit[at[1]] += $$1 * $$4 } \
+	    END { for (l in n) printf "%6.1f %% of %5d  %s\n", hit[l] / n[l], n[l], l }'
 
 fmt:
 	clang-format -i $$(git ls-files '*.c' '*.h')

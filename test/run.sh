@@ -4,7 +4,7 @@
 # A NAME is a program $O/test/NAME, a fuzz target fuzz/NAME that replays its corpus, or a script
 # test/NAME.sh (e2e/..., interop/...). Exit status 0 is a pass, 77 a skip, anything else a failure.
 # Programs run two at a time, scripts one at a time. Each may take TEST_TIMEOUT seconds (120;
-# scripts 300; more with sanitizers or in long runs). Output is kept in $O/log and shown for
+# scripts 300; more with sanitizers, for coverage and in long runs). Output is kept in $O/log and shown for
 # failures. Tests see: O and DEPS (absolute), MQVPN (the program), SEEDS, LONG, SAN, and a PATH
 # with the tools of deps/list.
 
@@ -27,7 +27,7 @@ declare -A running=() started=() # of each process: name, start
 limit() { # NAME
     local t=120
     case $1 in e2e/* | interop/*) t=300 ;; esac
-    [ -z "$SAN" ] || t=$((t * 3))
+    [ -z "$SAN${COV:-}" ] || t=$((t * 3))
     [ -z "$LONG" ] || t=$((t * 30))
     echo "${TEST_TIMEOUT:-$t}"
 }
