@@ -17,7 +17,7 @@ int device_open(struct device *d, struct ring *ring, const struct tun *tun, void
     memset(d, 0, sizeof(*d));
     d->ring = ring;
     d->vnet = tun->vnet;
-    vnet_merge_init(&d->merge, tun->offload_udp);
+    vnet_merge_init(&d->merge, tun->offload >= TUN_OFFLOAD_USO);
     return ring_tun_add(ring, tun->fd, tun->vnet ? VNET_READ_MAX : 65535, user, &d->tun);
 }
 

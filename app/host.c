@@ -37,20 +37,6 @@ static int open_tun(struct tun *tun, const struct tun_cfg *cfg, char *why, size_
     return rc;
 }
 
-/* With super-packets where the kernel has them; else as far as it goes. */
-static int open_offloading(struct host *h, struct tun_cfg *cfg, char *why, size_t why_size)
-{
-    int rc = open_tun(&h->tun, cfg, why, why_size);
-
-    if (rc == -EOPNOTSUPP && cfg->vnet) {
-        cfg->vnet = false;
-        rc = open_tun(&h->tun, cfg, why, why_size);
-    }
-    if (rc == 0 && h->tun.vnet && tun_offload_set(&h->tun, true, why, why_size))
-        LOG_AT(h->log, LOG_DEBUG, "no offloads: %s", why);
-    return rc;
-}
-
 int host_open(struct host *h, const char *tun_name, unsigned mtu_bytes, bool offload,
               const char *state_dir, const struct log *log)
 {
@@ -68,11 +54,13 @@ int host_open(struct host *h, const char *tun_name, unsigned mtu_bytes, bool off
     leftovers_recover(h->undo, state_dir ? NULL : "", log);
     journal = leftovers_netcfg_journal(h->undo);
     if ((rc = netcfg_new(&h->nc, &journal, why, sizeof(why))) ||
-        (rc = open_offloading(h, &cfg, why, sizeof(why)))) {
+        (rc = open_tun(&h->tun, &cfg, why, sizeof(why)))) {
         rc = fail(h, rc, why);
         host_close(h);
         return rc;
     }
+    LOG_AT(log, offload && h->tun.offload < TUN_OFFLOAD_USO ? LOG_INFO : LOG_DEBUG, "%s: %s",
+           h->tun.name, tun_offload_text(&h->tun));
     netcfg_own_link(h->nc, h->tun.ifindex);
     netcfg_link_plain(h->nc, h->tun.ifindex, why, sizeof(why));
     return 0;

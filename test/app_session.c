@@ -251,7 +251,8 @@ static void set_up_side(int which, bool offload)
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
     x->far = pair[0];
     x->near = pair[1];
-    tun = (struct tun){.fd = x->near, .vnet = offload, .offload = offload};
+    tun = (struct tun){.fd = x->near, .vnet = offload};
+    tun.offload = offload ? TUN_OFFLOAD_TSO : TUN_OFFLOAD_NONE;
     assert_int_equal(device_open(&x->device, w.ring, &tun, x), 0);
     assert_int_equal(udp_open(&udp, &fd, why, sizeof(why)), 0);
     assert_int_equal(ring_udp_add(w.ring, fd, x, &x->sock), 0);

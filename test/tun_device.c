@@ -15,6 +15,9 @@
 #include "test/tun_ns.h"
 #include "tun/netcfg.h"
 #include "tun/tun.h"
+#include "tun/vnet.h"
+
+#define VNET sizeof(struct vnet_hdr)
 
 static bool tun_here;
 
@@ -241,11 +244,18 @@ static void virtio_header(void **state)
     NEEDS_TUN();
     assert_int_equal(tun_open(&t, &cfg, why, sizeof(why)), 0);
     assert_int_equal(tun_open(&u, &bare, why, sizeof(why)), 0);
-    assert_int_equal(tun_offload_set(&u, true, why, sizeof(why)), -EINVAL);
-    assert_int_equal(tun_offload_set(&t, true, why, sizeof(why)), 0);
-    assert_true(t.offload);
-    assert_int_equal(tun_offload_set(&t, false, why, sizeof(why)), 0);
-    assert_false(t.offload || t.offload_udp);
+    assert_true(t.vnet && !u.vnet);
+    assert_int_equal(u.offload, TUN_OFFLOAD_NONE);
+    assert_string_equal(tun_offload_text(&u), "no offloads");
+    assert_int_equal(tun_read_max(&u), 1400);
+    assert_int_equal(tun_offload_set(&u, TUN_OFFLOAD_CSUM, why, sizeof(why)), -EINVAL);
+    assert_int_equal(tun_offload_set(&t, TUN_OFFLOAD_CSUM, why, sizeof(why)), 0);
+    assert_int_equal(t.offload, TUN_OFFLOAD_CSUM);
+    assert_int_equal(tun_read_max(&t), 1400 + VNET);
+    assert_int_equal(tun_offload_set(&t, TUN_OFFLOAD_TSO, why, sizeof(why)), 0);
+    assert_int_equal(tun_read_max(&t), VNET_READ_MAX);
+    assert_int_equal(tun_offload_set(&t, TUN_OFFLOAD_NONE, why, sizeof(why)), 0);
+    assert_int_equal(t.offload, TUN_OFFLOAD_NONE);
 
     assert_int_equal(netcfg_new(&nc, NULL, why, sizeof(why)), 0);
     tun_prefix_parse("10.9.0.1/24", &addr);
@@ -255,8 +265,8 @@ static void virtio_header(void **state)
     s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     inet_pton(AF_INET, "10.9.0.2", &sin.sin_addr);
     assert_int_equal(sendto(s, "ping", 4, 0, (struct sockaddr *)&sin, sizeof(sin)), 4);
-    assert_int_equal(tun_read(&t, pkt, sizeof(pkt)), TUN_VNET_BYTES + 32);
-    assert_int_equal(pkt[TUN_VNET_BYTES], 0x45);
+    assert_int_equal(tun_read(&t, pkt, sizeof(pkt)), VNET + 32);
+    assert_int_equal(pkt[VNET], 0x45);
     close(s);
     netcfg_del(nc);
     tun_close(&t);

@@ -238,7 +238,9 @@ static void malformed(void **state)
 {
     enum { V4 = 1, V6 = 2, UDP = 4, PLAIN = 8, ALL = V4 | V6 };
     /* clang-format off */
-    static const struct { const char *what; int to, at, bytes; unsigned value; bool good; } rows[] = {
+    static const struct {
+        const char *what; int to, at, bytes; unsigned value; bool good;
+    } rows[] = {
         {"as it is",            ALL, 0, 0, 0, true},
         {"as it is",            ALL | UDP, 0, 0, 0, true},
         {"as it is",            ALL | PLAIN, 0, 0, 0, true},

@@ -20,11 +20,10 @@
 #include "quic/types.h"
 #include "tun/why.h"
 
-#define TUN_MTU_MIN    1280 /* RFC 8200 5: the least that IPv6 may have */
-#define TUN_MTU_MAX    65535
-#define TUN_NAME_MAX   (IFNAMSIZ - 1)
-#define TUN_NAME_AUTO  "mqvpn%d"
-#define TUN_VNET_BYTES 10 /* size of the struct virtio_net_hdr before each packet */
+#define TUN_MTU_MIN   1280 /* RFC 8200 5: the least that IPv6 may have */
+#define TUN_MTU_MAX   65535
+#define TUN_NAME_MAX  (IFNAMSIZ - 1)
+#define TUN_NAME_AUTO "mqvpn%d"
 
 /*
  * Packets that wait in the kernel until they are read. Only the time between two batches has
@@ -33,20 +32,27 @@
  */
 #define TUN_QUEUE_PACKETS 4096
 
+/* What the kernel leaves to the reader of a device with virtio-net headers, one more each. */
+enum tun_offload {
+    TUN_OFFLOAD_NONE,
+    TUN_OFFLOAD_CSUM, /* checksums */
+    TUN_OFFLOAD_TSO,  /* TCP super-packets */
+    TUN_OFFLOAD_USO   /* UDP super-packets (kernel 6.2); only now may they be written, too */
+};
+
 struct tun {
     int fd; /* -1: closed */
     int ifindex;
     unsigned mtu_bytes;
-    bool vnet;        /* each packet is preceded by a struct virtio_net_hdr */
-    bool offload;     /* reads may be TCP super-packets, writes too */
-    bool offload_udp; /* the same for UDP (kernel 6.2) */
+    bool vnet;                /* each packet is behind a struct vnet_hdr (tun/vnet.h) */
+    enum tun_offload offload; /* NONE without `vnet` */
     char name[IFNAMSIZ];
 };
 
 struct tun_cfg {
     const char *name;   /* name, or pattern with one "%d"; NULL or "": TUN_NAME_AUTO */
     unsigned mtu_bytes; /* TUN_MTU_MIN..TUN_MTU_MAX */
-    bool vnet;          /* ask for the virtio-net header */
+    bool vnet;          /* virtio-net headers and all offloads, as far as they are to be had */
 };
 
 /*
@@ -59,12 +65,12 @@ int tun_name_check(const char *name, bool pattern, char *why, size_t why_size);
 
 /*
  * Make the device, set its MTU; it stays down, so that addresses can be set first.
- * On failure `t` is closed (fd -1) and nothing is left.
+ * On failure `t` is closed (fd -1) and nothing is left. What the kernel refuses of the
+ * virtio-net header and the offloads is no failure: see t->vnet and t->offload.
  *
  * Returns 0, or: -EINVAL, -ENAMETOOLONG (name); -ERANGE (MTU); -ENOENT, -ENODEV (no
  * /dev/net/tun, no driver); -EPERM (no CAP_NET_ADMIN, or no access to /dev/net/tun);
- * -EBUSY (a device of that name exists); -EOPNOTSUPP (no virtio-net header here); other
- * errnos of the kernel with their text.
+ * -EBUSY (a device of that name exists); other errnos of the kernel with their text.
  */
 int tun_open(struct tun *t, const struct tun_cfg *cfg, char *why, size_t why_size);
 
@@ -78,12 +84,18 @@ int tun_up(struct tun *t, char *why, size_t why_size);
 int tun_mtu_set(struct tun *t, unsigned mtu_bytes, char *why, size_t why_size);
 
 /*
- * Let the kernel hand over and accept TCP (and where it can, UDP) super-packets with partial
- * checksums, or not. Only with `vnet`; fills t->offload and t->offload_udp.
+ * Let the kernel leave more or less to the reader: as much as it will of what `want` says, to
+ * be seen in t->offload. What was queued before may still be read in its former form.
  *
- * Returns 0, -EINVAL (no vnet header on this device), or another errno.
+ * Returns 0, -EINVAL (no virtio-net header on this device), or another errno.
  */
-int tun_offload_set(struct tun *t, bool on, char *why, size_t why_size);
+int tun_offload_set(struct tun *t, enum tun_offload want, char *why, size_t why_size);
+
+/* t->vnet and t->offload in words for a log line, such as "TSO, no USO". */
+const char *tun_offload_text(const struct tun *t);
+
+/* The most bytes of one tun_read, virtio-net header included. */
+size_t tun_read_max(const struct tun *t);
 
 /*
  * One packet into `buf` (with vnet: its header first). A packet longer than `size` is cut by

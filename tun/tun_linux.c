@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tun/vnet.h"
+
 #define TUN_NODE "/dev/net/tun"
 
 /* Since kernel 6.2; older headers lack them. */
@@ -118,14 +120,24 @@ static int link_ioctl(const struct tun *t, unsigned long request, struct ifreq *
     return err;
 }
 
+/* Whether devices of this driver may have a virtio-net header. */
+static bool vnet_offered(int fd)
+{
+    unsigned features;
+
+    return ioctl(fd, TUNGETFEATURES, &features) == 0 && (features & IFF_VNET_HDR);
+}
+
+/* A header of the size that we know, and all offloads that there are. */
 static int vnet_enable(struct tun *t, char *why, size_t why_size)
 {
-    int bytes = TUN_VNET_BYTES;
+    int bytes = sizeof(struct vnet_hdr);
 
-    if (ioctl(t->fd, TUNSETVNETHDRSZ, &bytes) == 0)
-        return 0;
-    return why_set(why, why_size, -EOPNOTSUPP, "the TUN driver offers no virtio-net header: %s",
-                   strerror(errno));
+    if (ioctl(t->fd, TUNSETVNETHDRSZ, &bytes) < 0)
+        return why_set(why, why_size, -errno, "%s takes no virtio-net header of %d bytes: %s",
+                       t->name, bytes, strerror(errno));
+    t->vnet = true;
+    return tun_offload_set(t, TUN_OFFLOAD_USO, why, why_size);
 }
 
 int tun_mtu_set(struct tun *t, unsigned mtu_bytes, char *why, size_t why_size)
@@ -161,18 +173,18 @@ int tun_up(struct tun *t, char *why, size_t why_size)
 static int make(struct tun *t, const struct tun_cfg *cfg, const char *name, char *why,
                 size_t why_size)
 {
+    bool vnet = cfg->vnet && vnet_offered(t->fd);
     struct ifreq ifr = {0};
     int err;
 
     ifr.ifr_flags = (short)(IFF_TUN | IFF_NO_PI | IFF_TUN_EXCL);
-    if (cfg->vnet)
+    if (vnet)
         ifr.ifr_flags |= IFF_VNET_HDR;
     memcpy(ifr.ifr_name, name, strlen(name));
     if (ioctl(t->fd, TUNSETIFF, &ifr) < 0)
         return make_error(errno, name, why, why_size);
     memcpy(t->name, ifr.ifr_name, sizeof(t->name));
-    t->vnet = cfg->vnet;
-    err = cfg->vnet ? vnet_enable(t, why, why_size) : 0;
+    err = vnet ? vnet_enable(t, why, why_size) : 0;
     if (err)
         return err;
     err = link_ioctl(t, SIOCGIFINDEX, &ifr);
@@ -211,24 +223,46 @@ void tun_close(struct tun *t)
     *t = (struct tun){.fd = -1};
 }
 
-int tun_offload_set(struct tun *t, bool on, char *why, size_t why_size)
+int tun_offload_set(struct tun *t, enum tun_offload want, char *why, size_t why_size)
 {
-    unsigned tcp = on ? TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 : 0;
-    unsigned udp = on ? TUN_F_USO4 | TUN_F_USO6 : 0;
+    static const unsigned flags[] = {
+        [TUN_OFFLOAD_NONE] = 0,
+        [TUN_OFFLOAD_CSUM] = TUN_F_CSUM,
+        [TUN_OFFLOAD_TSO] = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN,
+        [TUN_OFFLOAD_USO] =
+            TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6,
+    };
 
     if (!t->vnet)
         return why_set(why, why_size, -EINVAL, "%s was opened without virtio-net header",
                        t->name);
-    if (ioctl(t->fd, TUNSETOFFLOAD, (unsigned long)(tcp | udp)) == 0) {
-        t->offload = t->offload_udp = on;
-        return 0;
+    while (ioctl(t->fd, TUNSETOFFLOAD, (unsigned long)flags[want]) < 0) {
+        if (errno != EINVAL || want == TUN_OFFLOAD_NONE)
+            return why_set(why, why_size, -errno, "can't set the offloads of %s: %s", t->name,
+                           strerror(errno));
+        want--;
     }
-    if (errno != EINVAL || ioctl(t->fd, TUNSETOFFLOAD, (unsigned long)tcp) < 0)
-        return why_set(why, why_size, -errno, "%s does not take offloads: %s", t->name,
-                       strerror(errno));
-    t->offload = on;
-    t->offload_udp = false;
+    t->offload = want;
     return 0;
+}
+
+const char *tun_offload_text(const struct tun *t)
+{
+    static const char *const text[] = {
+        [TUN_OFFLOAD_NONE] = "virtio-net header without offloads",
+        [TUN_OFFLOAD_CSUM] = "checksum offload, no TSO, no USO",
+        [TUN_OFFLOAD_TSO] = "TSO, no USO",
+        [TUN_OFFLOAD_USO] = "TSO and USO",
+    };
+
+    return t->vnet ? text[t->offload] : "no offloads";
+}
+
+size_t tun_read_max(const struct tun *t)
+{
+    if (t->offload >= TUN_OFFLOAD_TSO)
+        return VNET_READ_MAX;
+    return t->mtu_bytes + (t->vnet ? sizeof(struct vnet_hdr) : 0);
 }
 
 ssize_t tun_read(struct tun *t, void *buf, size_t size)

@@ -146,8 +146,8 @@ struct vnet_merge {
 void vnet_merge_init(struct vnet_merge *m, bool udp);
 
 /*
- * Add one packet of 1 to 65535 bytes. Its bytes must stay, and not be read by anyone else, until
- * all has been handed out and written: its header may be changed.
+ * Add one packet of 1 to 65535 bytes. Its bytes must stay until all has been handed out and
+ * written, and are not to be read by anyone else: its header may be changed.
  *
  * Returns false, and nothing is added, when VNET_BATCH packets are in, or handing out has
  * begun: take all out first.
