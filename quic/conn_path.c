@@ -282,7 +282,7 @@ int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic
     pacer_rate(&pacer, recovery_pacing_bps(rec), now);
     pacer_quantum(&pacer, rec->cc.quantum);
     size_t tokens = pacer_ready(&pacer, now), amp = path_amplification_room(r);
-    uint64_t room = recovery_room(rec);
+    uint64_t room = path_window_room(p);
     *out = (struct quic_path_view){
         .usable = c->complete && conn_alive(c),
         .validated = r->validated,
@@ -311,7 +311,9 @@ int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic
     };
     out->next_send = NS_NEVER;
     if (room && amp)
-        out->next_send = tokens < p->mtu.current ? path_paced_until(&pacer, p->mtu.current) : now;
+        out->next_send = tokens ? now : pacer_next(&pacer);
+    if (tokens && tokens < p->mtu.current) /* a packet more than there is may leave */
+        tokens = p->mtu.current;
     if (room > tokens)
         room = tokens;
     out->room_bytes = room > amp ? amp : (size_t)room;

@@ -195,10 +195,10 @@ static int one(struct run *run, const struct quic_dgram *d, bool last)
     size_t most = room > size + ACK_ROOM ? size + ACK_ROOM : room;
     /* A path MTU probe that is due gets its place in the window. */
     size_t probe = mtu_next_probe(&p->mtu, run->c->now);
-    if (recovery_room(r) < most + probe || path_amplification_room(run->r) < most)
+    if (!path_window(p, most + probe) || path_amplification_room(run->r) < most)
         return QUIC_BLOCKED;
     if (pacer_ready(&p->pacer, run->c->now) == 0) {
-        p->dgram_paced_until = path_paced_until(&p->pacer, p->mtu.current);
+        p->dgram_paced_until = pacer_next(&p->pacer);
         return QUIC_BLOCKED;
     }
     return seal(run, d, pn, pnl, ack_rides(run, size, room, last));

@@ -3,17 +3,24 @@
 /* Tokens are bits * 1e9, so that rate * nanoseconds needs no division. */
 #define BYTE ((int64_t)8 * (int64_t)NS_PER_S)
 
+static uint64_t clamped(uint64_t v, uint64_t least, uint64_t most)
+{
+    return v < least ? least : v > most ? most : v;
+}
+
 static void set_burst(struct pacer *p)
 {
-    uint64_t per_ms = p->rate_bps / 8 / 1000;
+    uint64_t per_ms = p->rate_bps / 8 / 1000, most = PACER_PACKETS * p->mss;
+    uint64_t slow = clamped(2 * per_ms, PACER_FIRST * p->mss, most);
 
-    p->burst = PACER_PACKETS * p->mss;
-    if (p->burst < per_ms)
-        p->burst = per_ms;
+    p->burst = per_ms > slow ? per_ms : slow;
     if (p->quantum)
         p->burst = p->quantum > 2 * p->mss ? p->quantum : 2 * p->mss;
     if (p->burst > PACER_BURST_MAX)
         p->burst = PACER_BURST_MAX;
+    p->train = clamped(per_ms, 2 * p->mss, most);
+    if (p->train > p->burst / 2)
+        p->train = p->burst / 2;
 }
 
 static int64_t full(const struct pacer *p)
@@ -53,6 +60,7 @@ void pacer_set_mss(struct pacer *p, size_t mss)
         p->tokens = full(p);
     if (p->tokens < -full(p))
         p->tokens = -full(p);
+    p->dry |= p->tokens < BYTE;
 }
 
 void pacer_rate(struct pacer *p, uint64_t bps, ns_t now)
@@ -79,16 +87,23 @@ size_t pacer_ready(const struct pacer *p, ns_t now)
     if (!p->rate_bps)
         return SIZE_MAX;
     tokens = filled(p, now);
-    return tokens > 0 ? (size_t)(tokens / BYTE) : 0;
+    if (tokens <= 0 || (p->dry && tokens < (int64_t)p->train * BYTE))
+        return 0;
+    return (size_t)(tokens / BYTE);
 }
 
-ns_t pacer_next(const struct pacer *p, size_t bytes)
+ns_t pacer_next(const struct pacer *p)
 {
-    int64_t need = (int64_t)(bytes < p->burst ? bytes : p->burst) * BYTE - p->tokens;
+    int64_t need = (p->dry ? (int64_t)p->train : 1) * BYTE - p->tokens;
 
     if (!p->rate_bps || need <= 0)
         return p->last;
     return ns_add(p->last, ((uint64_t)need + p->rate_bps - 1) / p->rate_bps);
+}
+
+bool pacer_full(const struct pacer *p, ns_t now)
+{
+    return !p->rate_bps || filled(p, now) == full(p);
 }
 
 void pacer_sent(struct pacer *p, size_t bytes, ns_t now)
@@ -100,11 +115,14 @@ void pacer_sent(struct pacer *p, size_t bytes, ns_t now)
         return;
     }
     refill(p, now);
+    if (p->tokens >= (int64_t)p->train * BYTE)
+        p->dry = false;
     cost = (int64_t)(bytes < 2 * p->burst ? bytes : 2 * p->burst) * BYTE;
     p->tokens = p->tokens - cost < -full(p) ? -full(p) : p->tokens - cost;
+    p->dry |= p->tokens < BYTE;
 }
 
 bool pacer_check(const struct pacer *p)
 {
-    return p->tokens <= full(p) && p->tokens >= -full(p);
+    return p->tokens <= full(p) && p->tokens >= -full(p) && p->train && p->train <= p->burst / 2;
 }

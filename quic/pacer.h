@@ -10,12 +10,20 @@
  * and if it sends whenever it may, bytes sent >= rate * t - burst - P. Nothing is rounded
  * away: tokens are counted in bits * 1e9.
  *
- * The burst is the larger of 16 packets and what the rate carries in 1 ms, at most
- * PACER_BURST_MAX: one segmentation-offload send; or what pacer_quantum says. Packets that may not wait (probes,
- * acknowledgements) are charged all the same where they are reported; the debt is bounded
- * by one burst.
+ * The burst is what the rate carries in 1 ms, at most PACER_BURST_MAX, which is one
+ * segmentation-offload send. Slow paths have more: PACER_FIRST packets, the initial window that
+ * RFC 9002 7.7 grants to any burst, and up to PACER_PACKETS where the rate carries that in 2 ms.
+ * Or it is what pacer_quantum says.
  *
- * Invariant: -burst <= tokens <= burst. A rate of 0 means unpaced.
+ * A full bucket is for who was idle, or woke up late. One who has more to send than the rate
+ * carries would empty it and then send packet by packet. So an empty bucket is dry: it gives
+ * nothing before it holds a train, which is what the rate carries in 1 ms, at least 2 and at
+ * most PACER_PACKETS packets, and at most half a burst: the other half is for waking up late.
+ *
+ * Packets that may not wait (probes, acknowledgements) are charged all the same where they are
+ * reported; the debt is bounded by one burst.
+ *
+ * Invariant: -burst <= tokens <= burst; 0 < train <= burst / 2. A rate of 0 means unpaced.
  */
 #ifndef QUIC_PACER_H
 #define QUIC_PACER_H
@@ -23,12 +31,15 @@
 #include "quic/types.h"
 
 #define PACER_PACKETS   16
+#define PACER_FIRST     10
 #define PACER_BURST_MAX 65536 /* bytes */
 
 struct pacer {
     uint64_t rate_bps; /* bits per second; 0: not paced */
     uint64_t burst;    /* bytes */
     uint64_t mss;      /* bytes */
+    uint64_t train;    /* bytes: a dry bucket is not asked before it holds so much */
+    bool dry;          /* it was emptied, and did not hold a train since */
     uint64_t quantum;  /* bytes, in place of the pacer's own burst; 0: none */
     int64_t tokens;    /* bits * 1e9 */
     ns_t last;         /* instant up to which the bucket is filled */
@@ -50,11 +61,11 @@ void pacer_quantum(struct pacer *p, uint64_t bytes);
  * packet is allowed. */
 size_t pacer_ready(const struct pacer *p, ns_t now);
 
-/*
- * The instant from which pacer_ready is at least `bytes` (cut to the burst); may be in
- * the past. Ask for a few packets: waking up for each costs more than it gives.
- */
-ns_t pacer_next(const struct pacer *p, size_t bytes);
+/* The instant from which pacer_ready gives something; may be in the past. */
+ns_t pacer_next(const struct pacer *p);
+
+/* Whether the bucket is full at `now`, or nothing is paced: who does not send misses something. */
+bool pacer_full(const struct pacer *p, ns_t now);
 
 /* `bytes` left at `now`. */
 void pacer_sent(struct pacer *p, size_t bytes, ns_t now);

@@ -100,12 +100,26 @@ void path_pace(struct quic_path *p, ns_t now)
     pacer_quantum(&p->pacer, p->recovery.cc.quantum);
 }
 
-ns_t path_paced_until(const struct pacer *pacer, size_t mtu)
+static uint64_t window_train(const struct quic_path *p)
 {
-    uint64_t bytes = pacer->rate_bps / 8 / 2000;
-    if (bytes > pacer->burst / 2)
-        bytes = pacer->burst / 2;
-    return pacer_next(pacer, bytes > mtu ? (size_t)bytes : mtu);
+    uint64_t part = p->recovery.cc.cwnd / 16;
+    return p->pacer.train < part ? p->pacer.train : part;
+}
+
+uint64_t path_window_room(const struct quic_path *p)
+{
+    uint64_t room = recovery_room(&p->recovery);
+    return p->window_waits && room < window_train(p) ? 0 : room;
+}
+
+bool path_window(struct quic_path *p, uint64_t need)
+{
+    uint64_t room = recovery_room(&p->recovery);
+    if (room < need)
+        p->window_waits = true;
+    else if (room >= window_train(p))
+        p->window_waits = false;
+    return !p->window_waits;
 }
 
 ns_t path_deadline(const struct quic_path *p, unsigned spaces, size_t least)

@@ -57,6 +57,7 @@ struct quic_path {
     uint64_t phase_first_sent;    /* first packet of the current key phase */
     uint64_t phase_first_got;     /* lowest number opened with the current read key */
     bool ping_due;
+    bool window_waits;      /* the window was full, and has no room for a train yet */
     ns_t paced_until;       /* what quic_send held back for the pacer may go then */
     ns_t dgram_paced_until; /* the same of quic_dgram_send; NS_NEVER: nothing */
     ns_t last_received;
@@ -114,10 +115,15 @@ bool path_route_due(const struct path_route *r, ns_t now);
 void path_pace(struct quic_path *p, ns_t now);
 
 /*
- * When it is worth waking up for a sender whom `pacer` holds back, with packets of `mtu` bytes:
- * at half a burst, but for no more than the rate carries in half a millisecond.
+ * Whether the congestion window allows `need` bytes. One that was full allows nothing before it
+ * has room for a train of the pacer's, or a sixteenth of itself, if that is less: else each
+ * acknowledgement of two packets lets two packets go, one call and one offloaded send each.
+ * Acknowledgements are to come by then, since the other fifteen are in flight.
  */
-ns_t path_paced_until(const struct pacer *pacer, size_t mtu);
+bool path_window(struct quic_path *p, uint64_t need);
+
+/* Bytes that the congestion window allows, in the same sense. */
+uint64_t path_window_room(const struct quic_path *p);
 
 /*
  * The earliest instant at which something of this path is due. What could not leave then for

@@ -346,7 +346,7 @@ static bool handshake_stuck(const struct quic_conn *c, const struct quic_path *p
 static struct allowance allowance(const struct quic_conn *c, struct quic_path *p)
 {
     struct allowance may = {0};
-    bool window = recovery_room(&p->recovery) >= p->mtu.current;
+    bool window = path_window(p, p->mtu.current);
     bool paced = pacer_ready(&p->pacer, c->now) == 0;
     may.flight = window && !paced;
     for (unsigned s = 0; s < SPACE_N; s++)
@@ -356,7 +356,7 @@ static struct allowance allowance(const struct quic_conn *c, struct quic_path *p
     if (path_route_due(path_current(p), c->now))
         may.probe_spaces |= 1u << SPACE_APP;
     if (window && paced)
-        p->paced_until = path_paced_until(&p->pacer, p->mtu.current);
+        p->paced_until = pacer_next(&p->pacer);
     return may;
 }
 
@@ -486,7 +486,7 @@ void quic_app_limited(struct quic_conn *c, size_t path, ns_t now)
     struct quic_path *p = &c->path[path];
     c->now = now;
     path_pace(p, now);
-    /* While the pacer still gathers what it may send at once, nothing is missed. */
-    if (pacer_next(&p->pacer, SIZE_MAX) <= now && !any_flight_due(c, p))
+    /* While pacer or window still gather what may leave at once, nothing is missed. */
+    if (pacer_full(&p->pacer, now) && path_window_room(p) && !any_flight_due(c, p))
         recovery_app_limited(&p->recovery);
 }

@@ -245,7 +245,7 @@ static void transmit(struct sim *s, struct flow *f)
         if (!probe && recovery_room(&f->r) < PACKET)
             break;
         if (!probe && !pacer_ready(&f->pacer, s->now)) {
-            f->next_send = pacer_next(&f->pacer, 4 * PACKET);
+            f->next_send = pacer_next(&f->pacer);
             break;
         }
         if (!probe && !has_data(s, f)) {

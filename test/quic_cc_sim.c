@@ -139,7 +139,7 @@ static void transmit(struct sim *s)
         uint64_t pn = recovery_next_pn(&s->r, SPACE_APP);
 
         if (!probe && !pacer_ready(&s->pacer, s->now)) {
-            s->next_send = pacer_next(&s->pacer, 4 * PACKET);
+            s->next_send = pacer_next(&s->pacer);
             break;
         }
         assert_int_equal(send_packet(&s->r, SPACE_APP, pn, SENT_ELICITING, PACKET, s->now), 0);
