@@ -31,6 +31,7 @@
 #include "app/host.h"
 #include "app/netcheck.h"
 #include "app/peer.h"
+#include "app/qlog_file.h"
 #include "app/random.h"
 #include "app/session.h"
 #include "app/transport.h"
@@ -65,6 +66,7 @@ struct client {
     const struct log *log;
     struct rng rng;
     struct tls_ctx *tls;
+    struct qlog_dir qlog;
     struct ring *ring;
     struct device device;
     struct host host;
@@ -210,6 +212,7 @@ static void connect_now(struct client *c, ns_t now)
         return;
     }
     transport_config(&quic, c->cfg, c->tls, &c->rng, c->log);
+    quic.qlog = c->cfg->qlog_dir ? &c->qlog.sink : NULL;
     quic.max_udp_payload =
         transport_payload(c->uplink.mtu_bytes, remote->sa.sa_family == AF_INET6);
     rng_fill(&c->rng, &cfg.hash_seed, sizeof(cfg.hash_seed));
@@ -652,6 +655,8 @@ static int set_up(struct client *c)
     char why[WHY_SIZE] = "";
     int rc;
 
+    if (c->cfg->qlog_dir && (rc = qlog_dir_open(&c->qlog, c->cfg->qlog_dir, c->log)))
+        return rc;
     if ((rc = peer_open(&c->peer, c->cfg, c->log)) ||
         (rc = transport_client_tls(c->cfg, c->log, &c->tls)) || (rc = peer_resolve(&c->peer)))
         return rc;
@@ -688,6 +693,7 @@ static void tear_down(struct client *c)
     device_close(&c->device);
     host_close(&c->host);
     tls_ctx_del(c->tls);
+    qlog_dir_close(&c->qlog);
 }
 
 int client_run(const struct config *config, const struct log *log)

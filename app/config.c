@@ -123,6 +123,8 @@ static const struct row rows[] = {
      "super-packets from and to the TUN device (default auto)", W_BOTH, C_NONE, 0, 0, "auto|off"},
     {"state-dir", "Advanced", "StateDir", K_STRING, AT(state_dir), "DIR",
      "where keys, certificate and leases are kept", W_BOTH, C_NONE, 0, 0, NULL},
+    {"qlog", "Advanced", "QlogDir", K_STRING, AT(qlog_dir), "DIR",
+     "write what each connection does to a file in DIR, for tools like qvis", W_BOTH, C_NONE, 0, 0, NULL},
     {"log-level", "Interface", "LogLevel", K_WORD, AT(log_level), "LEVEL",
      "error, warn, info (default), debug or trace", W_BOTH, C_NONE, 0, 0, "error|warn|info|debug|trace"},
     {"config", NULL, NULL, K_STRING, AT(config_file), "FILE",

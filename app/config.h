@@ -45,6 +45,7 @@ struct config {
     int io;      /* enum config_io */
     int offload; /* 0: auto, 1: off */
     char *cc;
+    char *qlog_dir;
 
     /* client */
     char *server;      /* host[:port] */

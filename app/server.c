@@ -455,6 +455,7 @@ static int open_endpoint(struct server *s)
 
     cfg.retry = (enum quic_retry)s->cfg->retry;
     transport_config(&cfg.conn, s->cfg, s->tls, &s->rng, s->log);
+    cfg.conn.qlog = s->cfg->qlog_dir ? &s->qlog.sink : NULL;
     memcpy(cfg.conn.reset_key, s->reset_key, sizeof(cfg.conn.reset_key));
     cfg.unix_offset = (ns_t)time(NULL) * NS_PER_S - ring_clock();
     s->endpoint = quic_endpoint_new(&cfg);
@@ -481,6 +482,8 @@ static int set_up(struct server *s)
     s->clients = calloc(s->max_clients, sizeof(struct client_entry *));
     if (!s->clients)
         return EXIT_INTERNAL;
+    if (s->cfg->qlog_dir && (rc = qlog_dir_open(&s->qlog, s->cfg->qlog_dir, s->log)))
+        return rc;
     if ((rc = server_secrets(s)) ||
         (rc =
              transport_server_tls(s->cfg, s->log, span_of(s->ticket_key, sizeof(s->ticket_key)),
@@ -514,6 +517,7 @@ static void tear_down(struct server *s)
     device_close(&s->device);
     host_close(&s->host);
     tls_ctx_del(s->tls);
+    qlog_dir_close(&s->qlog);
     server_secrets_free(s);
     free(s->clients);
 }

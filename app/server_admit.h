@@ -12,6 +12,7 @@
 #include "app/host.h"
 #include "app/lease.h"
 #include "app/pool.h"
+#include "app/qlog_file.h"
 #include "app/session.h"
 #include "quic/cert.h"
 #include "quic/endpoint.h"
@@ -38,6 +39,7 @@ struct server {
     const struct log *log;
     struct rng rng;
     struct tls_ctx *tls;
+    struct qlog_dir qlog;
     struct quic_endpoint *endpoint;
     struct ring *ring;
     struct ring_udp *sock;
