@@ -118,6 +118,7 @@ static void start_cruise(struct cc_bbr *b)
 static void start_refill(struct cc_bbr *b)
 {
     bbr_reset_short(b);
+    b->blamed = b->startup_blamed = false;
     b->up_rounds = 0;
     b->up_acked = 0;
     b->precautionary = false;
@@ -159,6 +160,9 @@ static void check_startup_loss(struct cc *cc)
     if (b->state != BBR_STARTUP || !b->loss_round_start || !(lossy || b->ce_in_round))
         return;
     b->undo_state = b->ce_in_round ? BBR_NONE : BBR_STARTUP;
+    b->startup_blamed = !b->ce_in_round;
+    if (b->startup_blamed)
+        bbr_blame(b);
     b->full_reached = true;
     b->inflight_long = larger(bbr_bdp(cc, b->bw, 1.0), b->inflight_latest);
 }
@@ -279,10 +283,32 @@ static bool adapt_long(struct cc *cc, const struct cc_ack *ack)
     return false;
 }
 
+/* The losses that bound the model are the path's own: probe again, or go on with Startup. */
+static bool resume_probing(struct cc *cc)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    if (!b->acquitted || (b->state != BBR_DOWN && b->state != BBR_CRUISE))
+        return false;
+    b->acquitted = false;
+    if (!b->startup_blamed) {
+        start_refill(b);
+        return true;
+    }
+    bbr_reset_short(b);
+    bbr_reset_full(b);
+    b->inflight_long = BBR_INF;
+    b->startup_blamed = b->full_reached = false;
+    enter_startup(b);
+    return true;
+}
+
 static void update_cycle(struct cc *cc, const struct cc_ack *ack)
 {
     struct cc_bbr *b = &cc->u.bbr;
 
+    if (resume_probing(cc))
+        return;
     if (b->ce_in_round && b->probe_sample)
         handle_too_high(cc, ack->rate->in_flight, ack->rate->app_limited, ack->now);
     if (!b->full_reached || adapt_long(cc, ack))
@@ -444,9 +470,10 @@ static void on_ack(struct cc *cc, const struct cc_ack *ack)
         return;
     if (!b->pacing_bps)
         begin(cc, ack);
-    if (b->in_recovery && ack->sent_time > cc->recovery_start) {
-        b->in_recovery = false;
-        bbr_restore_cwnd(cc);
+    if (ack->sent_time > cc->recovery_start) {
+        if (b->in_recovery)
+            bbr_restore_cwnd(cc);
+        b->in_recovery = b->saved = false;
     }
     bbr_update_model(cc, ack);
     check_startup_done(cc);
@@ -466,8 +493,10 @@ static void on_lost(struct cc *cc, const struct cc_lost *lost)
     struct cc_bbr *b = &cc->u.bbr;
 
     bbr_note_loss(cc, lost);
-    if (b->probe_sample && bbr_too_high(cc, lost->lost, lost->in_flight))
+    if (b->probe_sample && bbr_too_high(cc, lost->lost, lost->in_flight)) {
+        bbr_blame(b);
         handle_too_high(cc, bbr_inflight_at_loss(b, lost), lost->app_limited, lost->now);
+    }
 }
 
 static void on_congestion(struct cc *cc, const struct cc_loss *loss, bool ecn)
@@ -496,7 +525,7 @@ static void on_undo(struct cc *cc)
     struct cc_bbr *b = &cc->u.bbr;
 
     bbr_restore_cwnd(cc);
-    b->in_recovery = false;
+    b->in_recovery = b->saved = false;
     b->loss_in_round = false;
     bbr_reset_full(b);
     b->bw_short = larger(b->bw_short, b->undo_bw_short);

@@ -11,10 +11,16 @@
  *
  * One deviation from the draft, so that a path that loses packets at random is not taken for
  * a full one. `base_loss` is the share lost while we do not send faster than the path is
- * believed to be; it is learned by learn_loss. A probe went too high when it loses more
+ * believed to be: between probes, and in those rounds of Startup after which the rate still
+ * grew, so that they were not the path's end. A probe went too high when it loses more
  * than base_loss + 2 % (the draft: 2 %) and chance explain, and a round outside of probes
  * bounds the model only when it loses more than base_loss and chance explain (the draft: when
- * it loses anything). On a path without random loss both are what the draft says.
+ * it loses anything). On a path without random loss both are what the draft says. A bound
+ * that was set by losses which turn out to be the path's own is given up: the probe, or
+ * Startup, begins again.
+ *
+ * The search for a plateau begins anew where a round's rate falls well below its baseline: a
+ * sender that had little to say for a while is not judged by the rate it had before.
  *
  * CE marks, to which the draft leaves the answer open, are answered like a round of excess
  * loss: once per round trip.
@@ -81,6 +87,11 @@ struct cc_bbr {
     double base_loss;                 /* share of bytes */
     uint32_t learned;                 /* intervals that it was learned from */
     uint64_t learn_acked, learn_lost; /* of the interval that is being looked at */
+    uint64_t doubt_acked, doubt_lost; /* Startup: of the round before, not yet believed */
+    uint64_t known_acked, known_lost; /* Startup: of the rounds that are */
+    bool blamed, acquitted;           /* loss bounds the model; wrongly, as it turned out */
+    bool startup_blamed;              /* Startup was left for it */
+    double blamed_base;               /* base_loss at the time */
 
     /* Rounds. */
     uint64_t round_count, next_round_delivered, loss_round_delivered;
@@ -103,7 +114,7 @@ struct cc_bbr {
     /* ProbeRTT, idle times and recovery. */
     ns_t probe_rtt_done; /* 0: not yet down to its window */
     bool probe_rtt_round_done, probe_rtt_expired, idle_restart;
-    bool in_recovery;
+    bool in_recovery, saved; /* saved: what an undo needs, as of the first loss of this episode */
     uint64_t prior_cwnd, undo_bw_short, undo_inflight_short, undo_inflight_long;
 };
 
@@ -130,7 +141,7 @@ void bbr_update_min_rtt(struct cc_bbr *b, const struct cc_ack *ack);
 /* A new cycle for the filter of max_bw. */
 void bbr_advance_max_bw(struct cc_bbr *b);
 
-/* A packet was lost: count it; at the first of a round, save what it might cost. */
+/* A packet was lost: count it; at the first of an episode, save what it might cost. */
 void bbr_note_loss(struct cc *cc, const struct cc_lost *lost);
 
 /*
@@ -138,6 +149,10 @@ void bbr_note_loss(struct cc *cc, const struct cc_lost *lost);
  * what chance adds to that (two standard deviations; nothing where base_loss is 0).
  */
 bool bbr_too_high(const struct cc *cc, uint64_t lost, uint64_t all);
+
+/* A bound is set because of loss: if that is the path's own, as base_loss tells later, the
+ * model is acquitted, and probes anew. */
+void bbr_blame(struct cc_bbr *b);
 
 /* How much was in flight when the losses crossed that share. */
 uint64_t bbr_inflight_at_loss(const struct cc_bbr *b, const struct cc_lost *lost);

@@ -15,7 +15,6 @@
 
 #define EXTRA_ROUNDS  10   /* ExtraAckedFilterLen */
 #define LEARN_PACKETS 512  /* in an interval that base_loss is learned from */
-#define LEARN_STARTUP 96   /* in Startup, which is short */
 #define LEARN_RISE    16   /* a rise is taken over by a sixteenth, */
 #define LEARN_FALL    8    /* a fall by an eighth: congestion comes in bursts */
 #define BASE_LOSS_MAX 0.2  /* a path that loses more is not to be had by persistence */
@@ -178,45 +177,77 @@ static void check_full(struct cc_bbr *b, const struct rate_sample *rs)
 /* ---- base loss ----------------------------------------------------------------------- */
 
 /*
- * Whether what is acknowledged or lost now was sent at a rate that the path is known to
- * carry, so that its loss is not of our making: between probes, and in Startup as long as
- * every round delivers more than the one before.
+ * Startup doubles its rate each round, so the round that first exceeds the path may still
+ * deliver much more than the one before, and lose as much again. Hence a round's loss is
+ * believed only when the round after it has grown, too: then it was not the path's end.
  */
-static bool may_learn(const struct cc_bbr *b)
+static void learn_startup(struct cc *cc)
 {
-    if (b->state == BBR_STARTUP)
-        return !b->full_reached && b->full_count == 0;
-    return bbr_is_probe_bw(b) && (b->acks == BBR_ACKS_INIT || b->acks == BBR_ACKS_REFILLING);
+    struct cc_bbr *b = &cc->u.bbr;
+    double all;
+
+    if (b->full_count || b->full_reached) {
+        b->doubt_acked = b->doubt_lost = 0;
+    } else {
+        b->known_acked += b->doubt_acked;
+        b->known_lost += b->doubt_lost;
+        b->doubt_acked = b->learn_acked;
+        b->doubt_lost = b->learn_lost;
+    }
+    b->learn_acked = b->learn_lost = 0;
+    all = (double)(b->known_acked + b->known_lost);
+    if (all <= 0)
+        return;
+    b->base_loss = fmin((double)b->known_lost / all, BASE_LOSS_MAX);
+    b->learned = (uint32_t)fmin(all / (double)(LEARN_PACKETS * cc->mss), LEARN_RISE);
 }
 
 /*
- * Learn the base loss, an interval of packets at a time: as an average first, then with
- * caution upwards. A burst in Startup is no base.
+ * Between probes the rate is one that the path is known to carry. An interval of packets at
+ * a time: as an average first, then with caution upwards.
  */
-static void learn_loss(struct cc *cc, uint64_t acked, uint64_t lost)
+static void learn_cruising(struct cc *cc)
 {
     struct cc_bbr *b = &cc->u.bbr;
-    bool startup = b->state == BBR_STARTUP;
     double sample, share;
 
-    if (!may_learn(b)) {
-        b->learn_acked = b->learn_lost = 0;
-        return;
-    }
-    b->learn_acked += acked;
-    b->learn_lost += lost;
-    if (b->learn_acked + b->learn_lost < (startup ? LEARN_STARTUP : LEARN_PACKETS) * cc->mss)
+    if (b->learn_acked + b->learn_lost < LEARN_PACKETS * cc->mss)
         return;
     sample = (double)b->learn_lost / (double)(b->learn_acked + b->learn_lost);
     b->learn_acked = b->learn_lost = 0;
-    if (startup && sample > b->base_loss + BBR_LOSS_THRESH)
-        return;
     share = sample > b->base_loss ? LEARN_RISE : LEARN_FALL;
     if (++b->learned < share)
         share = b->learned;
     b->base_loss += (sample - b->base_loss) / share;
     if (b->base_loss > BASE_LOSS_MAX)
         b->base_loss = BASE_LOSS_MAX;
+    if (b->blamed && b->base_loss > b->blamed_base + BBR_LOSS_THRESH / 2) {
+        b->blamed = false;
+        b->acquitted = true;
+    }
+}
+
+void bbr_blame(struct cc_bbr *b)
+{
+    if (!b->blamed)
+        b->blamed_base = b->base_loss;
+    b->blamed = true;
+}
+
+static void learn_loss(struct cc *cc, uint64_t acked, uint64_t lost)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+    bool cruising = bbr_is_probe_bw(b) &&
+                    (b->acks == BBR_ACKS_INIT || b->acks == BBR_ACKS_REFILLING);
+
+    if (b->state != BBR_STARTUP && !cruising) {
+        b->learn_acked = b->learn_lost = 0;
+        return;
+    }
+    b->learn_acked += acked;
+    b->learn_lost += lost;
+    if (cruising)
+        learn_cruising(cc);
 }
 
 /* What base_loss explains among `all` bytes: the mean and `sigmas` standard deviations. */
@@ -236,7 +267,7 @@ static bool excess_loss(const struct cc *cc)
 {
     const struct cc_bbr *b = &cc->u.bbr;
 
-    return (double)b->round_lost > usual_loss(cc, (double)(b->round_acked + b->round_lost), 3);
+    return (double)b->round_lost > usual_loss(cc, (double)(b->round_acked + b->round_lost), 4);
 }
 
 /* ---- congestion ---------------------------------------------------------------------- */
@@ -276,9 +307,10 @@ void bbr_note_loss(struct cc *cc, const struct cc_lost *lost)
         b->loss_round_delivered = b->delivered;
         b->round_acked = b->round_lost = 0;
         b->round_runs = 0;
-        bbr_save_state(cc);
     }
-    b->loss_in_round = true;
+    if (!b->saved)
+        bbr_save_state(cc);
+    b->saved = b->loss_in_round = true;
     if (!b->round_runs || lost->pn != b->last_lost + 1)
         b->round_runs++;
     b->last_lost = lost->pn;
@@ -303,6 +335,8 @@ static void adapt_short(struct cc *cc)
 
     if (bbr_is_probing(b) || !((b->loss_in_round && excess_loss(cc)) || b->ce_in_round))
         return;
+    if (!b->ce_in_round)
+        bbr_blame(b);
     if (b->bw_short == BBR_INF)
         b->bw_short = b->max_bw;
     if (b->inflight_short == BBR_INF)
@@ -333,6 +367,8 @@ void bbr_update_model(struct cc *cc, const struct cc_ack *ack)
         adapt_short(cc);
     update_aggregation(cc, ack);
     check_full(b, rs);
+    if (b->state == BBR_STARTUP && b->round_start)
+        learn_startup(cc);
 }
 
 void bbr_finish_model(struct cc_bbr *b, const struct cc_ack *ack)

@@ -638,6 +638,72 @@ static void test_ecn(void **state)
     finish(&s);
 }
 
+/* Say that one in ten of the packets in flight of flow 0 is lost; returns how many. */
+static unsigned claim_losses(struct sim *s)
+{
+    struct recovery *r = &s->flow[0].r;
+    unsigned n = (unsigned)(r->bytes_in_flight / PACKET / 10);
+
+    for (unsigned i = 0; i < n; i++)
+        cc_on_lost(&r->cc, &(struct cc_lost){.now = s->now,
+                                             .pn = 2 * i,
+                                             .bytes = PACKET,
+                                             .in_flight = r->bytes_in_flight,
+                                             .lost = (i + 1) * PACKET,
+                                             .delivered = r->rate.delivered});
+    cc_on_loss(&r->cc, &(struct cc_loss){
+                           .now = s->now, .sent_time = s->now, .bytes = n * PACKET, .packets = n});
+    return n;
+}
+
+static void withdraw(struct sim *s, unsigned n, ns_t sent)
+{
+    while (n--)
+        cc_on_spurious(&s->flow[0].r.cc, sent);
+}
+
+/* What late packets did to the model is taken back when they arrive, in every state. */
+static void test_undo(void **state)
+{
+    static const enum bbr_state when[] = {BBR_STARTUP, BBR_CRUISE, BBR_UP};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(when); i++) {
+        uint64_t in_long, cwnd;
+        struct sim s;
+        unsigned n;
+        ns_t sent;
+
+        start(&s, &usual, 1, 3);
+        run_until(&s, s.now + (when[i] == BBR_STARTUP ? 220 * MS : 2500 * MS));
+        while (bbr(&s)->state != when[i])
+            run_until(&s, s.now + MS);
+        if (when[i] == BBR_UP)
+            run_until(&s, s.now + 20 * MS);
+        in_long = bbr(&s)->inflight_long;
+        cwnd = s.flow[0].r.cc.cwnd;
+        sent = s.now;
+        n = claim_losses(&s);
+        assert_true(n > 6);
+        if (when[i] == BBR_UP)
+            assert_int_equal(bbr(&s)->state, BBR_DOWN);
+        run_until(&s, s.now + 120 * MS);
+        if (when[i] == BBR_STARTUP)
+            assert_true(bbr(&s)->full_reached && bbr(&s)->inflight_long != BBR_INF);
+        if (when[i] == BBR_CRUISE)
+            assert_true(bbr(&s)->bw_short != BBR_INF && bbr(&s)->inflight_short < cwnd);
+        withdraw(&s, n, sent);
+        assert_int_equal(bbr(&s)->bw_short, BBR_INF);
+        assert_int_equal(bbr(&s)->inflight_short, BBR_INF);
+        assert_true(bbr(&s)->inflight_long >= in_long);
+        assert_true(s.flow[0].r.cc.cwnd >= cwnd || when[i] == BBR_UP);
+        assert_int_equal(bbr(&s)->state, when[i] == BBR_UP ? BBR_REFILL : when[i]);
+        share(&s, 0, 2);
+        assert_true(share(&s, 0, 5) > 0.9);
+        finish(&s);
+    }
+}
+
 /* Slow, fast, short, shallow: never below a fair part, never in the way. */
 static void test_links(void **state)
 {
@@ -696,6 +762,7 @@ int main(void)
         cmocka_unit_test(test_steps),       cmocka_unit_test(test_probe_rtt),
         cmocka_unit_test(test_app_limited), cmocka_unit_test(test_ecn),
         cmocka_unit_test(test_links),       cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_undo),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
