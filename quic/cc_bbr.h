@@ -114,7 +114,8 @@ struct cc_bbr {
     /* ProbeRTT, idle times and recovery. */
     ns_t probe_rtt_done; /* 0: not yet down to its window */
     bool probe_rtt_round_done, probe_rtt_expired, idle_restart;
-    bool in_recovery, saved; /* saved: what an undo needs, as of the first loss of this episode */
+    bool in_recovery,
+        saved; /* saved: what an undo needs, as of the first loss of this episode */
     uint64_t prior_cwnd, undo_bw_short, undo_inflight_short, undo_inflight_long;
 };
 

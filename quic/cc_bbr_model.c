@@ -237,8 +237,8 @@ void bbr_blame(struct cc_bbr *b)
 static void learn_loss(struct cc *cc, uint64_t acked, uint64_t lost)
 {
     struct cc_bbr *b = &cc->u.bbr;
-    bool cruising = bbr_is_probe_bw(b) &&
-                    (b->acks == BBR_ACKS_INIT || b->acks == BBR_ACKS_REFILLING);
+    bool cruising =
+        bbr_is_probe_bw(b) && (b->acks == BBR_ACKS_INIT || b->acks == BBR_ACKS_REFILLING);
 
     if (b->state != BBR_STARTUP && !cruising) {
         b->learn_acked = b->learn_lost = 0;

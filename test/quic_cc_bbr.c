@@ -651,8 +651,9 @@ static unsigned claim_losses(struct sim *s)
                                              .in_flight = r->bytes_in_flight,
                                              .lost = (i + 1) * PACKET,
                                              .delivered = r->rate.delivered});
-    cc_on_loss(&r->cc, &(struct cc_loss){
-                           .now = s->now, .sent_time = s->now, .bytes = n * PACKET, .packets = n});
+    cc_on_loss(&r->cc,
+               &(struct cc_loss){
+                   .now = s->now, .sent_time = s->now, .bytes = n * PACKET, .packets = n});
     return n;
 }
 

@@ -44,9 +44,9 @@ static size_t waiting(const struct bulk_flow *f, size_t size, ns_t now)
     if (f->window && f->window - (f->sent - f->reported) < n)
         n = f->window - (f->sent - f->reported);
     if (f->offer_bps) {
-        double left = (double)ns_sub(now, f->start) * (double)f->offer_bps / 8 /
-                          (double)NS_PER_S -
-                      (double)f->offered;
+        double left =
+            (double)ns_sub(now, f->start) * (double)f->offer_bps / 8 / (double)NS_PER_S -
+            (double)f->offered;
         uint64_t packets = (uint64_t)(left / (double)size) + 1;
         n = packets < n ? packets : n;
     }
@@ -61,6 +61,9 @@ static void client_turn(struct sim_host *host, struct quic_conn *conn)
     size_t size = quic_dgram_max(conn, 0), n;
     if (!f || size == 0)
         return;
+    if (f->dry)
+        quic_app_limited(conn, 0, now);
+    f->dry = false;
     if (size > DATA_MAX)
         size = DATA_MAX;
     while ((n = waiting(f, size, now))) {
@@ -78,6 +81,7 @@ static void client_turn(struct sim_host *host, struct quic_conn *conn)
         if ((size_t)sent < n)
             return;
     }
+    f->dry = true;
 }
 
 static bool client_busy(struct sim_host *host, struct quic_conn *conn)
@@ -204,8 +208,8 @@ void bulk_share(struct bulk *b, double seconds, double *share)
         before[i] = b->flow[i].got_bytes;
     bulk_run(b, seconds);
     for (size_t i = 0; i < b->n; i++)
-        share[i] = (double)(b->flow[i].got_bytes - before[i]) * 8 / seconds /
-                   (double)b->link[UP]->bps;
+        share[i] =
+            (double)(b->flow[i].got_bytes - before[i]) * 8 / seconds / (double)b->link[UP]->bps;
 }
 
 struct recovery *bulk_recovery(const struct bulk_flow *f)

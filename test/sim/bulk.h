@@ -32,6 +32,7 @@ struct bulk_flow {
     uint64_t offer_bps; /* 0: without end */
     uint64_t window;    /* packets; 0: not limited */
     bool mute;          /* sends nothing at present */
+    bool dry;           /* had nothing more to send */
     uint64_t sent, got, got_bytes, reported;
     uint64_t offered; /* bytes of payload sent at offer_bps */
 };
