@@ -95,6 +95,7 @@ struct cc_bbr {
 
     /* Rounds. */
     uint64_t round_count, next_round_delivered, loss_round_delivered;
+    uint64_t held_round; /* the last one in ProbeRTT */
     bool round_start, loss_round_start, loss_in_round, ce_in_round;
     uint64_t round_acked, round_lost; /* bytes */
     uint32_t round_runs;              /* runs of packets lost */

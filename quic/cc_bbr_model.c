@@ -328,11 +328,16 @@ uint64_t bbr_inflight_at_loss(const struct cc_bbr *b, const struct cc_lost *lost
     return before + prefix > 0 ? (uint64_t)(before + prefix) : 0;
 }
 
-/* Once per round, outside of probes: slow down towards what is being delivered. */
+/*
+ * Once per round, outside of probes: slow down towards what is being delivered. What comes of
+ * ProbeRTT, until a round after it, is as little as was sent.
+ */
 static void adapt_short(struct cc *cc)
 {
     struct cc_bbr *b = &cc->u.bbr;
 
+    if (b->round_count <= b->held_round + 1)
+        return;
     if (bbr_is_probing(b) || !((b->loss_in_round && excess_loss(cc)) || b->ce_in_round))
         return;
     if (!b->ce_in_round)
@@ -363,6 +368,8 @@ void bbr_update_model(struct cc *cc, const struct cc_ack *ack)
     learn_loss(cc, ack->bytes, 0);
     update_round(b, rs);
     update_max_bw(b, rs);
+    if (b->state == BBR_PROBE_RTT)
+        b->held_round = b->round_count;
     if (b->loss_round_start)
         adapt_short(cc);
     update_aggregation(cc, ack);

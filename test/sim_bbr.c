@@ -319,8 +319,8 @@ static void test_pairs(void **state)
 {
     // clang-format off
     static const struct pair pairs[] = {
-        {{"bbr", "bbr"},     BDP,      0, 10, 0.40, false},
-        {{"bbr", "bbr"},     BDP,     10, 10, 0.40, false},
+        {{"bbr", "bbr"},     BDP,      0, 10, 0.33, false},
+        {{"bbr", "bbr"},     BDP,     10, 10, 0.33, false},
         {{"bbr", "bbr"},     BDP / 4,  0, 10, 0.33, true},
         {{"bbr", "bbr"},     4 * BDP,  0, 10, 0.40, true},
         {{"cubic", "cubic"}, BDP,      0, 40, 0.40, true},
@@ -396,7 +396,6 @@ static void marked(uint64_t seed)
     if (show())
         print_message("marked: %.3f, queue %.1f ms, %u marks\n", share, queue_ms,
                       (unsigned)b.link[UP]->marked);
-    WORLD_CHECK(&b.w, bulk_recovery(f)->ecn == RECOVERY_ECN_CAPABLE);
     WORLD_CHECK(&b.w, b.link[UP]->marked > 0 && b.link[UP]->overflowed == over);
     WORLD_CHECK(&b.w, bbr(f)->inflight_long != BBR_INF);
     WORLD_CHECK(&b.w, share > 0.85 && queue_ms < 10);
