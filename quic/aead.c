@@ -271,28 +271,32 @@ static uint8_t first_bits(uint8_t first)
     return first & 0x80 ? 0x0f : 0x1f;
 }
 
+/* Xor the mask into the `len` (1..4) bytes of the packet number at `p`; what they are then. */
+static uint32_t mask_pn(uint8_t *p, size_t len, const uint8_t mask[AEAD_MASK])
+{
+    unsigned rest = 8 * (4 - (unsigned)len); /* bits of what follows it */
+    uint32_t v, m;
+
+    memcpy(&v, p, sizeof(v));
+    memcpy(&m, mask + 1, sizeof(m));
+    v ^= htobe32(be32toh(m) >> rest << rest);
+    memcpy(p, &v, sizeof(v));
+    return be32toh(v) >> rest;
+}
+
 void aead_mask_head(uint8_t *packet, size_t pn_offset, size_t pn_len,
                     const uint8_t mask[AEAD_MASK])
 {
     packet[0] ^= mask[0] & first_bits(packet[0]);
-    for (size_t i = 0; i < pn_len; i++)
-        packet[pn_offset + i] ^= mask[1 + i];
+    mask_pn(packet + pn_offset, pn_len, mask);
 }
 
 void aead_unmask_head(uint8_t *packet, size_t pn_offset, const uint8_t mask[AEAD_MASK],
                       size_t *pn_len, uint64_t *truncated)
 {
-    uint64_t v = 0;
-    size_t len;
-
     packet[0] ^= mask[0] & first_bits(packet[0]);
-    len = (size_t)(packet[0] & 3) + 1;
-    for (size_t i = 0; i < len; i++) {
-        packet[pn_offset + i] ^= mask[1 + i];
-        v = v << 8 | packet[pn_offset + i];
-    }
-    *pn_len = len;
-    *truncated = v;
+    *pn_len = (size_t)(packet[0] & 3) + 1;
+    *truncated = mask_pn(packet + pn_offset, *pn_len, mask);
 }
 
 int aead_protect_head(struct aead *a, uint8_t *packet, size_t pn_offset, size_t pn_len)

@@ -113,7 +113,10 @@ int aead_open(struct aead *a, uint32_t path_id, uint64_t pn, struct span aad, ui
 int aead_masks(struct aead *a, const uint8_t (*samples)[AEAD_SAMPLE], size_t n,
                uint8_t (*masks)[AEAD_MASK]);
 
-/* Xor a mask into the first byte and the packet number of a header that is to be sent. */
+/*
+ * Xor a mask into the first byte and the packet number of a header that is to be sent. At least 4
+ * bytes must follow pn_offset, as there are where a sample could be taken.
+ */
 void aead_mask_head(uint8_t *packet, size_t pn_offset, size_t pn_len,
                     const uint8_t mask[AEAD_MASK]);
 

@@ -21,17 +21,16 @@ uint8_t build_ecn(const struct quic_path *p, const struct path_route *r)
     return r == &p->route[p->current] ? recovery_ecn_mark(&p->recovery) : ECN_NOT_ECT;
 }
 
+bool build_train_joins(const struct quic_train *t, const struct quic_path *p,
+                       const struct path_route *r)
+{
+    return quic_route_eq(&t->route, &r->route) && t->ecn == build_ecn(p, r);
+}
+
 size_t build_train_room(const struct quic_train *t, const struct quic_path *p,
                         const struct path_route *r, size_t want)
 {
-    size_t left = t->cap < 65507 ? t->cap : 65507;
-    left = left > t->len ? left - t->len : 0;
-    if (t->count == 0)
-        return want < left ? want : left;
-    if (t->count >= t->max_count || t->len != t->count * t->segment ||
-        !quic_route_eq(&t->route, &r->route) || t->ecn != build_ecn(p, r))
-        return 0;
-    return left < t->segment ? left : t->segment;
+    return t->count && !build_train_joins(t, p, r) ? 0 : build_train_left(t, want);
 }
 
 int build_begin(struct build *b, struct quic_conn *c, struct quic_path *p, struct path_route *r,

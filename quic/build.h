@@ -104,4 +104,19 @@ void build_sent(struct quic_conn *c, struct quic_path *p, struct path_route *r,
 size_t build_train_room(const struct quic_train *t, const struct quic_path *p,
                         const struct path_route *r, size_t want);
 
+/* Its two parts: whether a train that is begun goes where `r` does, */
+bool build_train_joins(const struct quic_train *t, const struct quic_path *p,
+                       const struct path_route *r);
+
+/* and what a datagram may have that does. */
+static inline size_t build_train_left(const struct quic_train *t, size_t want)
+{
+    size_t left = t->cap < 65507 ? t->cap : 65507;
+    left = left > t->len ? left - t->len : 0;
+    if (t->count && (t->count >= t->max_count || t->len != t->count * t->segment))
+        return 0;
+    want = t->count ? t->segment : want;
+    return want < left ? want : left;
+}
+
 #endif

@@ -44,6 +44,12 @@ struct cid_slot {
     uint8_t token[CID_RESET_TOKEN];
 };
 
+/* Whether the peer may use it, or may soon. */
+static inline bool cid_slot_active(const struct cid_slot *s)
+{
+    return s->state == CID_NEW || s->state == CID_SENT || s->state == CID_ACKED;
+}
+
 struct cid_local {
     struct cid_slot slot[CID_LOCAL_MAX];
     uint64_t next_seq;  /* of the next new one */
@@ -110,11 +116,19 @@ bool cid_local_event(struct cid_local *l, struct cid_event *out);
 /* Whether `cid` is one of ours and active; its sequence number to *seq unless NULL. */
 bool cid_local_find(const struct cid_local *l, const struct quic_cid *cid, uint64_t *seq);
 
+/* cid_local_match for any other than the one found before. */
+const struct quic_cid *cid_local_search(struct cid_local *l, struct span cid);
+
 /*
  * The same by bytes, quick where it is the one that was found before. The ID is valid until it is
  * retired and its removal pulled; NULL if it is none of ours.
  */
-const struct quic_cid *cid_local_match(struct cid_local *l, struct span cid);
+static inline const struct quic_cid *cid_local_match(struct cid_local *l, struct span cid)
+{
+    const struct cid_slot *s = &l->slot[l->matched];
+
+    return cid_slot_active(s) && cid_is(&s->cid, cid) ? &s->cid : cid_local_search(l, cid);
+}
 
 /* IDs that the peer may use. */
 size_t cid_local_active(const struct cid_local *l);

@@ -5,16 +5,11 @@
 
 #define GEN_TRIES 4 /* before a generator that repeats itself counts as failed */
 
-static bool is_active(const struct cid_slot *s)
-{
-    return s->state == CID_NEW || s->state == CID_SENT || s->state == CID_ACKED;
-}
-
 /* The active slot with this sequence number. */
 static struct cid_slot *slot_of(struct cid_local *l, uint64_t seq)
 {
     for (size_t i = 0; i < CID_LOCAL_MAX; i++) {
-        if (is_active(&l->slot[i]) && l->slot[i].seq == seq)
+        if (cid_slot_active(&l->slot[i]) && l->slot[i].seq == seq)
             return &l->slot[i];
     }
     return NULL;
@@ -74,7 +69,7 @@ size_t cid_local_active(const struct cid_local *l)
     size_t n = 0;
 
     for (size_t i = 0; i < CID_LOCAL_MAX; i++)
-        n += is_active(&l->slot[i]);
+        n += cid_slot_active(&l->slot[i]);
     return n;
 }
 
@@ -173,7 +168,7 @@ void cid_local_clear(struct cid_local *l)
 {
     l->limit = 0;
     for (size_t i = 0; i < CID_LOCAL_MAX; i++) {
-        if (is_active(&l->slot[i]))
+        if (cid_slot_active(&l->slot[i]))
             drop(&l->slot[i]);
     }
 }
@@ -188,7 +183,7 @@ bool cid_local_event(struct cid_local *l, struct cid_event *out)
             *s = (struct cid_slot){.state = CID_FREE};
             return true;
         }
-        if (is_active(s) && !s->announced) {
+        if (cid_slot_active(s) && !s->announced) {
             *out = (struct cid_event){.added = true, .cid = s->cid};
             s->announced = true;
             return true;
@@ -200,7 +195,7 @@ bool cid_local_event(struct cid_local *l, struct cid_event *out)
 bool cid_local_find(const struct cid_local *l, const struct quic_cid *cid, uint64_t *seq)
 {
     for (size_t i = 0; i < CID_LOCAL_MAX; i++) {
-        if (is_active(&l->slot[i]) && cid_eq(&l->slot[i].cid, cid)) {
+        if (cid_slot_active(&l->slot[i]) && cid_eq(&l->slot[i].cid, cid)) {
             if (seq)
                 *seq = l->slot[i].seq;
             return true;
@@ -209,13 +204,13 @@ bool cid_local_find(const struct cid_local *l, const struct quic_cid *cid, uint6
     return false;
 }
 
-const struct quic_cid *cid_local_match(struct cid_local *l, struct span cid)
+const struct quic_cid *cid_local_search(struct cid_local *l, struct span cid)
 {
     for (size_t i = 0; i < CID_LOCAL_MAX; i++) {
-        struct cid_slot *s = &l->slot[(l->matched + i) % CID_LOCAL_MAX];
+        struct cid_slot *s = &l->slot[i];
 
-        if (is_active(s) && cid_is(&s->cid, cid)) {
-            l->matched = (uint8_t)(s - l->slot);
+        if (cid_slot_active(s) && cid_is(&s->cid, cid)) {
+            l->matched = (uint8_t)i;
             return &s->cid;
         }
     }

@@ -538,23 +538,16 @@ bool conn_cid_event(struct quic_conn *c, struct cid_event *out)
     return false;
 }
 
-static struct quic_path *match_path(struct quic_conn *c, size_t i, struct span dcid,
-                                    const struct quic_cid **id)
-{
-    struct quic_path *p = &c->path[i];
-    *id = p->used ? cid_local_match(&p->ours, dcid) : NULL;
-    if (*id)
-        c->rx_path = i;
-    return *id ? p : NULL;
-}
-
-struct quic_path *conn_path_by_cid(struct quic_conn *c, struct span dcid,
+struct quic_path *conn_path_search(struct quic_conn *c, struct span dcid,
                                    const struct quic_cid **id)
 {
-    size_t last = c->rx_path;
-    struct quic_path *p = last < c->n_paths ? match_path(c, last, dcid, id) : NULL;
-    for (size_t i = 0; !p && i < c->n_paths; i++)
-        if (i != last)
-            p = match_path(c, i, dcid, id);
-    return p;
+    for (size_t i = 0; i < c->n_paths; i++) {
+        struct quic_path *p = &c->path[i];
+        *id = p->used ? cid_local_match(&p->ours, dcid) : NULL;
+        if (*id) {
+            c->rx_path = i;
+            return p;
+        }
+    }
+    return NULL;
 }

@@ -253,12 +253,21 @@ int conn_make_cid(void *conn, struct quic_cid *cid, uint8_t token[CID_RESET_TOKE
 /* The next change of our connection IDs, for the endpoint's table. */
 bool conn_cid_event(struct quic_conn *c, struct cid_event *out);
 
+/* conn_path_by_cid for any other path than that of the call before. */
+struct quic_path *conn_path_search(struct quic_conn *c, struct span dcid,
+                                   const struct quic_cid **id);
+
 /*
  * The path whose connection ID `dcid` is, and our copy of the ID to *id; null if it isn't ours.
  * Quick where it is that of the call before.
  */
-struct quic_path *conn_path_by_cid(struct quic_conn *c, struct span dcid,
-                                   const struct quic_cid **id);
+static inline struct quic_path *conn_path_by_cid(struct quic_conn *c, struct span dcid,
+                                                 const struct quic_cid **id)
+{
+    struct quic_path *p = &c->path[c->rx_path];
+    *id = p->used ? cid_local_match(&p->ours, dcid) : NULL;
+    return *id ? p : conn_path_search(c, dcid, id);
+}
 
 static inline size_t conn_path_index(const struct quic_conn *c, const struct quic_path *p)
 {

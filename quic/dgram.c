@@ -10,7 +10,7 @@
 #define PN_LEN   2 /* packet numbers have at least this, so that sizes stay equal */
 #define SAMPLE   4 /* see build.c */
 
-/* One call of quic_dgram_send. */
+/* One call of quic_dgram_send, and what doesn't change from one of its packets to the next. */
 struct run {
     struct quic_conn *c;
     struct quic_path *p;
@@ -18,8 +18,16 @@ struct run {
     struct quic_train *t;
     const struct quic_cid *dcid;
     struct aead *key;
-    uint8_t *pkt[BATCH]; /* sealed, not yet masked */
-    size_t pn_offset, pn_len[BATCH], n;
+    size_t pn_len;   /* enough for all of them */
+    size_t overhead; /* bytes that a packet adds to its frames */
+    size_t least;    /* bytes of frames that a packet has at least */
+    size_t probe;    /* a path MTU probe that is due */
+    size_t paced;    /* bytes that the pacer allows */
+    size_t sent;     /* bytes of the packets sealed, which the pacer is yet to hear of */
+    size_t n;        /* packets sealed and not yet masked, */
+    uint8_t *first;  /* the first of them */
+    bool joins;      /* the train goes where the packets go */
+    uint8_t ecn;
 };
 
 static int can_send(const struct quic_conn *c, size_t path)
@@ -33,32 +41,28 @@ static int can_send(const struct quic_conn *c, size_t path)
     return sbuf_pending(&c->crypto[SPACE_HANDSHAKE].tx) ? QUIC_BLOCKED : 0;
 }
 
-/* Mask the headers of what is sealed, all by one call. */
+/* Mask the headers of what is sealed, all by one call: the train has them at equal distances. */
 static void mask_heads(struct run *run)
 {
     uint8_t samples[BATCH][AEAD_SAMPLE], masks[BATCH][AEAD_MASK];
+    size_t pn_offset = 1u + run->dcid->len, step = run->t->segment;
     for (size_t i = 0; i < run->n; i++)
-        memcpy(samples[i], run->pkt[i] + run->pn_offset + 4, AEAD_SAMPLE);
+        memcpy(samples[i], run->first + i * step + pn_offset + 4, AEAD_SAMPLE);
     if (run->n && aead_masks(run->key, samples, run->n, masks) != 0)
         conn_fail(run->c, QUIC_INTERNAL_ERROR, 0, "headers could not be protected");
     for (size_t i = 0; i < run->n; i++)
-        aead_mask_head(run->pkt[i], run->pn_offset, run->pn_len[i], masks[i]);
+        aead_mask_head(run->first + i * step, pn_offset, run->pn_len, masks[i]);
     run->n = 0;
 }
 
-/* The least bytes of frames: for header protection, and not to look like a reset (10.3). */
-static size_t frames_least(const struct run *run, size_t fixed)
-{
-    size_t least = run->c->cfg.cid_len + 22u;
-    return fixed + SAMPLE < least ? least - fixed : SAMPLE;
-}
-
-/* PADDING for a packet too short for header protection, a due ACK, the frame's type. */
-static size_t prefix(struct run *run, size_t payload, size_t pnl, bool ack, uint8_t *out,
+/*
+ * PADDING for a packet too short for header protection, or so short that it would look like a
+ * stateless reset (RFC 9000 10.3); a due ACK; the frame's type.
+ */
+static size_t prefix(struct run *run, size_t payload, bool ack, uint8_t *out,
                      uint64_t *ack_largest)
 {
     struct wire_w w = wire_w_of(out, PREFIX);
-    size_t want = frames_least(run, build_app_overhead(run->dcid, pnl));
     size_t frames = 1 + payload;
     if (ack) {
         struct wire_w aw = wire_w_of(out, ACK_ROOM);
@@ -67,8 +71,8 @@ static size_t prefix(struct run *run, size_t payload, size_t pnl, bool ack, uint
             w.p = aw.p;
     }
     frames += (size_t)(w.p - out);
-    if (frames < want)
-        wire_w_zero(&w, want - frames);
+    if (frames < run->least)
+        wire_w_zero(&w, run->least - frames);
     wire_w_u8(&w, FRAME_DATAGRAM);
     return (size_t)(w.p - out);
 }
@@ -118,7 +122,7 @@ static void log_sent(const struct run *run, uint64_t pn, struct span prefix_byte
 }
 
 /* Seal one packet at the end of the train. Returns 0, or the negative code. */
-static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, size_t pnl, bool ack)
+static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, bool ack)
 {
     struct quic_conn *c = run->c;
     struct sent *sent = &run->p->recovery.space[SPACE_APP].sent;
@@ -127,17 +131,17 @@ static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, size_t
         return begun == QUIC_NOMEM ? QUIC_NOMEM : QUIC_BLOCKED;
     struct sent_packet proto = {.time = c->now,
                                 .flags = SENT_ELICITING | SENT_IN_FLIGHT,
-                                .ecn = build_ecn(run->p, run->r),
+                                .ecn = run->ecn,
                                 .tag = d->tag,
                                 .ack_largest = SENT_NO_ACK};
     if (d->tag)
         proto.flags |= SENT_DGRAM;
     uint8_t pre[PREFIX];
-    size_t pre_n = prefix(run, payload_bytes(d), pnl, ack, pre, &proto.ack_largest);
+    size_t pre_n = prefix(run, payload_bytes(d), ack, pre, &proto.ack_largest);
     uint8_t *out = run->t->buf + run->t->len;
     struct wire_w w = wire_w_of(out, 1 + QUIC_CID_MAX + 4);
-    build_short_head(&w, c, run->dcid, pn, pnl);
-    pn_write(&w, pn, pnl);
+    build_short_head(&w, c, run->dcid, pn, run->pn_len);
+    pn_write(&w, pn, run->pn_len);
     size_t head = (size_t)(w.p - out);
     if (seal_payload(run, d, pn, span_of(out, head), pre, pre_n)) {
         sent_abort(sent);
@@ -148,17 +152,11 @@ static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, size_t
     recovery_on_sent(&run->p->recovery, SPACE_APP, &proto);
     if (c->qlog)
         log_sent(run, pn, span_of(pre, pre_n), payload_bytes(d), proto.bytes);
-    run->pkt[run->n] = out;
-    run->pn_len[run->n++] = pnl;
-    build_sent(c, run->p, run->r, run->t, proto.bytes, proto.ecn, true);
+    if (!run->n++)
+        run->first = out;
+    run->sent += proto.bytes;
+    build_sent(c, run->p, run->r, run->t, proto.bytes, run->ecn, false);
     return 0;
-}
-
-/* The size of the packet for `payload` bytes without an ACK. */
-static size_t packet_size(const struct run *run, size_t payload, size_t pnl)
-{
-    size_t fixed = build_app_overhead(run->dcid, pnl), least = frames_least(run, fixed);
-    return fixed + (1 + payload < least ? least : 1 + payload);
 }
 
 /*
@@ -172,36 +170,44 @@ static bool ack_rides(const struct run *run, size_t size, size_t room, bool last
            size + ACK_ROOM <= room;
 }
 
+/* The pacer hears of what was sealed. */
+static void tell_pacer(struct run *run)
+{
+    if (run->sent)
+        pacer_sent(&run->p->pacer, run->sent, run->c->now);
+    run->sent = 0;
+}
+
 /* One packet: 0, or why it can't go. */
 static int one(struct run *run, const struct quic_dgram *d, bool last)
 {
     struct quic_path *p = run->p;
-    struct recovery *r = &p->recovery;
-    size_t room;
-    uint64_t pn = recovery_next_pn(r, SPACE_APP);
-    size_t pnl = pn_len(pn, recovery_largest_acked(r, SPACE_APP));
-    if (pnl < PN_LEN)
-        pnl = PN_LEN;
-    size_t size = packet_size(run, payload_bytes(d), pnl);
+    size_t payload = payload_bytes(d), mtu = p->mtu.current;
+    size_t size = run->overhead + (1 + payload < run->least ? run->least : 1 + payload);
     if (d->head.n > QUIC_DGRAM_HEAD_MAX)
         return QUIC_INVAL;
-    if (size > p->mtu.current || payload_bytes(d) >= run->c->peer.max_datagram_frame_size)
+    if (size > mtu || payload >= run->c->peer.max_datagram_frame_size)
         return QUIC_TOOBIG;
-    room = build_train_room(run->t, p, run->r, p->mtu.current);
-    if (room > p->mtu.current) /* a path MTU probe leads the train */
-        room = p->mtu.current;
+    run->ecn = build_ecn(p, run->r); /* sending may change it */
+    size_t room = run->joins && (!run->t->count || run->t->ecn == run->ecn)
+                      ? build_train_left(run->t, mtu)
+                      : 0;
+    if (room > mtu) /* a path MTU probe leads the train */
+        room = mtu;
     if (room < size)
         return run->t->count == 0 ? QUIC_TOOBIG : QUIC_AGAIN;
     size_t most = room > size + ACK_ROOM ? size + ACK_ROOM : room;
     /* A path MTU probe that is due gets its place in the window. */
-    size_t probe = mtu_next_probe(&p->mtu, run->c->now);
-    if (!path_window(p, most + probe) || path_amplification_room(run->r) < most)
+    if (!path_window(p, most + run->probe) ||
+        (!run->r->validated && path_amplification_room(run->r) < most))
         return QUIC_BLOCKED;
-    if (pacer_ready(&p->pacer, run->c->now) == 0) {
+    if (run->sent >= run->paced) {
+        tell_pacer(run);
         p->dgram_paced_until = pacer_next(&p->pacer);
         return QUIC_BLOCKED;
     }
-    return seal(run, d, pn, pnl, ack_rides(run, size, room, last));
+    return seal(run, d, recovery_next_pn(&p->recovery, SPACE_APP),
+                ack_rides(run, size, room, last));
 }
 
 static void want_fates(struct quic_conn *c, const struct quic_dgram *pkts, size_t n)
@@ -213,6 +219,30 @@ static void want_fates(struct quic_conn *c, const struct quic_dgram *pkts, size_
         }
 }
 
+/* What holds for all of at most `n` packets. False if the peer has no ID for us. */
+static bool begin(struct run *run, size_t n)
+{
+    struct quic_conn *c = run->c;
+    struct quic_path *p = run->p;
+    const struct recovery *r = &p->recovery;
+    run->dcid = path_dcid(p, run->r);
+    if (!run->dcid)
+        return false;
+    run->key = &c->keys.tx[LEVEL_APP];
+    /* Equal in all of them, with as many numbers passed over as there are packets. */
+    uint64_t last = sent_next(&r->space[SPACE_APP].sent) + 2 * n;
+    run->pn_len = pn_len(last, recovery_largest_acked(r, SPACE_APP));
+    if (run->pn_len < PN_LEN)
+        run->pn_len = PN_LEN;
+    run->overhead = build_app_overhead(run->dcid, run->pn_len);
+    size_t whole = c->cfg.cid_len + 22u; /* RFC 9000 10.3 */
+    run->least = run->overhead + SAMPLE < whole ? whole - run->overhead : SAMPLE;
+    run->joins = run->t->count == 0 || build_train_joins(run->t, p, run->r);
+    run->probe = mtu_next_probe(&p->mtu, c->now);
+    run->paced = pacer_ready(&p->pacer, c->now);
+    return true;
+}
+
 int quic_dgram_send(struct quic_conn *c, size_t path, struct quic_train *t,
                     struct quic_dgram *pkts, size_t n, ns_t now)
 {
@@ -222,14 +252,11 @@ int quic_dgram_send(struct quic_conn *c, size_t path, struct quic_train *t,
     if (r)
         return r;
     struct quic_path *p = &c->path[path];
-    struct run run = {.c = c, .p = p, .r = path_current(p), .t = t};
-    run.dcid = path_dcid(p, run.r);
-    run.key = &c->keys.tx[LEVEL_APP];
-    if (!run.dcid)
-        return QUIC_BLOCKED;
-    run.pn_offset = 1 + run.dcid->len;
-    p->dgram_paced_until = NS_NEVER;
     path_pace(p, now);
+    struct run run = {.c = c, .p = p, .r = path_current(p), .t = t};
+    if (!begin(&run, n))
+        return QUIC_BLOCKED;
+    p->dgram_paced_until = NS_NEVER;
     want_fates(c, pkts, n);
     size_t done = 0;
     while (done < n && r == 0) {
@@ -240,6 +267,7 @@ int quic_dgram_send(struct quic_conn *c, size_t path, struct quic_train *t,
             mask_heads(&run);
     }
     mask_heads(&run);
+    tell_pacer(&run);
     if (done && !c->eliciting_since_rx) {
         c->eliciting_since_rx = true;
         conn_restart_idle(c);

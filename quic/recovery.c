@@ -101,25 +101,25 @@ uint64_t recovery_next_pn(struct recovery *r, enum quic_space space)
 }
 
 /* Whether the lowest packet of `s` need not be remembered any more. */
-static bool settled(const struct sent_packet *p, bool pressed, ns_t before)
+static bool settled(const struct recovery *r, const struct sent_packet *p, bool pressed,
+                    ns_t now)
 {
     if (p->flags & SENT_ACKED)
         return true;
     if (recovery_outstanding(p))
         return false;
-    return pressed || p->time < before;
+    return pressed || p->time < ns_sub(now, RECOVERY_KEEP_PTO * recovery_pto(r));
 }
 
 /* Forget the lowest packets, at most `most` of them. */
 static void retire(struct recovery *r, struct recovery_space *s, uint64_t most, ns_t now)
 {
-    ns_t before = ns_sub(now, RECOVERY_KEEP_PTO * recovery_pto(r));
     bool pressed = sent_count(&s->sent) > SENT_MAX_PACKETS / 2;
 
     if (r->n_runs)
         return;
     while (most-- && sent_count(&s->sent) &&
-           settled(sent_get(&s->sent, s->sent.base), pressed, before))
+           settled(r, sent_get(&s->sent, s->sent.base), pressed, now))
         sent_retire(&s->sent);
     if (!ranges_empty(&s->acked) && ranges_first(&s->acked) < s->sent.base)
         ranges_remove(&s->acked, 0, s->sent.base);

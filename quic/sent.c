@@ -89,11 +89,14 @@ static int packet_room(struct sent *s, uint64_t n)
     return cap == s->cap ? 0 : resize_packets(s, cap);
 }
 
-static void push(struct sent *s, const struct sent_packet *p)
+static struct sent_packet *push(struct sent *s, const struct sent_packet *p)
 {
-    s->ring[s->next++ & (s->cap - 1)] = *p;
+    struct sent_packet *at = &s->ring[s->next++ & (s->cap - 1)];
+
+    *at = *p;
     if (sent_count(s) > s->peak)
         s->peak = (uint32_t)sent_count(s);
+    return at;
 }
 
 static void push_skipped(struct sent *s, uint64_t upto)
@@ -117,7 +120,8 @@ int sent_begin(struct sent *s, uint64_t pn)
     err = packet_room(s, pn - s->next + 1);
     if (err)
         return err;
-    push_skipped(s, pn);
+    if (s->next < pn)
+        push_skipped(s, pn);
     s->open = true;
     s->open_first = s->rec_next;
     s->open_n = 0;
@@ -155,11 +159,10 @@ int sent_record_add(struct sent *s, const struct sent_record *rec)
 
 void sent_commit(struct sent *s, const struct sent_packet *proto)
 {
-    struct sent_packet p = *proto;
+    struct sent_packet *p = push(s, proto);
 
-    p.rec_first = (uint32_t)s->open_first;
-    p.n_rec = (uint16_t)s->open_n;
-    push(s, &p);
+    p->rec_first = (uint32_t)s->open_first;
+    p->n_rec = (uint16_t)s->open_n;
     s->open = false;
 }
 

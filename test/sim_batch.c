@@ -24,8 +24,7 @@
 /* What there is to compare; all of it zeroed before it is filled. */
 struct outcome {
     struct quic_stats stats;
-    struct quic_close_info close;
-    enum conn_state state;
+    uint64_t close_kind, close_app, close_code, close_frame, state;
     uint64_t received[PATH_ROUTES], failed, key_updates;
     uint64_t acks, largest, ect0, ce;
     uint32_t unacked;
@@ -62,8 +61,10 @@ static void outcome_of(struct quic_conn *c, struct outcome *o)
         o->stats.drop_dgram = o->dgrams = o->dgram_hash = 0;
     else
         o->deadline = quic_deadline(c);
-    quic_close_info(c, &o->close);
-    o->close.text = NULL;
+    o->close_kind = c->close.kind;
+    o->close_app = c->close.app;
+    o->close_code = c->close.code;
+    o->close_frame = c->close.frame_type;
     o->state = c->state;
     for (int i = 0; i < PATH_ROUTES; i++)
         o->received[i] = p->route[i].used ? p->route[i].received : 0;
@@ -193,9 +194,9 @@ static size_t false_start(struct rnd *r, const struct quic_cid *dcid, uint8_t *o
     struct quic_cid none = {0};
     uint8_t noise[24];
     rnd_fill(r, noise, sizeof(noise));
-    packet_long_length(packet_long_head(&w, PACKET_HANDSHAKE, QUIC_V1, dcid, &none,
-                                        (struct span){0}, 1),
-                       sizeof(noise));
+    packet_long_length(
+        packet_long_head(&w, PACKET_HANDSHAKE, QUIC_V1, dcid, &none, (struct span){0}, 1),
+        sizeof(noise));
     wire_w_bytes(&w, noise, sizeof(noise));
     return (size_t)(w.p - out);
 }
@@ -264,13 +265,13 @@ static void check(uint64_t seed, bool *lived)
         take_apart(victim, &apart, p.now, &one);
         take(victim, &whole, rnd_chance(&r, 1, 2) ? MOST : 0, &r, p.now, &other);
         if (memcmp(&one, &other, sizeof(one)) != 0) {
-            print_error("seed %llu round %d: state %d/%d dgrams %llu/%llu idle %llu/%llu "
+            print_error("seed %llu round %d: state %llu/%llu dgrams %llu/%llu idle %llu/%llu "
                         "code %llu/%llu\n",
-                        (unsigned long long)seed, round, one.state, other.state,
-                        (unsigned long long)one.dgrams, (unsigned long long)other.dgrams,
-                        (unsigned long long)one.idle, (unsigned long long)other.idle,
-                        (unsigned long long)one.close.code,
-                        (unsigned long long)other.close.code);
+                        (unsigned long long)seed, round, (unsigned long long)one.state,
+                        (unsigned long long)other.state, (unsigned long long)one.dgrams,
+                        (unsigned long long)other.dgrams, (unsigned long long)one.idle,
+                        (unsigned long long)other.idle, (unsigned long long)one.close_code,
+                        (unsigned long long)other.close_code);
             fail();
         }
         *lived = conn_alive(victim);
