@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quic/cid_table.h"
 #include "quic/conn.h"
 #include "quic/initial.h"
 
-#define TABLE_MIN     64
 #define MAX_CONNS     4096
 #define MAX_HALF_OPEN 256
 #define ANSWERS_PER_S 200
@@ -18,11 +18,6 @@
 #define FIXED_BIT     0x40
 #define LONG_HEADER   0x80
 #define ODCID_MIN     8 /* RFC 9000 7.2 */
-
-struct entry {
-    struct quic_cid cid;
-    struct quic_conn *conn; /* null: free */
-};
 
 struct member {
     struct quic_conn *conn;
@@ -37,9 +32,7 @@ struct budget {
 
 struct quic_endpoint {
     struct quic_endpoint_config cfg;
-    uint64_t hash_key[2];
-    struct entry *table; /* open addressing, linear probing, at most half full */
-    size_t table_cap, table_n;
+    struct cid_table table;
     struct member *member;
     struct quic_conn **heap; /* by endpoint_at */
     size_t n, cap;
@@ -48,130 +41,6 @@ struct quic_endpoint {
     struct quic_endpoint_stats stats;
     uint8_t scratch[INITIAL_SCRATCH];
 };
-
-/* ---- the table of connection IDs ----------------------------------------------------- */
-
-static uint64_t rotl(uint64_t x, int k)
-{
-    return (x << k) | (x >> (64 - k));
-}
-
-static void sip_round(uint64_t v[4])
-{
-    v[0] += v[1];
-    v[1] = rotl(v[1], 13) ^ v[0];
-    v[0] = rotl(v[0], 32);
-    v[2] += v[3];
-    v[3] = rotl(v[3], 16) ^ v[2];
-    v[0] += v[3];
-    v[3] = rotl(v[3], 21) ^ v[0];
-    v[2] += v[1];
-    v[1] = rotl(v[1], 17) ^ v[2];
-    v[2] = rotl(v[2], 32);
-}
-
-/* SipHash-1-3: clients choose the first DCID, and must not choose where it lands. */
-static size_t hash(const struct quic_endpoint *ep, const struct quic_cid *cid)
-{
-    uint64_t v[4] = {
-        ep->hash_key[0] ^ 0x736f6d6570736575u, ep->hash_key[1] ^ 0x646f72616e646f6du,
-        ep->hash_key[0] ^ 0x6c7967656e657261u, ep->hash_key[1] ^ 0x7465646279746573u};
-    for (size_t at = 0; at <= cid->len; at += 8) {
-        uint64_t m = 0;
-        for (size_t i = 0; i < 8 && at + i < cid->len; i++)
-            m |= (uint64_t)cid->b[at + i] << (8 * i);
-        if (at + 8 > cid->len)
-            m |= (uint64_t)cid->len << 56;
-        v[3] ^= m;
-        sip_round(v);
-        v[0] ^= m;
-    }
-    v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++)
-        sip_round(v);
-    return (size_t)(v[0] ^ v[1] ^ v[2] ^ v[3]);
-}
-
-/* The slot of `cid`, or the free one where it belongs. */
-static size_t slot(const struct quic_endpoint *ep, const struct quic_cid *cid)
-{
-    size_t i = hash(ep, cid) & (ep->table_cap - 1);
-    while (ep->table[i].conn && !cid_eq(&ep->table[i].cid, cid))
-        i = (i + 1) & (ep->table_cap - 1);
-    return i;
-}
-
-static struct quic_conn *lookup(const struct quic_endpoint *ep, const struct quic_cid *cid)
-{
-    return ep->table[slot(ep, cid)].conn;
-}
-
-static int grow(struct quic_endpoint *ep)
-{
-    struct entry *old = ep->table;
-    size_t cap = ep->table_cap;
-    ep->table = calloc(cap * 2, sizeof(*ep->table));
-    if (!ep->table) {
-        ep->table = old;
-        return QUIC_NOMEM;
-    }
-    ep->table_cap = cap * 2;
-    for (size_t i = 0; i < cap; i++)
-        if (old[i].conn)
-            ep->table[slot(ep, &old[i].cid)] = old[i];
-    free(old);
-    return 0;
-}
-
-static int insert(struct quic_endpoint *ep, const struct quic_cid *cid, struct quic_conn *conn)
-{
-    if (2 * (ep->table_n + 1) > ep->table_cap) {
-        int r = grow(ep);
-        if (r)
-            return r;
-    }
-    struct entry *e = &ep->table[slot(ep, cid)];
-    if (e->conn)
-        return 0; /* whoever had it first keeps it */
-    *e = (struct entry){*cid, conn};
-    ep->table_n++;
-    return 0;
-}
-
-/* Free a slot, moving up what had been pushed behind it. */
-static void erase(struct quic_endpoint *ep, size_t i)
-{
-    size_t mask = ep->table_cap - 1, hole = i;
-    ep->table[hole].conn = NULL;
-    ep->table_n--;
-    for (size_t j = (i + 1) & mask; ep->table[j].conn; j = (j + 1) & mask) {
-        size_t home = hash(ep, &ep->table[j].cid) & mask;
-        if (((j - home) & mask) < ((j - hole) & mask))
-            continue;
-        ep->table[hole] = ep->table[j];
-        ep->table[j].conn = NULL;
-        hole = j;
-    }
-}
-
-static void forget_cid(struct quic_endpoint *ep, const struct quic_cid *cid,
-                       const struct quic_conn *conn)
-{
-    size_t i = slot(ep, cid);
-    if (ep->table[i].conn == conn)
-        erase(ep, i);
-}
-
-static void forget_conn(struct quic_endpoint *ep, const struct quic_conn *conn)
-{
-    size_t i = 0;
-    while (i < ep->table_cap) {
-        if (ep->table[i].conn == conn)
-            erase(ep, i); /* another one may have moved in: look again */
-        else
-            i++;
-    }
-}
 
 /* ---- the heap of deadlines ----------------------------------------------------------- */
 
@@ -226,15 +95,13 @@ struct quic_endpoint *quic_endpoint_new(const struct quic_endpoint_config *cfg)
     ep->looks.left = LOOKS_PER_S;
     ep->answers.left = ep->cfg.answers_per_s;
     ep->retries.left = ep->cfg.retries_per_s / RETRY_WINDOWS;
-    rng_fill(&cfg->conn.rng, ep->hash_key, sizeof(ep->hash_key));
     static const uint8_t none[32];
     if (memcmp(ep->cfg.conn.reset_key, none, 32) == 0)
         rng_fill(&cfg->conn.rng, ep->cfg.conn.reset_key, 32);
-    ep->table_cap = TABLE_MIN;
-    ep->table = calloc(ep->table_cap, sizeof(*ep->table));
-    if (!ep->table || token_key_init(&ep->token_key, ep->cfg.conn.reset_key,
+    if (cid_table_init(&ep->table, &cfg->conn.rng) != 0 ||
+        token_key_init(&ep->token_key, ep->cfg.conn.reset_key,
                                      ep->cfg.unix_offset, &ep->cfg.conn.rng) != 0) {
-        free(ep->table);
+        cid_table_free(&ep->table);
         free(ep);
         return NULL;
     }
@@ -247,7 +114,7 @@ void quic_endpoint_del(struct quic_endpoint *ep)
         return;
     while (ep->n)
         quic_endpoint_remove(ep, ep->member[ep->n - 1].conn);
-    free(ep->table);
+    cid_table_free(&ep->table);
     free(ep->member);
     free(ep->heap);
     explicit_bzero(&ep->token_key, sizeof(ep->token_key));
@@ -307,9 +174,9 @@ int quic_endpoint_update(struct quic_endpoint *ep, struct quic_conn *conn)
     while (conn_cid_event(conn, &ev)) {
         int r = 0;
         if (ev.added)
-            r = insert(ep, &ev.cid, conn);
+            r = cid_table_add(&ep->table, &ev.cid, conn);
         else
-            forget_cid(ep, &ev.cid, conn);
+            cid_table_remove(&ep->table, &ev.cid, conn);
         if (r)
             result = r;
     }
@@ -328,7 +195,7 @@ void quic_endpoint_remove(struct quic_endpoint *ep, struct quic_conn *conn)
     size_t i = conn->endpoint_slot, h = conn->endpoint_heap;
     if (i >= ep->n || ep->member[i].conn != conn)
         return;
-    forget_conn(ep, conn);
+    cid_table_forget(&ep->table, conn);
     not_half_open(ep, &ep->member[i]);
     ep->n--;
     ep->member[i] = ep->member[ep->n];
@@ -581,8 +448,7 @@ enum quic_route_result quic_endpoint_route(struct quic_endpoint *ep, const struc
         return QUIC_ROUTE_DROP;
     }
     if (!(rx->p[0] & LONG_HEADER)) {
-        struct quic_cid cid = cid_of(span_of(rx->p + 1, len));
-        *conn = lookup(ep, &cid);
+        *conn = cid_table_find(&ep->table, span_of(rx->p + 1, len));
         return *conn ? QUIC_ROUTE_CONN : unknown_short(ep, rx, now, conn, answer);
     }
     int r = packet_parse_greased(rx->p, rx->n, len, &h);
@@ -591,8 +457,7 @@ enum quic_route_result quic_endpoint_route(struct quic_endpoint *ep, const struc
         return QUIC_ROUTE_DROP;
     }
     if (h.dcid.n <= QUIC_CID_MAX) {
-        struct quic_cid cid = cid_of(h.dcid);
-        *conn = lookup(ep, &cid);
+        *conn = cid_table_find(&ep->table, h.dcid);
         if (*conn)
             return QUIC_ROUTE_CONN;
     }
