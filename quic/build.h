@@ -83,7 +83,7 @@ static inline void build_short_head(struct wire_w *w, const struct quic_conn *c,
 {
     uint8_t *first = w->p;
     packet_short_head(w, dcid, false, c->keys.tx_phase, pn_len);
-    if (c->peer.grease_quic_bit && (c->grease | 1) * (pn + 1) >> 63)
+    if (c->peer.grease_quic_bit && (c->grease ^ pn) * 0x9e3779b97f4a7c15u >> 63)
         *first &= (uint8_t)~QUIC_BIT;
 }
 

@@ -56,7 +56,7 @@ static void bit(uint64_t seed)
 static void test_bit(void **state)
 {
     (void)state;
-    world_each_seed(3, bit);
+    world_each_seed(20, bit);
 }
 
 /* A peer that has not allowed it always finds the bit. */
