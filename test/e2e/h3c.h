@@ -28,6 +28,7 @@ struct h3c {
     struct quic_conn *quic;
     struct h3_conn *h3;
     struct quic_route route;
+    union udp_addr to;
     int fd;
     uint64_t opened[2]; /* streams that we opened: both ways, one way */
     bool settings;      /* the peer's have arrived */
@@ -46,6 +47,21 @@ static inline ns_t h3c_now(void)
     return (ns_t)ts.tv_sec * NS_PER_S + (ns_t)ts.tv_nsec;
 }
 
+/* Connect `c->fd` and tell its own address. 0, or -1 with a word to stderr. */
+static inline int h3c_socket(const union udp_addr *to, int *fd, struct quic_addr *local)
+{
+    union udp_addr own;
+    socklen_t len = sizeof(own);
+
+    *fd = socket(to->sa.sa_family, SOCK_DGRAM, 0);
+    if (*fd < 0 || connect(*fd, &to->sa, udp_addr_len(to)) || getsockname(*fd, &own.sa, &len)) {
+        perror("socket");
+        return -1;
+    }
+    *local = address_quic(&own);
+    return 0;
+}
+
 /* What the layers have to say, for a person who looks for a fault: DEBUG=1 in the environment. */
 static inline void h3c_line(void *ctx, enum log_level level, const char *text)
 {
@@ -53,12 +69,16 @@ static inline void h3c_line(void *ctx, enum log_level level, const char *text)
     fprintf(stderr, "%s\n", text);
 }
 
-/* Connect to `ip`:`port`; the certificate is not looked at. 0, or -1 with a word to stderr. */
+/*
+ * Connect to `ip`:`port`; the certificate is not looked at. SUITES=... in the environment are the
+ * cipher suites to offer. 0, or -1 with a word to stderr.
+ */
 static inline int h3c_open(struct h3c *c, const char *ip, uint16_t port, const char *name)
 {
     static const char *const alpn[] = {"h3"};
     static const struct log log = {.line = h3c_line, .level = LOG_TRACE};
     struct tls_ctx_config t = {.alpn = alpn, .n_alpn = 1, .verify = TLS_VERIFY_NONE};
+    t.suites = getenv("SUITES");
     struct quic_config q;
     struct h3_config h = {.h3_datagram = true};
     union udp_addr to;
@@ -70,11 +90,9 @@ static inline int h3c_open(struct h3c *c, const char *ip, uint16_t port, const c
         return -1;
     }
     udp_addr_set_port(&to, port);
-    c->fd = socket(to.sa.sa_family, SOCK_DGRAM, 0);
-    if (c->fd < 0 || connect(c->fd, &to.sa, udp_addr_len(&to))) {
-        perror(ip);
+    if (h3c_socket(&to, &c->fd, &c->route.local))
         return -1;
-    }
+    c->to = to;
     c->route.remote = address_quic(&to);
     c->tls = tls_ctx_new(&t, err, sizeof(err));
     quic_config_default(&q);
@@ -258,6 +276,23 @@ static inline int h3c_next(struct h3c *c, struct h3_event *ev, ns_t until)
         else
             h3c_wait(c);
     }
+}
+
+/* Go on from another local port. Whether that was allowed now. */
+static inline bool h3c_move(struct h3c *c)
+{
+    struct quic_route route = c->route;
+    int fd;
+
+    if (h3c_socket(&c->to, &fd, &route.local) ||
+        quic_path_move(c->quic, 0, &route, h3c_now()) != 0) {
+        close(fd);
+        return false;
+    }
+    close(c->fd);
+    c->fd = fd;
+    c->route = route;
+    return true;
 }
 
 static inline void h3c_close(struct h3c *c)

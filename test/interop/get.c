@@ -1,9 +1,10 @@
 /*
  * get - fetch files by our QUIC and HTTP/3 in the client role.
  *
- *   get ADDRESS PORT NAME PATH...      requests all at once; the bodies go to stdout in turn
+ *   get [-k] [-m] ADDRESS PORT NAME PATH...   all at once; the bodies go to stdout in turn
  *
- * NAME is the authority. Prints one line for each response to stderr. Exit status: 0 if every
+ * -k updates the keys on the way, -m moves to another local port, both as soon as that is
+ * allowed; it is an error if it never was. NAME is the authority. Prints one line for each response to stderr. Exit status: 0 if every
  * answer was 200 and complete, 1 if not, 2 if the connection failed or took over a minute.
  */
 #include "test/e2e/h3c.h"
@@ -78,8 +79,34 @@ static int all_over(const struct body *b, int n)
     return 1;
 }
 
+/* What is to be done on the way, as soon as it may be. */
+static void on_the_way(struct h3c *c, bool *update, bool *move)
+{
+    struct quic_stats st;
+
+    if (*update && quic_key_update(c->quic) == 0) {
+        quic_stats(c->quic, &st);
+        fprintf(stderr, "key update %llu\n", (unsigned long long)st.key_updates);
+        *update = false;
+    }
+    if (*move && h3c_move(c)) {
+        fprintf(stderr, "moved to port %u\n", c->route.local.port);
+        *move = false;
+    }
+}
+
 int main(int argc, char **argv)
 {
+    bool update = false, move = false;
+    int option;
+
+    while ((option = getopt(argc, argv, "+km")) != -1) {
+        update |= option == 'k';
+        move |= option == 'm';
+    }
+    argv += optind - 1;
+    argc -= optind - 1;
+
     struct body body[PATHS_MAX] = {0};
     int n = argc - 4, rc = 1, bad = 0;
     ns_t until = h3c_now() + PATIENCE;
@@ -87,7 +114,7 @@ int main(int argc, char **argv)
     struct h3c c;
 
     if (n < 1 || n > PATHS_MAX) {
-        fprintf(stderr, "usage: get ADDRESS PORT NAME PATH...\n");
+        fprintf(stderr, "usage: get [-k] [-m] ADDRESS PORT NAME PATH...\n");
         return 2;
     }
     if (h3c_open(&c, argv[1], (uint16_t)atoi(argv[2]), argv[3]))
@@ -99,8 +126,10 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    while (!all_over(body, n) && (rc = h3c_next(&c, &ev, until)) > 0)
+    while (!all_over(body, n) && (rc = h3c_next(&c, &ev, until)) > 0) {
         on_event(&ev, body, n);
+        on_the_way(&c, &update, &move);
+    }
     if (rc <= 0)
         fprintf(stderr, "%s\n", rc ? c.closed : "no complete answer in a minute");
     for (int i = 0; i < n; i++) {
@@ -110,6 +139,9 @@ int main(int argc, char **argv)
         fwrite(body[i].p, 1, body[i].n, stdout);
         free(body[i].p);
     }
+    if (update || move)
+        fprintf(stderr, "no %s was allowed\n", update ? "key update" : "move");
+    bad |= update || move;
     h3c_close(&c);
     return rc <= 0 ? 2 : bad || fflush(stdout) != 0;
 }

@@ -35,7 +35,8 @@ fetch() { # CASE OPTIONS...
     local what=$1
     shift
     serve "$@"
-    in_ns c1 timeout $((50 * slow)) "$GET" $HOST 443 vpn.example /one /two /tiny >got 2>get.log ||
+    # shellcheck disable=SC2086
+    in_ns c1 timeout $((50 * slow)) "$GET" ${OURS:-} $HOST 443 vpn.example /one /two /tiny >got 2>get.log ||
         fail "$what: $(cat get.log)"
     cat www/one www/two www/tiny | cmp - got || fail "$what: other bytes"
     served
@@ -60,6 +61,11 @@ fetch "no GSO" --max-gso-dgrams=1
 fetch "trailers" --send-trailers
 fetch "a tenth of all packets lost, both ways" -t 0.1 -r 0.1
 said other 'Simulated (in|out)'
+OURS=-k fetch "key update by us"
+grep -q 'key update 1' get.log || fail "no key update: $(cat get.log)"
+OURS=-m fetch "migration by us"
+grep -q 'moved to port' get.log || fail "no migration: $(cat get.log)"
+said other 'PATH_CHALLENGE'
 LISTEN=fd00:31:1::1 HOST=fd00:31:1::1
 fetch "IPv6"
 LISTEN='' HOST=172.31.1.1
