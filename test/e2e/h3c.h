@@ -8,6 +8,7 @@
 #define TEST_E2E_H3C_H
 
 #include "app/address.h"
+#include "app/qlog_file.h"
 #include "app/random.h"
 #include "h3/h3.h"
 #include "quic/quic.h"
@@ -25,6 +26,7 @@
 
 struct h3c {
     struct tls_ctx *tls;
+    struct qlog_dir qlog;
     struct quic_conn *quic;
     struct h3_conn *h3;
     struct quic_route route;
@@ -70,8 +72,8 @@ static inline void h3c_line(void *ctx, enum log_level level, const char *text)
 }
 
 /*
- * Connect to `ip`:`port`; the certificate is not looked at. SUITES=... in the environment are the
- * cipher suites to offer. 0, or -1 with a word to stderr.
+ * Connect to `ip`:`port`; the certificate is not looked at. From the environment: SUITES=... are the
+ * cipher suites to offer, QLOG=DIR is where a qlog file goes. 0, or -1 with a word to stderr.
  */
 static inline int h3c_open(struct h3c *c, const char *ip, uint16_t port, const char *name)
 {
@@ -97,6 +99,8 @@ static inline int h3c_open(struct h3c *c, const char *ip, uint16_t port, const c
     c->tls = tls_ctx_new(&t, err, sizeof(err));
     quic_config_default(&q);
     q.tls = c->tls;
+    if (getenv("QLOG") && qlog_dir_open(&c->qlog, getenv("QLOG"), &log) == 0)
+        q.qlog = &c->qlog.sink;
     q.log = getenv("DEBUG") ? &log : NULL;
     q.rng = random_system();
     q.idle = 20 * NS_PER_S;
@@ -304,6 +308,7 @@ static inline void h3c_close(struct h3c *c)
     h3_conn_del(c->h3);
     quic_del(c->quic);
     tls_ctx_del(c->tls);
+    qlog_dir_close(&c->qlog);
     if (c->fd >= 0)
         close(c->fd);
 }
