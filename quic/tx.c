@@ -93,6 +93,17 @@ static void write_path(struct build *b)
     }
 }
 
+/*
+ * A connection ID of the peer's that may be retired now. Not while the path's route is being
+ * validated: that of the route before may still be needed to go back, and there are servers
+ * that take its end for the path's until they have validated the new one.
+ */
+static bool next_retire(const struct quic_path *p, uint64_t *seq)
+{
+    return !validate_active(&p->route[p->current].validate) &&
+           cid_remote_next_retire(&p->theirs, seq);
+}
+
 static void write_cids(struct build *b)
 {
     struct quic_conn *c = b->conn;
@@ -101,8 +112,7 @@ static void write_cids(struct build *b)
         uint64_t seq;
         if (!p->used || p->id != 0) /* other paths' IDs are the extension's to announce */
             continue;
-        while (cid_remote_next_retire(&p->theirs, &seq) &&
-               build_room(b, LEVEL_APP, CONTROL_ROOM)) {
+        while (next_retire(p, &seq) && build_room(b, LEVEL_APP, CONTROL_ROOM)) {
             struct frame f = {.type = FRAME_RETIRE_CONNECTION_ID, .seq = seq};
             struct sent_record rec = {
                 .kind = FRAME_RETIRE_CONNECTION_ID, .path = p->id, .a = seq};
@@ -212,8 +222,7 @@ static bool app_due(const struct quic_conn *c, struct quic_path *p)
         return true;
     for (size_t i = 0; i < c->n_paths; i++) {
         const struct quic_path *q = &c->path[i];
-        if (q->used && q->id == 0 &&
-            (cid_local_pending(&q->ours) || cid_remote_next_retire(&q->theirs, &seq)))
+        if (q->used && q->id == 0 && (cid_local_pending(&q->ours) || next_retire(q, &seq)))
             return true;
     }
     return c->n_ext_rows && c->cfg.ext->pending(c->ext, conn_path_index(c, p));

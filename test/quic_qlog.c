@@ -361,6 +361,43 @@ static void test_no_tokens(void **state)
     traces_free(&t);
 }
 
+/* Where in the trace such a packet is first that has such a frame; SIZE_MAX: nowhere. */
+static size_t first(const struct trace *t, const char *name, const char *frame)
+{
+    char quoted[64];
+    struct trace_walk w;
+    size_t at = 0;
+    snprintf(quoted, sizeof(quoted), "\"frame_type\":\"%s\"", frame);
+    for (trace_walk(&w, t); trace_next(&w); at++)
+        if (trace_has(&w, "name", name) && memmem(w.p, w.n, quoted, strlen(quoted)))
+            return at;
+    return SIZE_MAX;
+}
+
+/* A client that moved retires the connection ID of before once the new route is validated. */
+static void test_move(void **state)
+{
+    (void)state;
+    struct traces t;
+    struct pair p;
+    pair_init(&p);
+    traces_init(&t);
+    p.cfg[CLIENT].qlog = &t.sink;
+    pair_connect(&p);
+    pair_run(&p, NS_PER_S);
+    p.route[CLIENT].local.port = p.route[SERVER].remote.port = 2000;
+    assert_int_equal(quic_path_move(p.conn[CLIENT], 0, &p.route[CLIENT], p.now), 0);
+    pair_run(&p, NS_PER_S);
+    assert_true(quic_is_established(p.conn[CLIENT]));
+    pair_free(&p);
+    const struct trace *c = &t.trace[0];
+    size_t validated = first(c, "\"transport:packet_received\"", "path_response");
+    size_t retired = first(c, "\"transport:packet_sent\"", "retire_connection_id");
+    assert_true(validated < retired && retired < SIZE_MAX);
+    assert_int_equal(trace_count(c, "connectivity:path_assigned", NULL, NULL), 2);
+    traces_free(&t);
+}
+
 /* A sink that wants no trace: the connection works, and is not logged. */
 static void test_refused(void **state)
 {
@@ -383,7 +420,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_frames),    cmocka_unit_test(test_too_much),
         cmocka_unit_test(test_any_bytes), cmocka_unit_test(test_connection),
-        cmocka_unit_test(test_no_tokens), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_no_tokens), cmocka_unit_test(test_move),
+        cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
