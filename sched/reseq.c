@@ -1,0 +1,421 @@
+#include "sched/reseq.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RING_MIN 64
+#define NUMBERS  (1u << 24)
+#define START    ((uint64_t)1 << 32) /* so that nothing before the first number is negative */
+
+struct reseq_chunk {
+    struct reseq_chunk *next;
+};
+
+struct held {
+    uint8_t *p; /* null: not here */
+    uint32_t n;
+    ns_t came;
+};
+
+struct reseq_flow {
+    uint64_t due; /* everything below was released, passed or given up */
+    uint64_t top; /* highest number held + 1, or due */
+    uint64_t floor;
+    struct held *ring; /* by number modulo `cap`, a power of two; null: nothing held since */
+    size_t cap, held;
+    ns_t moved; /* when it last went on, or began to wait */
+    ns_t seen;
+    uint8_t past[RESEQ_PAST / 8]; /* bit per number below `due`: it came */
+};
+
+void reseq_init(struct reseq *r, size_t max_bytes, ns_t hold)
+{
+    memset(r, 0, sizeof(*r));
+    r->max_bytes = max_bytes;
+    r->hold = hold;
+}
+
+/* ---- memory ---------------------------------------------------------------------------- */
+
+static uint8_t *chunk_get(struct reseq *r, size_t n)
+{
+    struct reseq_chunk *c = r->spare;
+
+    if (n <= RESEQ_CHUNK && c) {
+        r->spare = c->next;
+        r->spare_n--;
+        return (uint8_t *)c;
+    }
+    c = malloc(n <= RESEQ_CHUNK ? RESEQ_CHUNK : n);
+    if (c)
+        r->bytes += n <= RESEQ_CHUNK ? RESEQ_CHUNK : n;
+    return (uint8_t *)c;
+}
+
+static void chunk_put(struct reseq *r, uint8_t *p, size_t n)
+{
+    struct reseq_chunk *c = (struct reseq_chunk *)(void *)p;
+
+    if (n > RESEQ_CHUNK) {
+        r->bytes -= n;
+        free(p);
+        return;
+    }
+    c->next = r->spare;
+    r->spare = c;
+    r->spare_n++;
+}
+
+/* What the last reseq_next lent is free again. */
+static void lent_back(struct reseq *r)
+{
+    if (r->lent)
+        chunk_put(r, r->lent, r->lent_n);
+    r->lent = NULL;
+}
+
+static void spare_free(struct reseq *r, size_t keep)
+{
+    while (r->spare_n > keep) {
+        struct reseq_chunk *c = r->spare;
+
+        r->spare = c->next;
+        r->spare_n--;
+        r->bytes -= RESEQ_CHUNK;
+        free(c);
+    }
+}
+
+static void flow_free(struct reseq *r, unsigned i)
+{
+    struct reseq_flow *f = r->flow[i];
+
+    for (size_t k = 0; k < f->cap; k++) {
+        if (f->ring[k].p)
+            chunk_put(r, f->ring[k].p, f->ring[k].n);
+    }
+    r->held -= f->held;
+    r->bytes -= sizeof(*f) + f->cap * sizeof(*f->ring);
+    free(f->ring);
+    free(f);
+    r->flow[i] = NULL;
+    r->ready &= ~((uint64_t)1 << i);
+}
+
+void reseq_free(struct reseq *r)
+{
+    lent_back(r);
+    for (unsigned i = 0; i < RESEQ_FLOWS; i++)
+        if (r->flow[i])
+            flow_free(r, i);
+    spare_free(r, 0);
+}
+
+/* ---- one flow -------------------------------------------------------------------------- */
+
+static struct held *at(const struct reseq_flow *f, uint64_t number)
+{
+    return &f->ring[number & (f->cap - 1)];
+}
+
+static bool is_held(const struct reseq_flow *f, uint64_t number)
+{
+    return number >= f->due && number < f->top && at(f, number)->p;
+}
+
+static bool past_get(const struct reseq_flow *f, uint64_t number)
+{
+    size_t i = number % RESEQ_PAST;
+
+    return f->past[i / 8] >> i % 8 & 1;
+}
+
+static void past_set(struct reseq_flow *f, uint64_t number, bool came)
+{
+    size_t i = number % RESEQ_PAST;
+
+    f->past[i / 8] = (uint8_t)((f->past[i / 8] & ~(1u << i % 8)) | (unsigned)came << i % 8);
+}
+
+/* One number further: it came, or was given up. */
+static void step(struct reseq_flow *f, bool came)
+{
+    past_set(f, f->due, came);
+    f->due++;
+    if (f->top < f->due)
+        f->top = f->due;
+}
+
+/* Whether reseq_next has something: a held packet is due. */
+static void look(struct reseq *r, unsigned i)
+{
+    struct reseq_flow *f = r->flow[i];
+    uint64_t bit = (uint64_t)1 << i;
+
+    if (is_held(f, f->due))
+        r->ready |= bit;
+    else
+        r->ready &= ~bit;
+}
+
+/* What was given up is passed over, up to the next held packet. */
+static void skip(struct reseq_flow *f)
+{
+    if (f->held == 0 && f->floor > f->due + RESEQ_PAST) {
+        memset(f->past, 0, sizeof(f->past));
+        f->due = f->floor - RESEQ_PAST;
+    }
+    while (f->due < f->floor && !is_held(f, f->due))
+        step(f, false);
+}
+
+/* Numbers up to `to` are not coming any more; those held are released by reseq_next. */
+static void give_up(struct reseq *r, unsigned i, uint64_t to, uint64_t *counter)
+{
+    struct reseq_flow *f = r->flow[i];
+
+    if (to <= f->floor)
+        return;
+    if (to > f->due) {
+        uint64_t from = f->floor > f->due ? f->floor : f->due;
+
+        *counter += to - from;
+        for (uint64_t n = from; n < to && n < f->top; n++)
+            *counter -= is_held(f, n);
+    }
+    f->floor = to;
+    skip(f);
+    look(r, i);
+}
+
+static bool grow(struct reseq *r, struct reseq_flow *f, uint64_t number)
+{
+    size_t cap = f->cap ? f->cap : RING_MIN;
+    struct held *ring;
+
+    while (number - f->due >= cap)
+        cap *= 2;
+    if (cap == f->cap)
+        return true;
+    ring = calloc(cap, sizeof(*ring));
+    if (!ring)
+        return false;
+    for (uint64_t n = f->due; n < f->top && f->cap; n++)
+        ring[n & (cap - 1)] = *at(f, n);
+    r->bytes += (cap - f->cap) * sizeof(*ring);
+    free(f->ring);
+    f->ring = ring;
+    f->cap = cap;
+    return true;
+}
+
+static bool hold(struct reseq *r, unsigned i, uint64_t number, struct span pkt, ns_t now)
+{
+    struct reseq_flow *f = r->flow[i];
+    uint8_t *p;
+
+    if (!grow(r, f, number))
+        return false;
+    p = chunk_get(r, pkt.n);
+    if (!p)
+        return false;
+    memcpy(p, pkt.p, pkt.n);
+    *at(f, number) = (struct held){p, (uint32_t)pkt.n, now};
+    if (f->top <= number)
+        f->top = number + 1;
+    if (f->held++ == 0)
+        f->moved = now;
+    r->held++;
+    r->stats.held++;
+    return true;
+}
+
+/* The flow that has waited longest gives its gap up, until there is room. */
+static void make_room(struct reseq *r)
+{
+    unsigned oldest = RESEQ_FLOWS;
+
+    for (unsigned i = 0; i < RESEQ_FLOWS; i++) {
+        struct reseq_flow *f = r->flow[i];
+
+        if (f && f->held > 0 && !(r->ready >> i & 1) &&
+            (oldest == RESEQ_FLOWS || f->moved < r->flow[oldest]->moved))
+            oldest = i;
+    }
+    if (oldest == RESEQ_FLOWS)
+        return;
+    struct reseq_flow *f = r->flow[oldest];
+    uint64_t n = f->due;
+
+    while (!is_held(f, n))
+        n++;
+    give_up(r, oldest, n, &r->stats.given_memory);
+}
+
+/* ---- verbs ----------------------------------------------------------------------------- */
+
+/* The number nearest to the one due. */
+static uint64_t expand(const struct reseq_flow *f, uint32_t number)
+{
+    uint64_t n = (f->due & ~(uint64_t)(NUMBERS - 1)) | (number & (NUMBERS - 1));
+
+    if (n + NUMBERS / 2 < f->due)
+        return n + NUMBERS;
+    return n > f->due + NUMBERS / 2 ? n - NUMBERS : n;
+}
+
+/* The flow, begun where its first packet says. */
+static struct reseq_flow *flow_of(struct reseq *r, unsigned i, uint32_t number, uint32_t floor)
+{
+    struct reseq_flow *f = r->flow[i];
+
+    if (f)
+        return f;
+    f = calloc(1, sizeof(*f));
+    if (!f)
+        return NULL;
+    r->bytes += sizeof(*f);
+    f->due = f->top = f->floor = START + number - floor;
+    memset(f->past, 0xff, sizeof(f->past)); /* before its time: not wanted */
+    r->flow[i] = f;
+    return f;
+}
+
+enum reseq_verdict reseq_push(struct reseq *r, unsigned flow, uint32_t number, uint32_t floor,
+                              struct span pkt, ns_t now)
+{
+    struct reseq_flow *f = flow_of(r, flow, number & (NUMBERS - 1), floor);
+    uint64_t n;
+
+    lent_back(r);
+    if (!f)
+        return RESEQ_LATE;
+    f->seen = now;
+    n = expand(f, number);
+    give_up(r, flow, n - floor, &r->stats.given_floor);
+    if (n >= f->due + RESEQ_WINDOW)
+        give_up(r, flow, n - RESEQ_WINDOW + 1, &r->stats.given_memory);
+    if (n < f->due) {
+        if (n + RESEQ_PAST < f->due || past_get(f, n)) {
+            r->stats.duplicates++;
+            return RESEQ_DUPLICATE;
+        }
+        past_set(f, n, true);
+        r->stats.late++;
+        return RESEQ_LATE;
+    }
+    if (is_held(f, n)) {
+        r->stats.duplicates++;
+        return RESEQ_DUPLICATE;
+    }
+    if (n == f->due) { /* fills the gap: it goes, then what waited behind it */
+        step(f, true);
+        f->moved = now;
+        look(r, flow);
+        r->stats.passed++;
+        return RESEQ_PASS;
+    }
+    if (n - f->due >= RESEQ_WINDOW || !hold(r, flow, n, pkt, now))
+        return RESEQ_LATE;
+    look(r, flow);
+    if (r->bytes - r->spare_n * RESEQ_CHUNK > r->max_bytes)
+        make_room(r);
+    return RESEQ_HELD;
+}
+
+void reseq_floor(struct reseq *r, unsigned flow, uint32_t number, uint32_t floor, ns_t now)
+{
+    struct reseq_flow *f = r->flow[flow];
+
+    lent_back(r);
+    if (!f)
+        return;
+    f->seen = now;
+    give_up(r, flow, expand(f, number) - floor, &r->stats.given_floor);
+}
+
+bool reseq_next(struct reseq *r, ns_t now, struct span *pkt)
+{
+    struct reseq_flow *f;
+    struct held *h;
+    unsigned i;
+
+    lent_back(r);
+    if (!r->ready)
+        return false;
+    i = (unsigned)__builtin_ctzll(r->ready);
+    f = r->flow[i];
+    h = at(f, f->due);
+    *pkt = span_of(h->p, h->n);
+    r->lent = h->p;
+    r->lent_n = h->n;
+    if (ns_sub(now, h->came) > r->stats.longest)
+        r->stats.longest = now - h->came;
+    h->p = NULL;
+    f->held--;
+    r->held--;
+    f->moved = now;
+    step(f, true);
+    skip(f);
+    look(r, i);
+    return true;
+}
+
+ns_t reseq_deadline(const struct reseq *r)
+{
+    ns_t at_least = NS_NEVER;
+
+    for (unsigned i = 0; i < RESEQ_FLOWS && r->held > 0; i++)
+        if (r->flow[i] && r->flow[i]->held > 0)
+            at_least = ns_min(at_least, ns_add(r->flow[i]->moved, r->hold));
+    return at_least;
+}
+
+void reseq_tick(struct reseq *r, ns_t now)
+{
+    lent_back(r);
+    for (unsigned i = 0; i < RESEQ_FLOWS; i++) {
+        struct reseq_flow *f = r->flow[i];
+        uint64_t n;
+
+        if (f && f->held == 0 && ns_sub(now, f->seen) > RESEQ_IDLE)
+            flow_free(r, i);
+        else if (f && f->held > 0 && now >= ns_add(f->moved, r->hold)) {
+            for (n = f->due; !is_held(f, n);)
+                n++;
+            give_up(r, i, n, &r->stats.given_time);
+        }
+    }
+    if (r->held == 0)
+        spare_free(r, r->spare_n / 2);
+}
+
+bool reseq_check(const struct reseq *r)
+{
+    size_t held = 0, bytes = r->spare_n * RESEQ_CHUNK;
+
+    if (r->lent)
+        bytes += r->lent_n <= RESEQ_CHUNK ? RESEQ_CHUNK : r->lent_n;
+    for (unsigned i = 0; i < RESEQ_FLOWS; i++) {
+        const struct reseq_flow *f = r->flow[i];
+        size_t mine = 0;
+
+        if (!f)
+            continue;
+        bytes += sizeof(*f) + f->cap * sizeof(*f->ring);
+        if (f->top < f->due || f->top - f->due > f->cap + (f->cap == 0 && f->top == f->due))
+            return false;
+        for (size_t k = 0; k < f->cap; k++) {
+            if (!f->ring[k].p)
+                continue;
+            mine++;
+            bytes += f->ring[k].n <= RESEQ_CHUNK ? RESEQ_CHUNK : f->ring[k].n;
+        }
+        for (uint64_t n = f->due; n < f->top; n++)
+            mine -= is_held(f, n);
+        if (mine != 0 || (f->held == 0) != (f->top == f->due || !f->cap))
+            return false;
+        held += f->held;
+    }
+    return held == r->held && bytes == r->bytes;
+}
