@@ -181,28 +181,34 @@ static bool make_room(struct repair *r, size_t n)
 }
 
 uint64_t repair_keep(struct repair *r, unsigned flow, uint32_t number, uint32_t path,
-                     struct span pkt, ns_t now)
+                     struct span head, struct span body, ns_t now)
 {
     struct repair_record *p;
     uint64_t tag = r->next;
+    size_t n = head.n + body.n;
+    uint8_t *to;
 
     expire(r, now);
-    r->credit += (int64_t)(pkt.n / REPAIR_SHARE);
+    r->credit += (int64_t)(n / REPAIR_SHARE);
     if (r->credit > REPAIR_CREDIT)
         r->credit = REPAIR_CREDIT;
-    if (pkt.n == 0 || pkt.n > REPAIR_PACKET || !more_records(r) || !make_room(r, pkt.n))
+    if (n == 0 || n > REPAIR_PACKET || !more_records(r) || !make_room(r, n))
         return 0;
-    r->head = place(r->head, r->cap, pkt.n);
+    r->head = place(r->head, r->cap, n);
     p = rec(r, tag);
     *p = (struct repair_record){.at = r->head,
                                 .sent = now,
                                 .number = number,
-                                .n = (uint32_t)pkt.n,
+                                .n = (uint32_t)n,
                                 .path = path,
                                 .flow = (uint8_t)flow,
                                 .state = FLYING};
-    memcpy(r->bytes + (p->at & (r->cap - 1)), pkt.p, pkt.n);
-    r->head += pkt.n;
+    to = r->bytes + (p->at & (r->cap - 1));
+    if (head.n)
+        memcpy(to, head.p, head.n);
+    if (body.n)
+        memcpy(to + head.n, body.p, body.n);
+    r->head += n;
     r->next++;
     if (known(r, r->last[flow]))
         rec(r, r->last[flow])->next = tag;

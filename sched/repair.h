@@ -73,14 +73,14 @@ void repair_init(struct repair *r, size_t max_bytes, ns_t deadline);
 void repair_free(struct repair *r);
 
 /*
- * Keep a copy of packet `number` of `flow` (below REPAIR_FLOWS), which now goes over `path`. Where
- * it has no place, the oldest are given up.
+ * Keep a copy of packet `number` of `flow` (below REPAIR_FLOWS), `head` and `body` put together,
+ * which now goes over `path`. Where it has no place, the oldest are given up.
  *
  * Returns its tag, never 0; or 0 where it can't be kept: too long, or no memory. The flow's floor
  * is then above it.
  */
 uint64_t repair_keep(struct repair *r, unsigned flow, uint32_t number, uint32_t path,
-                     struct span pkt, ns_t now);
+                     struct span head, struct span body, ns_t now);
 
 /* The fate of the packet `tag`, or of a copy; unknown and settled tags are ignored. */
 void repair_acked(struct repair *r, uint64_t tag);

@@ -9,11 +9,12 @@
 
 struct reseq_chunk {
     struct reseq_chunk *next;
+    size_t n; /* bytes of the packet */
+    uint8_t b[];
 };
 
 struct held {
-    uint8_t *p; /* null: not here */
-    uint32_t n;
+    struct reseq_chunk *chunk; /* null: not here */
     ns_t came;
 };
 
@@ -37,28 +38,34 @@ void reseq_init(struct reseq *r, size_t max_bytes, ns_t hold)
 
 /* ---- memory ---------------------------------------------------------------------------- */
 
-static uint8_t *chunk_get(struct reseq *r, size_t n)
+/* What a chunk for `n` bytes takes. */
+static size_t chunk_size(size_t n)
+{
+    return sizeof(struct reseq_chunk) + (n <= RESEQ_CHUNK ? RESEQ_CHUNK : n);
+}
+
+static struct reseq_chunk *chunk_get(struct reseq *r, size_t n)
 {
     struct reseq_chunk *c = r->spare;
 
     if (n <= RESEQ_CHUNK && c) {
         r->spare = c->next;
         r->spare_n--;
-        return (uint8_t *)c;
+    } else {
+        c = malloc(chunk_size(n));
+        if (!c)
+            return NULL;
+        r->bytes += chunk_size(n);
     }
-    c = malloc(n <= RESEQ_CHUNK ? RESEQ_CHUNK : n);
-    if (c)
-        r->bytes += n <= RESEQ_CHUNK ? RESEQ_CHUNK : n;
-    return (uint8_t *)c;
+    c->n = n;
+    return c;
 }
 
-static void chunk_put(struct reseq *r, uint8_t *p, size_t n)
+static void chunk_put(struct reseq *r, struct reseq_chunk *c)
 {
-    struct reseq_chunk *c = (struct reseq_chunk *)(void *)p;
-
-    if (n > RESEQ_CHUNK) {
-        r->bytes -= n;
-        free(p);
+    if (c->n > RESEQ_CHUNK) {
+        r->bytes -= chunk_size(c->n);
+        free(c);
         return;
     }
     c->next = r->spare;
@@ -66,12 +73,14 @@ static void chunk_put(struct reseq *r, uint8_t *p, size_t n)
     r->spare_n++;
 }
 
-/* What the last reseq_next lent is free again. */
-static void lent_back(struct reseq *r)
+void reseq_done(struct reseq *r)
 {
-    if (r->lent)
-        chunk_put(r, r->lent, r->lent_n);
-    r->lent = NULL;
+    while (r->lent) {
+        struct reseq_chunk *c = r->lent;
+
+        r->lent = c->next;
+        chunk_put(r, c);
+    }
 }
 
 static void spare_free(struct reseq *r, size_t keep)
@@ -81,7 +90,7 @@ static void spare_free(struct reseq *r, size_t keep)
 
         r->spare = c->next;
         r->spare_n--;
-        r->bytes -= RESEQ_CHUNK;
+        r->bytes -= chunk_size(0);
         free(c);
     }
 }
@@ -91,8 +100,8 @@ static void flow_free(struct reseq *r, unsigned i)
     struct reseq_flow *f = r->flow[i];
 
     for (size_t k = 0; k < f->cap; k++) {
-        if (f->ring[k].p)
-            chunk_put(r, f->ring[k].p, f->ring[k].n);
+        if (f->ring[k].chunk)
+            chunk_put(r, f->ring[k].chunk);
     }
     r->held -= f->held;
     r->bytes -= sizeof(*f) + f->cap * sizeof(*f->ring);
@@ -104,7 +113,7 @@ static void flow_free(struct reseq *r, unsigned i)
 
 void reseq_free(struct reseq *r)
 {
-    lent_back(r);
+    reseq_done(r);
     for (unsigned i = 0; i < RESEQ_FLOWS; i++)
         if (r->flow[i])
             flow_free(r, i);
@@ -120,7 +129,7 @@ static struct held *at(const struct reseq_flow *f, uint64_t number)
 
 static bool is_held(const struct reseq_flow *f, uint64_t number)
 {
-    return number >= f->due && number < f->top && at(f, number)->p;
+    return number >= f->due && number < f->top && at(f, number)->chunk;
 }
 
 static bool past_get(const struct reseq_flow *f, uint64_t number)
@@ -212,15 +221,15 @@ static bool grow(struct reseq *r, struct reseq_flow *f, uint64_t number)
 static bool hold(struct reseq *r, unsigned i, uint64_t number, struct span pkt, ns_t now)
 {
     struct reseq_flow *f = r->flow[i];
-    uint8_t *p;
+    struct reseq_chunk *c;
 
     if (!grow(r, f, number))
         return false;
-    p = chunk_get(r, pkt.n);
-    if (!p)
+    c = chunk_get(r, pkt.n);
+    if (!c)
         return false;
-    memcpy(p, pkt.p, pkt.n);
-    *at(f, number) = (struct held){p, (uint32_t)pkt.n, now};
+    memcpy(c->b, pkt.p, pkt.n);
+    *at(f, number) = (struct held){c, now};
     if (f->top <= number)
         f->top = number + 1;
     if (f->held++ == 0)
@@ -287,7 +296,6 @@ enum reseq_verdict reseq_push(struct reseq *r, unsigned flow, uint32_t number, u
     struct reseq_flow *f = flow_of(r, flow, number & (NUMBERS - 1), floor);
     uint64_t n;
 
-    lent_back(r);
     if (!f)
         return RESEQ_LATE;
     f->seen = now;
@@ -318,7 +326,7 @@ enum reseq_verdict reseq_push(struct reseq *r, unsigned flow, uint32_t number, u
     if (n - f->due >= RESEQ_WINDOW || !hold(r, flow, n, pkt, now))
         return RESEQ_LATE;
     look(r, flow);
-    if (r->bytes - r->spare_n * RESEQ_CHUNK > r->max_bytes)
+    if (r->bytes - r->spare_n * chunk_size(0) > r->max_bytes)
         make_room(r);
     return RESEQ_HELD;
 }
@@ -327,7 +335,6 @@ void reseq_floor(struct reseq *r, unsigned flow, uint32_t number, uint32_t floor
 {
     struct reseq_flow *f = r->flow[flow];
 
-    lent_back(r);
     if (!f)
         return;
     f->seen = now;
@@ -340,18 +347,17 @@ bool reseq_next(struct reseq *r, ns_t now, struct span *pkt)
     struct held *h;
     unsigned i;
 
-    lent_back(r);
     if (!r->ready)
         return false;
     i = (unsigned)__builtin_ctzll(r->ready);
     f = r->flow[i];
     h = at(f, f->due);
-    *pkt = span_of(h->p, h->n);
-    r->lent = h->p;
-    r->lent_n = h->n;
+    *pkt = span_of(h->chunk->b, h->chunk->n);
+    h->chunk->next = r->lent;
+    r->lent = h->chunk;
     if (ns_sub(now, h->came) > r->stats.longest)
         r->stats.longest = now - h->came;
-    h->p = NULL;
+    h->chunk = NULL;
     f->held--;
     r->held--;
     f->moved = now;
@@ -373,7 +379,6 @@ ns_t reseq_deadline(const struct reseq *r)
 
 void reseq_tick(struct reseq *r, ns_t now)
 {
-    lent_back(r);
     for (unsigned i = 0; i < RESEQ_FLOWS; i++) {
         struct reseq_flow *f = r->flow[i];
         uint64_t n;
@@ -392,10 +397,10 @@ void reseq_tick(struct reseq *r, ns_t now)
 
 bool reseq_check(const struct reseq *r)
 {
-    size_t held = 0, bytes = r->spare_n * RESEQ_CHUNK;
+    size_t held = 0, bytes = r->spare_n * chunk_size(0);
 
-    if (r->lent)
-        bytes += r->lent_n <= RESEQ_CHUNK ? RESEQ_CHUNK : r->lent_n;
+    for (const struct reseq_chunk *c = r->lent; c; c = c->next)
+        bytes += chunk_size(c->n);
     for (unsigned i = 0; i < RESEQ_FLOWS; i++) {
         const struct reseq_flow *f = r->flow[i];
         size_t mine = 0;
@@ -406,10 +411,10 @@ bool reseq_check(const struct reseq *r)
         if (f->top < f->due || f->top - f->due > f->cap + (f->cap == 0 && f->top == f->due))
             return false;
         for (size_t k = 0; k < f->cap; k++) {
-            if (!f->ring[k].p)
+            if (!f->ring[k].chunk)
                 continue;
             mine++;
-            bytes += f->ring[k].n <= RESEQ_CHUNK ? RESEQ_CHUNK : f->ring[k].n;
+            bytes += chunk_size(f->ring[k].chunk->n);
         }
         for (uint64_t n = f->due; n < f->top; n++)
             mine -= is_held(f, n);

@@ -15,6 +15,7 @@
  *
  *     reseq_push(...)             a packet arrived: it passes, or is held
  *     while (reseq_next(...))     deliver what was released
+ *     reseq_done                  and give its memory back
  *     reseq_deadline, reseq_tick  when time has something to say
  *
  * Memory: bounded by max_bytes, copies and bookkeeping together; an idle flow gives its
@@ -56,10 +57,9 @@ struct reseq {
     size_t max_bytes;
     size_t held; /* packets */
     ns_t hold;
-    struct reseq_chunk *spare;
+    struct reseq_chunk *spare; /* pool */
     size_t spare_n;
-    uint8_t *lent; /* by the last reseq_next */
-    size_t lent_n;
+    struct reseq_chunk *lent; /* by reseq_next */
     struct reseq_stats stats;
 };
 
@@ -78,8 +78,11 @@ enum reseq_verdict reseq_push(struct reseq *r, unsigned flow, uint32_t number, u
 /* The sender says: the next number is `number`, and nothing below `number - floor` is coming. */
 void reseq_floor(struct reseq *r, unsigned flow, uint32_t number, uint32_t floor, ns_t now);
 
-/* The next packet that is released; valid until the next call with `r`. False: none. */
+/* The next packet that is released; its bytes are the caller's until reseq_done. False: none. */
 bool reseq_next(struct reseq *r, ns_t now, struct span *pkt);
+
+/* All that reseq_next gave is done with. */
+void reseq_done(struct reseq *r);
 
 /* When a gap's time is over; NS_NEVER while nothing is held. */
 ns_t reseq_deadline(const struct reseq *r);

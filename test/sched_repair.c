@@ -28,7 +28,8 @@ static uint64_t keep(struct repair *r, unsigned flow, uint32_t number, ns_t now)
     uint64_t tag;
 
     memset(bytes, (int)(number + flow), 1000);
-    tag = repair_keep(r, flow, number, flow % 3, span_of(bytes, 1000 - number % 7), now);
+    tag = repair_keep(r, flow, number, flow % 3, span_of(bytes, number % 50),
+                      span_of(bytes, 1000 - number % 7 - number % 50), now);
     assert_true(repair_check(r));
     return tag;
 }
@@ -172,8 +173,8 @@ static void bounded(void **state)
     (void)state;
     repair_init(&r, 300000, NS_NEVER);
     assert_int_equal(r.max_bytes, 262144);
-    assert_int_equal(repair_keep(&r, 0, 0, 0, span_of(bytes, 0), 0), 0);
-    assert_int_equal(repair_keep(&r, 0, 0, 0, span_of(bytes, REPAIR_PACKET + 1), 0), 0);
+    assert_int_equal(repair_keep(&r, 0, 0, 0, span_of(bytes, 0), span_of(bytes, 0), 0), 0);
+    assert_int_equal(repair_keep(&r, 0, 0, 0, span_of(bytes, 1), span_of(bytes, REPAIR_PACKET), 0), 0);
     for (uint32_t i = 0; i < 5000; i++) {
         assert_true(keep(&r, 2, i, i) != 0);
         if (i % 100 == 50)
