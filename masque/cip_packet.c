@@ -142,22 +142,29 @@ static enum cip_verdict judge_in(const struct cip *c, struct span pkt)
     return verdict;
 }
 
+static enum cip_verdict count_in(struct cip *c, enum cip_verdict verdict, struct span pkt)
+{
+    c->stats.in[verdict]++;
+    if (verdict == CIP_OK)
+        c->stats.in_bytes += pkt.n;
+    return verdict;
+}
+
 enum cip_verdict cip_in(struct cip *c, struct span payload, struct span *pkt)
 {
     uint64_t context;
-    enum cip_verdict verdict;
 
     *pkt = span_of(NULL, 0);
     if (masque_dgram_context(payload, &context, pkt))
-        verdict = CIP_MALFORMED;
-    else if (context != 0)
-        verdict = CIP_CONTEXT;
-    else
-        verdict = judge_in(c, *pkt);
-    c->stats.in[verdict]++;
-    if (verdict == CIP_OK)
-        c->stats.in_bytes += pkt->n;
-    return verdict;
+        return count_in(c, CIP_MALFORMED, *pkt);
+    if (context != 0)
+        return count_in(c, CIP_CONTEXT, *pkt);
+    return cip_in_packet(c, *pkt);
+}
+
+enum cip_verdict cip_in_packet(struct cip *c, struct span pkt)
+{
+    return count_in(c, judge_in(c, pkt), pkt);
 }
 
 /* The ICMP error for a verdict; ICMP_KINDS if it has none. */

@@ -243,6 +243,9 @@ enum cip_verdict cip_out(struct cip *c, uint8_t *pkt, size_t len, size_t unit, s
  */
 enum cip_verdict cip_in(struct cip *c, struct span payload, struct span *pkt);
 
+/* The same for a packet that came in a context of its own (masque/bulk.h). */
+enum cip_verdict cip_in_packet(struct cip *c, struct span pkt);
+
 /*
  * The ICMP message that `verdict` calls for, into `out` of `size` bytes (ICMP_MAX, or
  * for CIP_ECHO the length of the request, suffice): for a packet refused by cip_out,

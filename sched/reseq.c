@@ -228,7 +228,8 @@ static bool hold(struct reseq *r, unsigned i, uint64_t number, struct span pkt, 
     c = chunk_get(r, pkt.n);
     if (!c)
         return false;
-    memcpy(c->b, pkt.p, pkt.n);
+    if (pkt.n)
+        memcpy(c->b, pkt.p, pkt.n);
     *at(f, number) = (struct held){c, now};
     if (f->top <= number)
         f->top = number + 1;

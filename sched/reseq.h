@@ -70,7 +70,7 @@ void reseq_free(struct reseq *r);
 /*
  * Packet `number` of `flow` (below RESEQ_FLOWS) has arrived; numbers are those of 24 bits on the
  * wire. `floor`: how far below `number` the oldest lies that may still come. `pkt` is borrowed
- * for the call. Without memory for a copy the packet passes out of order.
+ * for the call; it may be empty. Without memory for a copy the packet passes out of order.
  */
 enum reseq_verdict reseq_push(struct reseq *r, unsigned flow, uint32_t number, uint32_t floor,
                               struct span pkt, ns_t now);

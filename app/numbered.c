@@ -1,0 +1,275 @@
+#include "app/numbered.h"
+
+#include "masque/dgram.h"
+
+#include <string.h>
+
+#define UNIT       16   /* parts of a BULK_TICK that delays are kept in */
+#define BASE_FAR   8192 /* BULK_TICKs: half a second */
+#define PATH_STALE (5 * NS_PER_S)
+
+int numbered_init(struct numbered *n, bool server, uint64_t stream)
+{
+    memset(n, 0, sizeof(*n));
+    n->context_in = server ? BULK_CONTEXT_CLIENT : BULK_CONTEXT_SERVER;
+    n->prefix_n = masque_dgram_prefix(
+        stream, server ? BULK_CONTEXT_SERVER : BULK_CONTEXT_CLIENT, n->prefix);
+    if (n->prefix_n == 0)
+        return QUIC_INVAL;
+    repair_init(&n->repair, NUMBERED_BYTES, NUMBERED_HOLD_MAX);
+    reseq_init(&n->reseq, NUMBERED_BYTES, NUMBERED_HOLD_MAX);
+    n->report_at = NS_NEVER;
+    return 0;
+}
+
+void numbered_free(struct numbered *n)
+{
+    repair_free(&n->repair);
+    reseq_free(&n->reseq);
+}
+
+/*
+ * A packet lost on the slowest path is noticed after a round trip and a quarter, with its
+ * variation, and its copy takes at most another; a second loss in a row is worth waiting for, too.
+ * The sender keeps packets no longer than the far end waits.
+ */
+void numbered_hold(struct numbered *n, ns_t slowest_rtt, ns_t slowest_rttvar)
+{
+    ns_t hold = ns_add(3 * slowest_rtt, 8 * slowest_rttvar);
+
+    hold = ns_min(ns_max(hold, NUMBERED_HOLD_MIN), NUMBERED_HOLD_MAX);
+    n->reseq.hold = n->repair.deadline = hold;
+}
+
+/* ---- out ------------------------------------------------------------------------------- */
+
+/* Prefix and head of a packet; `number` is its own. */
+static size_t put_head(const struct numbered *n, enum bulk_kind kind, unsigned flow,
+                       uint32_t number, uint32_t floor, ns_t now, uint8_t *out)
+{
+    struct bulk_head h = {.kind = kind,
+                          .flow = (uint8_t)flow,
+                          .number = number & (BULK_NUMBERS - 1),
+                          .time = bulk_time(now),
+                          .floor = (uint16_t)floor};
+
+    memcpy(out, n->prefix, n->prefix_n);
+    bulk_encode(&h, out + n->prefix_n);
+    return n->prefix_n + BULK_HEAD;
+}
+
+size_t numbered_out(struct numbered *n, unsigned flow, uint32_t path, struct span head,
+                    struct span body, ns_t now, uint8_t out[NUMBERED_HEAD_MAX], uint64_t *tag)
+{
+    uint32_t number = n->next[flow];
+    uint32_t floor = repair_floor(&n->repair, flow, number, now);
+
+    *tag = repair_keep(&n->repair, flow, number, path, head, body, now);
+    n->next[flow] = (number + 1) & (BULK_NUMBERS - 1);
+    n->active |= (uint64_t)1 << flow;
+    n->floor_due &= ~((uint64_t)1 << flow);
+    n->stats.heads++;
+    return put_head(n, BULK_DATA, flow, number, floor, now, out);
+}
+
+void numbered_fates(struct numbered *n, struct quic_conn *conn)
+{
+    struct quic_dgram_fate fate[64];
+    size_t k;
+
+    while ((k = quic_dgram_fates(conn, fate, ARRAY_LEN(fate))) > 0) {
+        for (size_t i = 0; i < k; i++) {
+            if (fate[i].fate == QUIC_FATE_LOST)
+                repair_lost(&n->repair, fate[i].tag);
+            else
+                repair_acked(&n->repair, fate[i].tag);
+        }
+    }
+}
+
+/* What was given up is told of, in case that no packet of the flow follows. */
+static void watch_floors(struct numbered *n)
+{
+    uint64_t given = n->repair.stats.given_deadline + n->repair.stats.given_memory;
+
+    if (given == n->given_up)
+        return;
+    n->given_up = given;
+    n->floor_due |= n->active;
+}
+
+static ns_t delay_ns(int64_t delay)
+{
+    return (ns_t)delay * (BULK_TICK / UNIT);
+}
+
+static size_t put_report(struct numbered *n, ns_t now, uint8_t *out, size_t size)
+{
+    struct bulk_report list[NUMBERED_PATHS];
+    int32_t fastest = INT32_MAX;
+    size_t k = 0, len;
+
+    for (size_t i = 0; i < NUMBERED_PATHS; i++) {
+        if (n->path[i].used && ns_sub(now, n->path[i].seen) > PATH_STALE)
+            n->path[i].used = false;
+        if (n->path[i].used && n->path[i].delay < fastest)
+            fastest = n->path[i].delay;
+    }
+    for (size_t i = 0; i < NUMBERED_PATHS; i++)
+        if (n->path[i].used)
+            list[k++] = (struct bulk_report){n->path[i].id,
+                                             (uint32_t)(n->path[i].delay - fastest) / UNIT,
+                                             n->path[i].jitter / UNIT};
+    n->report_at = NS_NEVER;
+    if (k < 2) /* nothing to compare */
+        return 0;
+    memcpy(out, n->prefix, n->prefix_n);
+    len = bulk_report_encode(list, k, out + n->prefix_n, size - n->prefix_n);
+    return len ? n->prefix_n + len : 0;
+}
+
+size_t numbered_next(struct numbered *n, ns_t now, struct repair_item *it, uint8_t out[512])
+{
+    memset(it, 0, sizeof(*it));
+    if (repair_next(&n->repair, now, it))
+        return put_head(n, BULK_DATA, it->flow, it->number,
+                        repair_floor(&n->repair, it->flow, it->number, now), now, out);
+    watch_floors(n);
+    if (n->floor_due) {
+        unsigned flow = (unsigned)__builtin_ctzll(n->floor_due);
+
+        n->floor_due &= n->floor_due - 1;
+        if (!repair_holds(&n->repair, flow, now))
+            n->active &= ~((uint64_t)1 << flow);
+        return put_head(n, BULK_FLOOR, flow, n->next[flow],
+                        repair_floor(&n->repair, flow, n->next[flow], now), now, out);
+    }
+    return now < n->report_at ? 0 : put_report(n, now, out, 512);
+}
+
+/* ---- in -------------------------------------------------------------------------------- */
+
+static struct numbered_path *path_of(struct numbered *n, uint64_t id)
+{
+    struct numbered_path *free = NULL;
+
+    for (size_t i = 0; i < NUMBERED_PATHS; i++) {
+        if (n->path[i].used && n->path[i].id == id)
+            return &n->path[i];
+        if (!n->path[i].used)
+            free = &n->path[i];
+    }
+    if (free)
+        *free = (struct numbered_path){.id = id};
+    return free;
+}
+
+/* Count delays from `raw` on: at the start, and after hours, in which clocks drift. */
+static void rebase(struct numbered *n, uint16_t raw)
+{
+    for (size_t i = 0; i < NUMBERED_PATHS && n->based; i++)
+        n->path[i].delay -= (int16_t)(raw - n->base) * UNIT;
+    n->based = true;
+    n->base = raw;
+}
+
+/* One more (arrival - sent) of a path. The clocks' difference is the same for all of them. */
+static void compare(struct numbered *n, uint64_t id, uint16_t sent, ns_t now)
+{
+    struct numbered_path *p = path_of(n, id);
+    uint16_t raw = (uint16_t)(bulk_time(now) - sent);
+    int32_t delay;
+    uint32_t off;
+
+    if (!n->based || (int16_t)(raw - n->base) > BASE_FAR ||
+        (int16_t)(raw - n->base) < -BASE_FAR)
+        rebase(n, raw);
+    delay = (int16_t)(raw - n->base) * UNIT;
+    if (n->report_at == NS_NEVER)
+        n->report_at = now + NUMBERED_REPORT;
+    if (!p)
+        return;
+    if (!p->used) {
+        p->used = true;
+        p->delay = delay;
+        p->jitter = 0;
+    }
+    off = (uint32_t)(delay > p->delay ? delay - p->delay : p->delay - delay);
+    p->delay += (delay - p->delay) / 16;
+    p->jitter += (uint32_t)((int32_t)(off - p->jitter) / 16);
+    p->seen = now;
+}
+
+static void release(struct numbered *n, struct device *device, ns_t now)
+{
+    struct span pkt;
+
+    while (reseq_next(&n->reseq, now, &pkt))
+        if (pkt.n > 0)
+            device_write(device, (uint8_t *)(uintptr_t)pkt.p, pkt.n);
+}
+
+enum cip_verdict numbered_in(struct numbered *n, struct cip *cip, struct device *device,
+                             struct span payload, uint64_t path_id, struct span *pkt, ns_t now)
+{
+    struct bulk_head h;
+    enum cip_verdict v = CIP_OK;
+
+    if (bulk_decode(payload, &h, pkt)) {
+        n->stats.malformed++;
+        *pkt = span_of(NULL, 0);
+        return CIP_MALFORMED;
+    }
+    if (h.kind == BULK_REPORT) {
+        int k = bulk_report_decode(&h, *pkt, n->told);
+
+        n->told_n = k > 0 ? (size_t)k : 0;
+        n->stats.reports += k >= 0;
+        n->stats.malformed += k < 0;
+        return CIP_OK;
+    }
+    compare(n, path_id, h.time, now);
+    if (h.kind == BULK_FLOOR) {
+        reseq_floor(&n->reseq, h.flow, h.number, h.floor, now);
+    } else {
+        enum reseq_verdict r;
+
+        /* A refused packet takes its place in the order all the same, as one of no bytes. */
+        v = cip_in_packet(cip, *pkt);
+        r = reseq_push(&n->reseq, h.flow, h.number, h.floor,
+                       span_of(pkt->p, v == CIP_OK ? pkt->n : 0), now);
+        if (v == CIP_OK && (r == RESEQ_PASS || r == RESEQ_LATE))
+            device_write(device, (uint8_t *)(uintptr_t)pkt->p, pkt->n);
+    }
+    release(n, device, now);
+    return v;
+}
+
+void numbered_tick(struct numbered *n, struct device *device, ns_t now)
+{
+    reseq_tick(&n->reseq, now);
+    release(n, device, now);
+    repair_trim(&n->repair, now);
+}
+
+void numbered_written(struct numbered *n)
+{
+    reseq_done(&n->reseq);
+}
+
+ns_t numbered_deadline(const struct numbered *n)
+{
+    return ns_min(reseq_deadline(&n->reseq), n->report_at);
+}
+
+bool numbered_late(const struct numbered *n, uint64_t id, ns_t *late, ns_t *jitter)
+{
+    for (size_t i = 0; i < n->told_n; i++) {
+        if (n->told[i].path != id)
+            continue;
+        *late = delay_ns((int64_t)n->told[i].late * UNIT);
+        *jitter = delay_ns((int64_t)n->told[i].jitter * UNIT);
+        return true;
+    }
+    return false;
+}

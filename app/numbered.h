@@ -1,0 +1,116 @@
+/*
+ * numbered - a session's numbered flows: numbers out, order in, repair between.
+ *
+ * Joins masque/bulk, sched/repair and sched/reseq. Outwards, each packet of a numbered flow gets
+ * its head and is kept under a tag; the transport's fates settle the tags, and what is lost is
+ * there to be sent again. Inwards, packets are put in order and delivered, and the delays of the
+ * paths are compared by the sender's times: once every 100 ms of traffic the far end is told how
+ * much later than on the fastest path its packets arrive on each.
+ *
+ * Which flow is numbered, and which path a packet takes, is the scheduler's business; that the peer
+ * understands it, the owner's (BULK_FIELD).
+ */
+#ifndef APP_NUMBERED_H
+#define APP_NUMBERED_H
+
+#include "app/device.h"
+#include "masque/bulk.h"
+#include "masque/connect_ip.h"
+#include "quic/quic.h"
+#include "sched/repair.h"
+#include "sched/reseq.h"
+
+#define NUMBERED_BYTES    (4u << 20) /* for repair, and as much for order */
+#define NUMBERED_PATHS    16         /* of which delays are compared */
+#define NUMBERED_HEAD_MAX (DGRAM_PREFIX_MAX + BULK_HEAD)
+#define NUMBERED_REPORT   (100 * NS_PER_MS)
+#define NUMBERED_HOLD_MIN (60 * NS_PER_MS)
+#define NUMBERED_HOLD_MAX NS_PER_S
+
+/* One path as its packets arrive. */
+struct numbered_path {
+    bool used;
+    uint64_t id;
+    ns_t seen;
+    int32_t delay;   /* mean of (arrival - sent) in 1/16 BULK_TICK, against `base` */
+    uint32_t jitter; /* mean deviation from it, the same unit */
+};
+
+struct numbered_stats {
+    uint64_t heads;     /* packets numbered */
+    uint64_t malformed; /* payloads of the context that are none */
+    uint64_t reports;   /* taken */
+};
+
+struct numbered {
+    uint64_t context_in; /* context ID of what we receive */
+    uint8_t prefix[DGRAM_PREFIX_MAX];
+    size_t prefix_n;
+    struct repair repair;
+    struct reseq reseq;
+    uint32_t next[BULK_FLOWS]; /* number of the next packet */
+    uint64_t given_up;         /* that the far end was told of by floors */
+    uint64_t active;           /* bit per flow: sent since its last floor */
+    uint64_t floor_due;        /* bit per flow: tell its floor */
+
+    struct numbered_path path[NUMBERED_PATHS];
+    bool based;
+    uint16_t base;
+    ns_t report_at; /* the next report; NS_NEVER: nothing has arrived since the last */
+
+    size_t told_n; /* by the far end, of our paths */
+    struct bulk_report told[BULK_REPORT_MAX];
+    struct numbered_stats stats;
+};
+
+/* For the tunnel of request stream `stream`. Returns 0, or QUIC_INVAL for no such stream. */
+int numbered_init(struct numbered *n, bool server, uint64_t stream);
+void numbered_free(struct numbered *n);
+
+/* ---- out ---- */
+
+/*
+ * The bytes before the next packet of `flow` (below BULK_FLOWS), which consists of `head` and
+ * `body` and goes over path index `path`, into `out`. It is kept; `*tag` is for quic_dgram.tag.
+ * Returns their number.
+ */
+size_t numbered_out(struct numbered *n, unsigned flow, uint32_t path, struct span head,
+                    struct span body, ns_t now, uint8_t out[NUMBERED_HEAD_MAX], uint64_t *tag);
+
+/* Take the fates that the connection has. */
+void numbered_fates(struct numbered *n, struct quic_conn *conn);
+
+/*
+ * Something to be sent now beside new packets: a packet again (`it->tag` is its tag, `it->pkt` what
+ * follows `out`), a floor, or a report (tag 0, and all of it in `out`). Returns the bytes in
+ * `out`; 0: nothing. After a packet was sent: repair_resent.
+ */
+size_t numbered_next(struct numbered *n, ns_t now, struct repair_item *it, uint8_t out[512]);
+
+/* ---- in ---- */
+
+/*
+ * A payload of context n->context_in, behind the context ID, that came over path index `path` with
+ * ID `path_id`. Packets that are due, this one and others, are given to `device`; their bytes
+ * are lent to it until numbered_written. Returns the verdict on the packet in it (`*pkt`), CIP_OK
+ * also where there is none.
+ */
+enum cip_verdict numbered_in(struct numbered *n, struct cip *cip, struct device *device,
+                             struct span payload, uint64_t path_id, struct span *pkt, ns_t now);
+
+/* Time passed: gaps are given up, and what waited behind them is delivered. */
+void numbered_tick(struct numbered *n, struct device *device, ns_t now);
+
+/* device_flush was called. */
+void numbered_written(struct numbered *n);
+
+/* When numbered_tick or numbered_next has something to do. */
+ns_t numbered_deadline(const struct numbered *n);
+
+/* The longest that a gap is waited for, from the paths' round trips: see numbered.c. */
+void numbered_hold(struct numbered *n, ns_t slowest_rtt, ns_t slowest_rttvar);
+
+/* How much later than on the fastest path packets arrive on our path `id`, ns; false: not known. */
+bool numbered_late(const struct numbered *n, uint64_t id, ns_t *late, ns_t *jitter);
+
+#endif
