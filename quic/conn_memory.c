@@ -32,18 +32,26 @@ size_t conn_memory(const struct quic_conn *c)
 
 void conn_trim(struct quic_conn *c)
 {
-    for (size_t i = 0; i < c->n_paths; i++)
-        if (c->path[i].used)
-            recovery_release(&c->path[i].recovery, c->now);
+    bool settled = true;
+    for (size_t i = 0; i < c->n_paths; i++) {
+        struct recovery *r = &c->path[i].recovery;
+        if (!c->path[i].used)
+            continue;
+        recovery_release(r, c->now);
+        settled &= sent_count(&r->space[SPACE_APP].sent) == 0;
+    }
     if (c->dgram_first == c->dgram_n) {
         free(c->dgram);
         c->dgram = NULL;
         c->dgram_first = c->dgram_n = 0;
     }
-    if (c->fate_n == 0) {
+    if (c->fate_n == 0 && settled) {
         free(c->fate);
         c->fate = NULL;
     }
+    /* What is on its way, or may turn out to be late, has a fate yet to be told. */
+    if (!settled || c->fate)
+        c->timer[CONN_TIMER_TRIM] = ns_add(c->now, CONN_TRIM);
 }
 
 /* ---- the bound ----------------------------------------------------------------------- */

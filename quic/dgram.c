@@ -21,7 +21,7 @@ struct run {
     size_t pn_len;   /* enough for all of them */
     size_t overhead; /* bytes that a packet adds to its frames */
     size_t least;    /* bytes of frames that a packet has at least */
-    size_t probe;    /* a path MTU probe that is due */
+    size_t probe;    /* bytes kept free for a path MTU probe that is due */
     size_t paced;    /* bytes that the pacer allows */
     size_t sent;     /* bytes of the packets sealed, which the pacer is yet to hear of */
     size_t n;        /* packets sealed and not yet masked, */
@@ -197,7 +197,6 @@ static int one(struct run *run, const struct quic_dgram *d, bool last)
     if (room < size)
         return run->t->count == 0 ? QUIC_TOOBIG : QUIC_AGAIN;
     size_t most = room > size + ACK_ROOM ? size + ACK_ROOM : room;
-    /* A path MTU probe that is due gets its place in the window. */
     if (!path_window(p, most + run->probe) ||
         (!run->r->validated && path_amplification_room(run->r) < most))
         return QUIC_BLOCKED;
@@ -219,6 +218,16 @@ static void want_fates(struct quic_conn *c, const struct quic_dgram *pkts, size_
         }
 }
 
+/*
+ * A path MTU probe that is due gets its place in the window: else DATAGRAMs would fill it up for
+ * ever. Not one so large that they would have to wait for a window which only they can open.
+ */
+static size_t probe_due(const struct quic_path *p, ns_t now)
+{
+    size_t probe = mtu_next_probe(&p->mtu, now);
+    return 2 * (uint64_t)probe <= p->recovery.cc.cwnd ? probe : 0;
+}
+
 /* What holds for all of at most `n` packets. False if the peer has no ID for us. */
 static bool begin(struct run *run, size_t n)
 {
@@ -238,7 +247,7 @@ static bool begin(struct run *run, size_t n)
     size_t whole = c->cfg.cid_len + 22u; /* RFC 9000 10.3 */
     run->least = run->overhead + SAMPLE < whole ? whole - run->overhead : SAMPLE;
     run->joins = run->t->count == 0 || build_train_joins(run->t, p, run->r);
-    run->probe = mtu_next_probe(&p->mtu, c->now);
+    run->probe = probe_due(p, c->now);
     run->paced = pacer_ready(&p->pacer, c->now);
     return true;
 }

@@ -294,6 +294,75 @@ static void test_fates(void **state)
     pair_free(&p);
 }
 
+/*
+ * A path MTU probe that is larger than the window ever was, as on a network of jumbo frames,
+ * or after persistent congestion: DATAGRAMs do not wait for it.
+ */
+static void test_probe_beyond_window(void **state)
+{
+    (void)state;
+    static const size_t max[] = {1452, 8972, 65507};
+    for (size_t i = 0; i < ARRAY_LEN(max); i++) {
+        struct pair p;
+        pair_init(&p);
+        for (int k = 0; k < 2; k++)
+            p.cfg[k].max_udp_payload = max[i];
+        pair_connect(&p);
+        pair_run(&p, NS_PER_S);
+        struct quic_path *path = &p.conn[CLIENT]->path[0];
+        cc_on_persistent(&path->recovery.cc);
+        mtu_reset(&path->mtu, p.now);
+        assert_true(mtu_next_probe(&path->mtu, p.now) > 1200);
+        static uint8_t out[65536];
+        struct buffer buf;
+        unsigned sent = 0;
+        for (int k = 0; k < 50; k++) {
+            struct quic_dgram d = make(&buf, 1000, ROOM, 0);
+            struct quic_train t = train(out, sizeof(out), 64);
+            int r = quic_dgram_send(p.conn[CLIENT], 0, &t, &d, 1, p.now);
+            assert_true(r == 1 || r == QUIC_BLOCKED);
+            sent += r == 1;
+            pair_train(&p, CLIENT, &t);
+            pair_run(&p, 30 * NS_PER_MS);
+        }
+        assert_true(sent > 40);
+        pair_free(&p);
+    }
+}
+
+/* Fates are told, however long nothing came back: longer than memory is kept that lies idle. */
+static void test_fates_blackout(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p);
+    p.cfg[CLIENT].idle = p.cfg[SERVER].idle = 0;
+    pair_connect(&p);
+    pair_run(&p, NS_PER_S);
+    static uint8_t out[65536];
+    struct buffer buf;
+    for (uint64_t round = 1; round <= 2; round++) {
+        struct quic_dgram d = make(&buf, 300, ROOM, 0);
+        d.tag = round;
+        struct quic_train t = train(out, sizeof(out), 64);
+        assert_int_equal(quic_dgram_send(p.conn[CLIENT], 0, &t, &d, 1, p.now), 1);
+        p.lose[CLIENT] = p.lose[SERVER] = true;
+        pair_run(&p, 2 * CONN_TRIM);
+        p.lose[CLIENT] = p.lose[SERVER] = false;
+        pair_run(&p, 4 * CONN_TRIM);
+        struct quic_dgram_fate fate[2];
+        assert_int_equal(quic_dgram_fates(p.conn[CLIENT], fate, 2), 1);
+        assert_int_equal(fate[0].tag, round);
+        assert_int_equal(fate[0].fate, QUIC_FATE_LOST);
+    }
+    struct quic_stats stats;
+    pair_run(&p, 2 * CONN_TRIM);
+    quic_stats(p.conn[CLIENT], &stats);
+    assert_int_equal(stats.drop_fate, 0);
+    assert_null(p.conn[CLIENT]->fate); /* and then their memory goes back */
+    pair_free(&p);
+}
+
 /* Who doesn't take his fates loses the oldest, and each is counted. */
 static void test_fates_overflow(void **state)
 {
@@ -442,8 +511,10 @@ int main(void)
         cmocka_unit_test(test_lengths),   cmocka_unit_test(test_not_allowed),
         cmocka_unit_test(test_trains),    cmocka_unit_test(test_train_limits),
         cmocka_unit_test(test_blocked),   cmocka_unit_test(test_fates),
-        cmocka_unit_test(test_fates_overflow),
-        cmocka_unit_test(test_ack_once), cmocka_unit_test(test_ack_rides), cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_fates_overflow), cmocka_unit_test(test_fates_blackout),
+        cmocka_unit_test(test_probe_beyond_window),
+        cmocka_unit_test(test_ack_once), cmocka_unit_test(test_ack_rides),
+        cmocka_unit_test(test_overflow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
