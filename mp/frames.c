@@ -71,7 +71,7 @@ static void seq_put(struct wire_w *w, const struct frame *f)
 #define P  FRAME_PROBING
 
 /* clang-format off */
-const struct frame_row mp_frame_table[] = {
+const struct frame_row mp_frame_table[MP_FRAME_ROWS] = {
     {MP_PATH_ACK, MP_PATH_ACK_ECN, "PATH_ACK",                    AT, C,     LOSS_NONE,  path_ack_get, path_ack_put},
     {MP_PATH_ABANDON, MP_PATH_ABANDON, "PATH_ABANDON",            AT, E,     LOSS_ITEM,  value_get,    value_put},
     {MP_PATH_STATUS_BACKUP, MP_PATH_STATUS_AVAILABLE, "PATH_STATUS", AT, E,  LOSS_STATE, value_get,    value_put},

@@ -45,7 +45,8 @@ enum {
 #define MP_TPARAM_INITIAL_MAX_PATH_ID 0x3e
 #define MP_PATH_ID_MAX                UINT32_MAX
 
-extern const struct frame_row mp_frame_table[];
+#define MP_FRAME_ROWS 8
+extern const struct frame_row mp_frame_table[MP_FRAME_ROWS];
 extern const size_t mp_frame_table_len;
 
 /* Append initial_max_path_id to encoded transport parameters. */

@@ -70,19 +70,12 @@ static void streams_start(struct quic_conn *c)
 
 static int path_start(struct quic_conn *c, const struct quic_route *route, bool validated)
 {
-    struct path_config pc = {
-        .validated = validated,
-        .cc = c->cfg.cc,
-        .initial_rtt = c->cfg.initial_rtt,
-        .max_ack_delay = c->cfg.max_ack_delay,
-        .max_udp_payload = c->cfg.max_udp_payload,
-        .rng = &c->cfg.rng,
-        .ecn = c->cfg.ecn,
-    };
-    int r = path_init(&c->path[0], &pc, route);
-    if (r == 0)
-        c->n_paths = 1;
-    return r;
+    int r = conn_path_init(c, &c->path[0], 0, route, validated);
+    if (r)
+        return r;
+    c->path[0].proven = true;
+    c->n_paths = 1;
+    return 0;
 }
 
 bool conn_keep_token(struct span token, uint8_t **to, size_t *len)
@@ -380,6 +373,7 @@ ns_t quic_deadline(const struct quic_conn *c)
     for (size_t i = 0; i < c->n_paths; i++)
         if (c->path[i].used)
             at = ns_min(at, path_deadline(&c->path[i], spaces, conn_least(c)));
+    at = ns_min(at, conn_acks_deadline(c));
     if (c->ext && c->cfg.ext->deadline)
         at = ns_min(at, c->cfg.ext->deadline(c->ext));
     return at;
@@ -429,6 +423,7 @@ static void tick_path(struct quic_conn *c, struct quic_path *p)
             break;
         case RECOVERY_PTO:
             conn_probe(c, p);
+            conn_path_hush(c, p);
             break;
         case RECOVERY_NONE:
             break;
@@ -543,7 +538,7 @@ struct quic_path *conn_path_search(struct quic_conn *c, struct span dcid,
 {
     for (size_t i = 0; i < c->n_paths; i++) {
         struct quic_path *p = &c->path[i];
-        *id = p->used ? cid_local_match(&p->ours, dcid) : NULL;
+        *id = p->phase != PATH_FREE ? cid_local_match(&p->ours, dcid) : NULL;
         if (*id) {
             c->rx_path = i;
             return p;

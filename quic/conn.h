@@ -10,6 +10,7 @@
  *     conn_early.c  handshake data repeated before its probe timeout
  *     conn_acks.c   ACK frequency, both ways
  *     conn_path.c   routes of a path: migration, validation, views
+ *     conn_paths.c  path slots, for an extension; which path speaks for the connection
  *     conn_api.c    stream calls and small readers
  *     conn_memory.c what is on the heap, and its bound
  *     rx.c, rx_frame.c   datagram to packets, packet to frames
@@ -54,7 +55,9 @@
 #define CONN_CID_LIMIT     4 /* active_connection_id_limit that we declare, per path */
 #define CONN_TPARAMS       1024
 #define CONN_ACK_EXPONENT  3
+#define CONN_RECORD_ACK    0x0fff         /* record kind: PATH_ACK, over another path */
 #define CONN_ACKFREQ_PATHS 8              /* that are looked at for ACK_FREQUENCY */
+#define CONN_HUSH_PTOS     2 /* in a row: what is in flight goes over another path, if any */
 #define CONN_TRIM          (5 * NS_PER_S) /* without a packet: memory of busy times goes back */
 
 enum conn_state { CONN_HANDSHAKE, CONN_OPEN, CONN_CLOSING, CONN_DRAINING, CONN_DRAINED };
@@ -137,9 +140,16 @@ struct quic_conn {
     const struct frame_row *ext_rows;
     size_t n_ext_rows;
     void *ext;
+    bool ext_news; /* connection IDs changed since the extension looked */
+    enum quic_acks acks;
 
     struct ackfreq ackfreq; /* what we ask of the peer's acknowledgements */
     uint64_t ackfreq_got;   /* sequence numbers of ACK_FREQUENCY below are obsolete */
+    bool acks_asked;        /* the peer has asked for this, on all paths: */
+    struct {
+        uint64_t threshold, reordering;
+        ns_t delay;
+    } ack_ask;
 
     struct streams streams;
     struct quic_path *path;
@@ -234,12 +244,8 @@ void conn_event(struct quic_conn *c, enum quic_event_type type, size_t path, uin
 /* The longest probe timeout of all paths. */
 ns_t conn_pto(const struct quic_conn *c);
 
-/* The smoothed round-trip time of the first path, 0 before there was a sample. */
-static inline ns_t conn_rtt(const struct quic_conn *c)
-{
-    const struct rtt *rtt = &c->path[0].recovery.rtt;
-    return rtt_has_sample(rtt) ? rtt->smoothed : 0;
-}
+/* The longest smoothed round-trip time of the paths, 0 before there was a sample. */
+ns_t conn_rtt(const struct quic_conn *c);
 
 /* Restart the idle and keep-alive timers. */
 void conn_restart_idle(struct quic_conn *c);
@@ -361,6 +367,24 @@ uint64_t conn_ping_type(const struct quic_conn *c, enum quic_level level);
 int conn_on_ack_frequency(struct quic_conn *c, const struct frame *f);
 int conn_on_immediate_ack(struct quic_conn *c, struct quic_path *p);
 
+/*
+ * Acknowledgements of the application space go by the connection's policy (enum quic_acks): in
+ * PATH_ACK frames where an extension was negotiated, those of ended paths over another.
+ *
+ * Whether a packet on `p` is due for them; whether those of `p` itself ride along with one
+ * that is sent anyway; when they are due that no path's own deadline tells of.
+ */
+bool conn_acks_due(const struct quic_conn *c, const struct quic_path *p);
+bool conn_acks_ride(const struct quic_conn *c, const struct quic_path *p);
+ns_t conn_acks_deadline(const struct quic_conn *c);
+
+/* The path ID that acknowledgements of `p` name, ACKRX_NO_PATH for plain ACK frames. */
+uint64_t conn_ack_id(const struct quic_conn *c, const struct quic_path *p);
+
+struct build;
+/* Write those that belong into the 1-RTT packet at hand. */
+void conn_acks_write(struct build *b);
+
 /* ---- conn_path.c --------------------------------------------------------------------- */
 
 /*
@@ -388,6 +412,45 @@ void conn_path_tick(struct quic_conn *c, struct quic_path *p);
 /* Tell of a changed quic_dgram_max, adapt to a changed MTU. */
 void conn_path_mtu(struct quic_conn *c, struct quic_path *p);
 
+/* ---- conn_paths.c -------------------------------------------------------------------- */
+
+/* path_init by the connection's configuration, for a path with this ID. */
+int conn_path_init(struct quic_conn *c, struct quic_path *p, uint32_t id,
+                   const struct quic_route *route, bool validated);
+
+/*
+ * A slot for path ID `id`, ahead of its opening, with empty pools of connection IDs. Null where
+ * none is free; one that was dropped is so only when its IDs have left the endpoint's table.
+ */
+struct quic_path *conn_path_reserve(struct quic_conn *c, uint32_t id);
+
+/* Open a path that was ahead on `route`, and begin to validate it. */
+void conn_path_start(struct quic_conn *c, struct quic_path *p, const struct quic_route *route);
+
+/* The peer has answered a challenge on the path's route for the first time. */
+void conn_path_proven(struct quic_conn *c, struct quic_path *p);
+
+/* Nothing more is sent on `p`, open or ahead; the peer's connection IDs are gone. */
+void conn_path_end(struct quic_conn *c, struct quic_path *p);
+
+/* What is in flight on `p` is lost; congestion control hears nothing. */
+void conn_path_lose(struct quic_conn *c, struct quic_path *p);
+
+/* Forget an ended path; its slot becomes free. */
+void conn_path_drop(struct quic_conn *c, struct quic_path *p);
+
+/* The usable path of the best rank and of these the one with the shortest RTT; null: none. */
+struct quic_path *conn_path_best(const struct quic_conn *c);
+
+/* Whether streams and control frames may go over `p`: no other path ranks higher. */
+bool conn_path_speaks(const struct quic_conn *c, const struct quic_path *p);
+
+/* The path for CONNECTION_CLOSE: the best one, or else any that is open; null: none. */
+struct quic_path *conn_path_voice(const struct quic_conn *c);
+
+/* A probe timeout passed on `p`: where that says it is silent, its load goes elsewhere. */
+void conn_path_hush(struct quic_conn *c, struct quic_path *p);
+
 /* ---- rx.c, rx_frame.c ---------------------------------------------------------------- */
 
 /* What a frame handler may want to know about the packet it is in. */
@@ -410,6 +473,10 @@ struct rx_packet {
  * QUIC_DROP: the packet must not be acknowledged.
  */
 int rx_frames(struct quic_conn *c, struct rx_packet *pkt, uint8_t *p, size_t n);
+
+/* An ACK frame for `space` of path `p`; `late` as in rx_packet. 0, or the error code. */
+int rx_ack(struct quic_conn *c, struct quic_path *p, enum quic_space space,
+           const struct frame_ack *ack, bool late);
 
 /* Process what was held for keys that are there now. */
 void rx_held(struct quic_conn *c);

@@ -1,4 +1,4 @@
-#include "quic/conn.h"
+#include "quic/build.h"
 
 uint64_t conn_min_ack_delay_us(const struct quic_conn *c)
 {
@@ -55,6 +55,10 @@ int conn_on_ack_frequency(struct quic_conn *c, const struct frame *f)
     if (f->ack_frequency.seq < c->ackfreq_got)
         return 0;
     c->ackfreq_got = f->ack_frequency.seq + 1;
+    c->acks_asked = true;
+    c->ack_ask.threshold = f->ack_frequency.threshold;
+    c->ack_ask.delay = f->ack_frequency.max_delay_us * NS_PER_US;
+    c->ack_ask.reordering = f->ack_frequency.reordering;
     for (size_t i = 0; i < c->n_paths; i++)
         if (c->path[i].used)
             ackrx_ask(&c->path[i].ack[SPACE_APP], f->ack_frequency.threshold,
@@ -68,4 +72,92 @@ int conn_on_immediate_ack(struct quic_conn *c, struct quic_path *p)
         return QUIC_FRAME_ENCODING_ERROR;
     ackrx_at_once(&p->ack[SPACE_APP]);
     return 0;
+}
+
+/* ---- which path carries them --------------------------------------------------------- */
+
+#define ACK_ROOM 40 /* a PATH_ACK with a few ranges */
+
+uint64_t conn_ack_id(const struct quic_conn *c, const struct quic_path *p)
+{
+    return c->n_ext_rows && c->complete ? p->id : ACKRX_NO_PATH;
+}
+
+/* The path that carries the acknowledgements of others; null: none does. */
+static const struct quic_path *carrier(const struct quic_conn *c)
+{
+    return c->n_ext_rows && c->complete && c->n_paths > 1 ? conn_path_best(c) : NULL;
+}
+
+/* Whether `q`'s acknowledgements are another path's task. */
+static bool carried(const struct quic_conn *c, const struct quic_path *q,
+                    const struct quic_path *by)
+{
+    return by && q != by &&
+           (q->phase == PATH_ENDED || (q->used && c->acks == QUIC_ACKS_FASTEST));
+}
+
+bool conn_acks_ride(const struct quic_conn *c, const struct quic_path *p)
+{
+    if (c->acks == QUIC_ACKS_FASTEST && carried(c, p, carrier(c)))
+        return p->ack_own_at <= c->now;
+    return ackrx_pending(&p->ack[SPACE_APP]);
+}
+
+static bool other_due(const struct quic_conn *c, const struct quic_path *q,
+                      const struct quic_path *by)
+{
+    return carried(c, q, by) && ackrx_due(&q->ack[SPACE_APP], c->now);
+}
+
+bool conn_acks_due(const struct quic_conn *c, const struct quic_path *p)
+{
+    if (p->ack_own_at <= c->now)
+        return true;
+    if (c->n_paths == 1)
+        return ackrx_due(&p->ack[SPACE_APP], c->now);
+    const struct quic_path *by = carrier(c);
+    for (size_t i = 0; by == p && i < c->n_paths; i++)
+        if (other_due(c, &c->path[i], by))
+            return true;
+    return !carried(c, p, by) && ackrx_due(&p->ack[SPACE_APP], c->now);
+}
+
+ns_t conn_acks_deadline(const struct quic_conn *c)
+{
+    ns_t at = NS_NEVER;
+    if (carrier(c))
+        for (size_t i = 0; i < c->n_paths; i++)
+            if (c->path[i].phase == PATH_ENDED)
+                at = ns_min(at, ackrx_deadline(&c->path[i].ack[SPACE_APP]));
+    return at;
+}
+
+static void write_other(struct build *b, struct quic_path *q)
+{
+    struct quic_conn *c = b->conn;
+    struct sent_record rec = {.kind = CONN_RECORD_ACK, .path = q->id};
+    if (!build_room(b, LEVEL_APP, ACK_ROOM) ||
+        !ackrx_frame(&q->ack[SPACE_APP], &b->w, q->id, CONN_ACK_EXPONENT, c->now, &rec.a))
+        return;
+    build_record(b, &rec);
+    if (q->used)
+        q->ack_own_at = ns_min(q->ack_own_at, ns_add(c->now, c->cfg.max_ack_delay));
+}
+
+void conn_acks_write(struct build *b)
+{
+    struct quic_conn *c = b->conn;
+    struct quic_path *p = b->path;
+    uint64_t largest = SENT_NO_ACK;
+    const struct quic_path *by = carrier(c);
+    if ((conn_acks_ride(c, p) || (!by && ackrx_due(&p->ack[SPACE_APP], c->now))) &&
+        ackrx_frame(&p->ack[SPACE_APP], &b->w, conn_ack_id(c, p), CONN_ACK_EXPONENT, c->now,
+                    &largest)) {
+        b->proto.ack_largest = largest;
+        p->ack_own_at = NS_NEVER;
+    }
+    for (size_t i = 0; by == p && i < c->n_paths; i++)
+        if (other_due(c, &c->path[i], by))
+            write_other(b, &c->path[i]);
 }

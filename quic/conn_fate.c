@@ -14,7 +14,7 @@ static void crypto_fate(struct quic_conn *c, const struct sent_record *rec, bool
 static struct quic_path *path_by_id(struct quic_conn *c, uint32_t id)
 {
     for (size_t i = 0; i < c->n_paths; i++)
-        if (c->path[i].used && c->path[i].id == id)
+        if (c->path[i].phase != PATH_FREE && c->path[i].id == id)
             return &c->path[i];
     return NULL;
 }
@@ -58,6 +58,11 @@ static void fate(struct quic_conn *c, const struct sent_record *rec, bool acked)
             cid_remote_on_acked(&about->theirs, rec->a);
         else if (about)
             cid_remote_on_lost(&about->theirs, rec->a);
+        return;
+    case CONN_RECORD_ACK:
+        about = path_by_id(c, rec->path);
+        if (about && acked)
+            ackrx_on_ack_of_ack(&about->ack[SPACE_APP], rec->a);
         return;
     default:
         if (rec->kind < EXT_RECORD_FIRST)
@@ -159,7 +164,7 @@ static bool fate_at_end(struct quic_conn *c, struct quic_dgram_fate *out)
     for (; c->fate_path < c->n_paths; c->fate_path++, c->fate_pn = 0) {
         const struct quic_path *p = &c->path[c->fate_path];
         const struct sent *sent = &p->recovery.space[SPACE_APP].sent;
-        if (!p->used)
+        if (p->phase < PATH_OPEN)
             continue;
         if (c->fate_pn < sent->base)
             c->fate_pn = sent->base;

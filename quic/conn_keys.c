@@ -63,7 +63,7 @@ static int next_tx(struct quic_conn *c)
     k->tx_phase = !k->tx_phase;
     k->phase_acked = false;
     for (size_t i = 0; i < c->n_paths; i++)
-        if (c->path[i].used)
+        if (c->path[i].phase != PATH_FREE)
             c->path[i].phase_first_sent = sent_next(&c->path[i].recovery.space[SPACE_APP].sent);
     c->stats.key_updates++;
     return 0;

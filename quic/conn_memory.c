@@ -21,7 +21,7 @@ size_t conn_memory(const struct quic_conn *c)
         sum += sbuf_memory(&c->crypto[s].tx) + rbuf_memory(&c->crypto[s].rx);
     for (size_t i = 0; i < c->n_paths; i++) {
         const struct quic_path *p = &c->path[i];
-        if (!p->used)
+        if (p->phase == PATH_FREE)
             continue;
         sum += recovery_memory(&p->recovery);
         for (int s = 0; s < SPACE_N; s++)

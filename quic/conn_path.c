@@ -48,11 +48,24 @@ char *quic_addr_text(const struct quic_addr *a, char out[QUIC_ADDR_TEXT])
 
 /* ---- routes -------------------------------------------------------------------------- */
 
-static void route_free(struct quic_path *p, struct path_route *r)
+static void route_free(struct quic_conn *c, struct quic_path *p, struct path_route *r)
 {
     if (r->used && r->has_cid)
         cid_remote_release(&p->theirs, r->cid_seq);
+    c->ext_news = true;
     memset(r, 0, sizeof(*r));
+}
+
+/* A packet on a path that was ahead: the client has opened it. */
+static struct path_route *arrive(struct quic_conn *c, struct quic_path *p,
+                                 const struct quic_route *route, const struct quic_cid *dcid)
+{
+    if (!c->server || !c->complete || !guard_port(route->remote.port))
+        return NULL;
+    conn_path_start(c, p, route);
+    p->route[0].dcid = *dcid;
+    c->cfg.ext->on_path(c->ext, conn_path_index(c, p), EXT_PATH_ARRIVED, c->now);
+    return path_current(p);
 }
 
 struct path_route *conn_path_route(struct quic_conn *c, struct quic_path *p,
@@ -61,6 +74,10 @@ struct path_route *conn_path_route(struct quic_conn *c, struct quic_path *p,
     struct path_route *known = path_find(p, route), *cur = path_current(p);
     if (known)
         return known;
+    if (p->phase == PATH_ENDED) /* nothing is sent there: it doesn't matter where it is */
+        return cur->used ? cur : NULL;
+    if (p->phase == PATH_AHEAD)
+        return arrive(c, p, route, dcid);
     if (!c->server)
         return quic_addr_eq(&route->remote, &cur->route.remote) ? cur : NULL;
     if (!c->complete || !guard_port(route->remote.port))
@@ -68,7 +85,7 @@ struct path_route *conn_path_route(struct quic_conn *c, struct quic_path *p,
     struct path_route *r = path_spare(p);
     if (!r)
         return NULL;
-    route_free(p, r);
+    route_free(c, p, r);
     path_route_set(r, route);
     r->dcid = *dcid;
     /* Another ID of the peer's for another address, if the peer did the same (9.5). */
@@ -94,6 +111,7 @@ static void move_to(struct quic_conn *c, struct quic_path *p, struct path_route 
 {
     p->current = (unsigned)(r - p->route);
     recovery_ecn_restart(&p->recovery);
+    c->ext_news = true;
     if (r->has_cid) {
         cid_remote_adopt(&p->theirs, r->cid_seq);
         r->has_cid = false;
@@ -118,7 +136,7 @@ void conn_path_follow(struct quic_conn *c, struct quic_path *p, struct path_rout
         return;
     p->largest_non_probing = pn;
     struct path_route *old = path_current(p);
-    if (r == old || !c->server) /* clients decide for themselves (RFC 9000 9) */
+    if (r == old || !c->server || !p->used) /* clients decide for themselves (RFC 9000 9) */
         return;
     char text[QUIC_ADDR_TEXT];
     LOG_AT(c->cfg.log, LOG_INFO, "quic: the peer moved to %s",
@@ -180,8 +198,10 @@ int conn_on_path_response(struct quic_conn *c, struct quic_path *p, const uint8_
         struct path_route *r = &p->route[i];
         if (!r->used || !validate_on_response(&r->validate, data, c->now))
             continue;
-        r->validated = true;
+        r->validated = c->ext_news = true;
         conn_event(c, QUIC_EV_PATH_VALIDATED, conn_path_index(c, p), 0, 0);
+        if (!p->proven && r == path_current(p))
+            conn_path_proven(c, p);
         if (r->preferred)
             follow_preferred(c, p, r);
         else if (r->reset_due && r == path_current(p))
@@ -201,18 +221,21 @@ static void validation_failed(struct quic_conn *c, struct quic_path *p, struct p
 {
     struct path_route *other = &p->route[1 - (r - p->route)];
     if (r != path_current(p)) {
-        route_free(p, r);
+        route_free(c, p, r);
     } else if (other->used && other->validated) {
         move_to(c, p, other);
-        route_free(p, r);
-    } else if (!r->validated) {
-        conn_vanish(c, QUIC_CLOSE_LOCAL, "no way to the peer is left");
+        route_free(c, p, r);
+    } else if (!r->validated || !p->proven) {
+        if (c->n_ext_rows)
+            c->cfg.ext->on_path(c->ext, conn_path_index(c, p), EXT_PATH_FAILED, c->now);
+        if (p->used && !r->validated)
+            conn_vanish(c, QUIC_CLOSE_LOCAL, "no way to the peer is left");
     }
 }
 
 void conn_path_tick(struct quic_conn *c, struct quic_path *p)
 {
-    for (int i = 0; i < PATH_ROUTES && conn_alive(c); i++)
+    for (int i = 0; i < PATH_ROUTES && conn_alive(c) && p->used; i++)
         if (p->route[i].used && validate_tick(&p->route[i].validate, c->now))
             validation_failed(c, p, &p->route[i]);
 }
@@ -227,7 +250,7 @@ int quic_path_move(struct quic_conn *c, size_t path, const struct quic_route *ro
     if (!c->confirmed || cid_remote_rotate(&p->theirs) != 0)
         return QUIC_BLOCKED;
     struct path_route *r = &p->route[1 - p->current];
-    route_free(p, r);
+    route_free(c, p, r);
     path_route_set(r, route);
     r->validated = true;
     validate_start(&r->validate, conn_pto(c), now);
@@ -236,6 +259,11 @@ int quic_path_move(struct quic_conn *c, size_t path, const struct quic_route *ro
     /* Only a packet with more than probing frames moves the peer (RFC 9000 9.2). */
     p->ping_due = true;
     return 0;
+}
+
+void quic_set_acks(struct quic_conn *c, enum quic_acks acks)
+{
+    c->acks = acks;
 }
 
 /* ---- views --------------------------------------------------------------------------- */
@@ -253,7 +281,7 @@ void conn_path_mtu(struct quic_conn *c, struct quic_path *p)
 size_t quic_dgram_max(const struct quic_conn *c, size_t path)
 {
     if (path >= c->n_paths || !c->path[path].used || !c->complete || !conn_alive(c) ||
-        !c->peer.max_datagram_frame_size)
+        !c->peer.max_datagram_frame_size || !c->path[path].proven)
         return 0;
     const struct quic_path *p = &c->path[path];
     const struct quic_cid *dcid = path_dcid(p, &p->route[p->current]);
@@ -284,8 +312,8 @@ int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic
     size_t tokens = pacer_ready(&pacer, now), amp = path_amplification_room(r);
     uint64_t room = path_window_room(p);
     *out = (struct quic_path_view){
-        .usable = c->complete && conn_alive(c),
-        .validated = r->validated,
+        .usable = c->complete && conn_alive(c) && p->proven && path_dcid(p, r),
+        .validated = r->validated && p->proven,
         .id = p->id,
         .route = r->route,
         .srtt = rec->rtt.smoothed,
@@ -306,6 +334,8 @@ int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic
         .packets_spurious = rec->packets_spurious,
         .bytes_sent = p->bytes_sent,
         .bytes_received = p->bytes_received,
+        .silent = path_silent(p),
+        .standby = p->standby,
         .ecn = rec->ecn.state == ECN_CAPABLE,
         .packets_ce = rec->packets_ce,
     };

@@ -38,7 +38,8 @@ static int can_send(const struct quic_conn *c, size_t path)
         !c->path[path].used)
         return QUIC_INVAL;
     /* The end of our handshake first: without it the peer can't read what follows. */
-    return sbuf_pending(&c->crypto[SPACE_HANDSHAKE].tx) ? QUIC_BLOCKED : 0;
+    return sbuf_pending(&c->crypto[SPACE_HANDSHAKE].tx) || !c->path[path].proven ? QUIC_BLOCKED
+                                                                                 : 0;
 }
 
 /* Mask the headers of what is sealed, all by one call: the train has them at equal distances. */
@@ -66,9 +67,11 @@ static size_t prefix(struct run *run, size_t payload, bool ack, uint8_t *out,
     size_t frames = 1 + payload;
     if (ack) {
         struct wire_w aw = wire_w_of(out, ACK_ROOM);
-        if (ackrx_frame(&run->p->ack[SPACE_APP], &aw, ACKRX_NO_PATH, CONN_ACK_EXPONENT,
-                        run->c->now, ack_largest))
+        if (ackrx_frame(&run->p->ack[SPACE_APP], &aw, conn_ack_id(run->c, run->p),
+                        CONN_ACK_EXPONENT, run->c->now, ack_largest)) {
             w.p = aw.p;
+            run->p->ack_own_at = NS_NEVER;
+        }
     }
     frames += (size_t)(w.p - out);
     if (frames < run->least)
@@ -166,7 +169,7 @@ static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, bool a
  */
 static bool ack_rides(const struct run *run, size_t size, size_t room, bool last)
 {
-    return ackrx_pending(&run->p->ack[SPACE_APP]) && (run->t->count || last) &&
+    return conn_acks_ride(run->c, run->p) && (run->t->count || last) &&
            size + ACK_ROOM <= room;
 }
 

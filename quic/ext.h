@@ -6,7 +6,8 @@
  * per connection; the connection calls down into it at the places named here and nowhere
  * else, and works without it.
  *
- * What the extension may call is in quic/conn.h: path slots, conn_fail, events. No function
+ * What the extension may call is in quic/conn.h: path slots, conn_fail, events, rx_ack. With
+ * it negotiated, announcing connection IDs is its task on all paths, the first included. No function
  * here may free the connection or call one of the five verbs.
  */
 #ifndef QUIC_EXT_H
@@ -16,6 +17,14 @@
 #include "quic/sent.h"
 
 struct quic_conn;
+struct rx_packet;
+
+/* What happened to a path without the extension's doing. */
+enum ext_path_event {
+    EXT_PATH_ARRIVED, /* the peer sent on a path that was ahead: it is open */
+    EXT_PATH_PROVEN,  /* its first challenge was answered */
+    EXT_PATH_FAILED   /* no challenge was answered: end it, or the connection ends */
+};
 
 /* Record kinds from here on belong to the extension; below, kinds are frame types. */
 #define EXT_RECORD_FIRST 0x1000
@@ -39,11 +48,12 @@ struct quic_ext {
      */
     int (*on_peer_tparams)(void *state, struct span blob, bool *negotiated);
 
-    /*
-     * A frame of `rows` arrived in a packet on path index `path`; `frame` is valid for the
-     * call. Returns 0 or the error code.
-     */
-    int (*on_frame)(void *state, size_t path, const struct frame *frame, ns_t now);
+    /* A frame of `rows` arrived in `pkt`; valid for the call. Returns 0 or the error code. */
+    int (*on_frame)(void *state, const struct rx_packet *pkt, const struct frame *frame,
+                    ns_t now);
+
+    /* Called only once it is negotiated. */
+    void (*on_path)(void *state, size_t path, enum ext_path_event what, ns_t now);
 
     /* Whether a frame is to be sent on path index `path`. */
     bool (*pending)(void *state, size_t path);

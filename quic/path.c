@@ -16,29 +16,51 @@ int path_init(struct quic_path *p, const struct path_config *cfg,
     int r = recovery_init(&p->recovery, &rc);
     if (r)
         return r;
-    p->used = true;
+    p->phase = PATH_AHEAD;
     p->id = cfg->id;
     for (int s = 0; s < SPACE_N; s++)
         ackrx_init(&p->ack[s], s == SPACE_APP ? cfg->max_ack_delay : 0);
     pacer_init(&p->pacer, QUIC_MIN_DATAGRAM);
     mtu_init(&p->mtu, cfg->max_udp_payload);
-    path_route_set(&p->route[0], route);
-    p->route[0].validated = cfg->validated;
     p->largest_non_probing = QUIC_PN_NONE;
     p->phase_first_got = QUIC_PN_NONE;
     p->paced_until = NS_NEVER;
     p->dgram_paced_until = NS_NEVER;
+    p->ack_own_at = NS_NEVER;
+    if (route)
+        path_open(p, route, cfg->validated);
     return 0;
+}
+
+void path_open(struct quic_path *p, const struct quic_route *route, bool validated)
+{
+    path_route_set(&p->route[0], route);
+    p->route[0].validated = validated;
+    p->current = 0;
+    p->phase = PATH_OPEN;
+    p->used = true;
+}
+
+void path_end(struct quic_path *p)
+{
+    p->phase = PATH_ENDED;
+    p->used = p->ping_due = false;
+    p->ack_own_at = NS_NEVER;
+    for (int i = 0; i < PATH_ROUTES; i++) {
+        validate_cancel(&p->route[i].validate);
+        p->route[i].n_responses = 0;
+    }
 }
 
 void path_free(struct quic_path *p)
 {
-    if (!p->used)
+    if (p->phase == PATH_FREE)
         return;
     recovery_free(&p->recovery);
     for (int s = 0; s < SPACE_N; s++)
         ackrx_free(&p->ack[s]);
     p->used = false;
+    p->phase = PATH_FREE;
 }
 
 struct path_route *path_find(struct quic_path *p, const struct quic_route *route)
@@ -76,6 +98,12 @@ const struct quic_cid *path_dcid(const struct quic_path *p, const struct path_ro
     if (r->has_cid)
         return cid_remote_get(&p->theirs, r->cid_seq);
     return cid_remote_current(&p->theirs);
+}
+
+bool path_next_retire(const struct quic_path *p, uint64_t *seq)
+{
+    return !validate_active(&p->route[p->current].validate) &&
+           cid_remote_next_retire(&p->theirs, seq);
 }
 
 bool path_respond(struct path_route *r, const uint8_t data[8])
@@ -138,6 +166,7 @@ ns_t path_deadline(const struct quic_path *p, unsigned spaces, size_t least)
     for (unsigned s = 0; s < SPACE_N; s++)
         if (spaces & 1u << s)
             at = ns_min(at, ackrx_deadline(&p->ack[s]));
+    at = ns_min(at, p->ack_own_at);
     size_t probe = mtu_next_probe(&p->mtu, NS_NEVER - 1);
     if (recovery_room(&p->recovery) >= probe && p->route[p->current].validated)
         at = ns_min(at, mtu_deadline(&p->mtu));

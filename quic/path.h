@@ -9,7 +9,16 @@
  * Until the peer is known to be at a route's address, no more than three times what came
  * from there is sent there (RFC 9000 8): path_amplification_room.
  *
- * Invariant: route[current] is used; no byte is sent on a route that isn't used.
+ * Plain QUIC has one path, open from first to last. With multipath a slot goes
+ *
+ *     FREE -> AHEAD -> OPEN -> ENDED -> FREE
+ *                `---------------^
+ *
+ * AHEAD: a path ID for which connection IDs are exchanged, without a route; ENDED: abandoned,
+ * nothing is sent on it any more, but packets still come in and acknowledgements still count.
+ *
+ * Invariant: `used` exactly in OPEN, and then route[current] is used; no byte is sent on a
+ * route that isn't used.
  */
 #ifndef QUIC_PATH_H
 #define QUIC_PATH_H
@@ -42,8 +51,13 @@ struct path_route {
     unsigned n_responses;
 };
 
+enum path_phase { PATH_FREE, PATH_AHEAD, PATH_OPEN, PATH_ENDED };
+
 struct quic_path {
-    bool used;
+    enum path_phase phase;
+    bool used;    /* open: may send and has timers */
+    bool proven;  /* the peer answered a challenge on it, or it carried the handshake */
+    bool standby; /* the peer wishes it used only where no other path is usable */
     uint32_t id;
     struct path_route route[PATH_ROUTES];
     unsigned current;
@@ -60,6 +74,7 @@ struct quic_path {
     bool window_waits;      /* the window was full, and has no room for a train yet */
     ns_t paced_until;       /* what quic_send held back for the pacer may go then */
     ns_t dgram_paced_until; /* the same of quic_dgram_send; NS_NEVER: nothing */
+    ns_t ack_own_at; /* what another path acknowledged is to be acknowledged here too */
     ns_t last_received;
     uint64_t dgram_max; /* as last told by an event */
     uint64_t packets_received, bytes_received, bytes_sent;
@@ -76,12 +91,28 @@ struct path_config {
 };
 
 /*
- * Set up a path on `route`. The connection ID pools are the caller's to init.
+ * Set up an open path on `route`, or, where that is null, one that is ahead of its opening. The
+ * connection ID pools are the caller's to init.
  * Returns 0, or QUIC_INVAL for an unknown congestion controller.
  */
 int path_init(struct quic_path *p, const struct path_config *cfg,
               const struct quic_route *route);
 void path_free(struct quic_path *p);
+
+/* A path that was ahead runs on `route` from here on. */
+void path_open(struct quic_path *p, const struct quic_route *route, bool validated);
+
+/* An open path, or one that was ahead, is over. */
+void path_end(struct quic_path *p);
+
+/*
+ * Whether a probe timeout has passed without an answer: what isn't needed to find out more had
+ * better go elsewhere.
+ */
+static inline bool path_silent(const struct quic_path *p)
+{
+    return p->recovery.pto_count > 0;
+}
 
 static inline struct path_route *path_current(struct quic_path *p)
 {
@@ -104,6 +135,13 @@ size_t path_amplification_room(const struct path_route *r);
 
 /* The connection ID to put into packets on this route; null if the peer has none for us. */
 const struct quic_cid *path_dcid(const struct quic_path *p, const struct path_route *r);
+
+/*
+ * A connection ID of the peer's that may be retired now. Not while the path's route is being
+ * validated: that of the route before may still be needed to go back, and there are servers
+ * that take its end for the path's until they have validated the new one.
+ */
+bool path_next_retire(const struct quic_path *p, uint64_t *seq);
 
 /* A PATH_CHALLENGE is to be answered on `r`. Returns whether one had to be forgotten. */
 bool path_respond(struct path_route *r, const uint8_t data[8]);

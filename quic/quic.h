@@ -21,7 +21,7 @@
  * `now` never goes backwards from one call to the next.
  *
  * Paths are named by their index, 0 <= path < quic_path_count(); plain QUIC has one,
- * index 0. Codes: 0 is success; negative is local (quic/types.h); a positive result is
+ * index 0. With multipath (mp/mp.h) there may be indices without a path: QUIC_INVAL. Codes: 0 is success; negative is local (quic/types.h); a positive result is
  * an error code of RFC 9000 20.1, and the connection is then closing by it already.
  *
  * Memory: what a connection needs is allocated when it is made, or when its peer or its
@@ -253,7 +253,9 @@ enum quic_event_type {
                               * preferred address) */
     QUIC_EV_PATH_NEW,        /* `path` came into being (multipath) */
     QUIC_EV_PATH_VALIDATED,  /* the peer answered a challenge on `path` */
-    QUIC_EV_PATH_GONE,       /* `path` is over; its index may be used again */
+    QUIC_EV_PATH_GONE,       /* `path` is over for reason `code`; its index may be used again, as
+                              * a later QUIC_EV_PATH_NEW tells */
+    QUIC_EV_PATHS_ALLOWED,   /* a path that could not be opened may be now (multipath) */
     QUIC_EV_EVENTS_LOST,     /* the queue overflowed: look at every stream that is open */
     QUIC_EV_CLOSED           /* always the last: see quic_close_info */
 };
@@ -441,7 +443,7 @@ size_t quic_path_count(const struct quic_conn *conn);
 
 /* A plain snapshot for schedulers, statistics and people. */
 struct quic_path_view {
-    bool usable;    /* application data may be sent on it */
+    bool usable;    /* application data may be sent on it: open, and proven to reach the peer */
     bool validated; /* the peer's address is proven (RFC 9000 8) */
     uint32_t id;    /* path ID, 0 for plain QUIC */
     struct quic_route route;
@@ -457,9 +459,18 @@ struct quic_path_view {
     ns_t last_received;  /* the instant of the last authenticated packet */
     uint64_t packets_sent, packets_received, packets_lost, packets_spurious;
     uint64_t bytes_sent, bytes_received; /* UDP payload */
+    bool silent;         /* a probe timeout has passed and nothing answered since */
+    bool standby;        /* the peer wishes it used only where no other path is usable */
     bool ecn;            /* the path is known to carry ECN marks (RFC 9000 13.4) */
     uint64_t packets_ce; /* of ours that met congestion on the way, as the peer reports */
 };
+
+/* Over which path acknowledgements go, where there is more than one. */
+enum quic_acks {
+    QUIC_ACKS_OWN,    /* the path that they are about */
+    QUIC_ACKS_FASTEST /* the one of the shortest round trip, and each max_ack_delay their own */
+};
+void quic_set_acks(struct quic_conn *conn, enum quic_acks acks);
 
 /* Returns 0, or QUIC_INVAL if there is no such path. */
 int quic_path_view(const struct quic_conn *conn, size_t path, ns_t now,

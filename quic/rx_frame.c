@@ -16,34 +16,47 @@ static int on_nothing(struct quic_conn *c, struct rx_packet *pkt, const struct f
 }
 
 /* ACK Delay in ns; whatever can't be right is as good as the longest possible. */
-static ns_t ack_delay(const struct quic_conn *c, const struct rx_packet *pkt, uint64_t raw)
+static ns_t ack_delay(const struct quic_conn *c, enum quic_space space, uint64_t raw)
 {
-    if (pkt->space != SPACE_APP)
+    if (space != SPACE_APP)
         return 0;
     unsigned shift = (unsigned)c->peer.ack_delay_exponent;
     uint64_t most = NS_PER_S * 3600 / NS_PER_US;
     return (raw > most >> shift ? most : raw << shift) * NS_PER_US;
 }
 
-static int on_ack(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+int rx_ack(struct quic_conn *c, struct quic_path *p, enum quic_space space,
+           const struct frame_ack *ack, bool late)
 {
-    struct quic_path *p = pkt->path;
-    struct recovery *r = &p->recovery;
     /* Acknowledged with old keys what was sent with new ones (RFC 9001 6.2). */
-    if (pkt->space == SPACE_APP && (c->keys.rx_phase != c->keys.tx_phase || pkt->late) &&
-        f->ack.largest >= p->phase_first_sent)
+    if (space == SPACE_APP && (c->keys.rx_phase != c->keys.tx_phase || late) &&
+        ack->largest >= p->phase_first_sent)
         return QUIC_KEY_UPDATE_ERROR;
-    int code = recovery_on_ack(r, pkt->space, &f->ack, ack_delay(c, pkt, f->ack.delay), c->now);
+    int code =
+        recovery_on_ack(&p->recovery, space, ack, ack_delay(c, space, ack->delay), c->now);
     if (code)
         return code;
-    c->got_handshake_ack |= pkt->space == SPACE_HANDSHAKE;
+    c->got_handshake_ack |= space == SPACE_HANDSHAKE;
     /* A client is sure too when its 1-RTT packets are acknowledged (RFC 9001 4.1.2). */
-    if (!c->server && pkt->space == SPACE_APP)
+    if (!c->server && space == SPACE_APP)
         conn_confirm(c);
     conn_verdicts(c, p);
-    if (pkt->space == SPACE_APP)
+    if (space == SPACE_APP)
         conn_acks_update(c);
     return 0;
+}
+
+/* The path that plain frames are about: with multipath, that of ID 0; null once it is gone. */
+static struct quic_path *path_zero(struct quic_conn *c)
+{
+    struct quic_path *p = &c->path[0];
+    return p->phase != PATH_FREE && p->id == 0 ? p : NULL;
+}
+
+static int on_ack(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
+{
+    struct quic_path *p = path_zero(c);
+    return p ? rx_ack(c, p, pkt->space, &f->ack, pkt->late) : 0;
 }
 
 static int on_crypto(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
@@ -75,12 +88,16 @@ static int on_stream(struct quic_conn *c, struct rx_packet *pkt, const struct fr
 static int on_new_cid(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
 {
     (void)pkt;
-    return cid_remote_add(&c->path[0].theirs, &f->new_cid, CONN_CID_LIMIT);
+    struct quic_path *p = path_zero(c);
+    c->ext_news = true;
+    return p ? cid_remote_add(&p->theirs, &f->new_cid, CONN_CID_LIMIT) : 0;
 }
 
 static int on_retire_cid(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
 {
-    return cid_local_retire(&c->path[0].ours, f->seq, pkt->dcid);
+    struct quic_path *p = path_zero(c);
+    c->ext_news = true;
+    return p ? cid_local_retire(&p->ours, f->seq, pkt->dcid) : 0;
 }
 
 static int on_path_challenge(struct quic_conn *c, struct rx_packet *pkt, const struct frame *f)
@@ -206,7 +223,7 @@ static int dispatch(struct quic_conn *c, struct rx_packet *pkt, const struct fra
         handler *h = row->first < ARRAY_LEN(handlers) ? handlers[row->first] : NULL;
         return h ? h(c, pkt, f) : QUIC_FRAME_ENCODING_ERROR;
     }
-    return c->cfg.ext->on_frame(c->ext, conn_path_index(c, pkt->path), f, c->now);
+    return c->cfg.ext->on_frame(c->ext, pkt, f, c->now);
 }
 
 /*

@@ -44,6 +44,10 @@ static void write_ack(struct build *b)
 {
     enum quic_space space = space_of(b->level);
     uint64_t largest = SENT_NO_ACK;
+    if (space == SPACE_APP) {
+        conn_acks_write(b);
+        return;
+    }
     if (ackrx_frame(&b->path->ack[space], &b->w, ACKRX_NO_PATH, CONN_ACK_EXPONENT, b->conn->now,
                     &largest))
         b->proto.ack_largest = largest;
@@ -93,26 +97,15 @@ static void write_path(struct build *b)
     }
 }
 
-/*
- * A connection ID of the peer's that may be retired now. Not while the path's route is being
- * validated: that of the route before may still be needed to go back, and there are servers
- * that take its end for the path's until they have validated the new one.
- */
-static bool next_retire(const struct quic_path *p, uint64_t *seq)
-{
-    return !validate_active(&p->route[p->current].validate) &&
-           cid_remote_next_retire(&p->theirs, seq);
-}
-
 static void write_cids(struct build *b)
 {
     struct quic_conn *c = b->conn;
     for (size_t i = 0; i < c->n_paths; i++) {
         struct quic_path *p = &c->path[i];
         uint64_t seq;
-        if (!p->used || p->id != 0) /* other paths' IDs are the extension's to announce */
+        if (!p->used || c->n_ext_rows) /* then it is the extension that announces them */
             continue;
-        while (next_retire(p, &seq) && build_room(b, LEVEL_APP, CONTROL_ROOM)) {
+        while (path_next_retire(p, &seq) && build_room(b, LEVEL_APP, CONTROL_ROOM)) {
             struct frame f = {.type = FRAME_RETIRE_CONNECTION_ID, .seq = seq};
             struct sent_record rec = {
                 .kind = FRAME_RETIRE_CONNECTION_ID, .path = p->id, .a = seq};
@@ -196,6 +189,12 @@ static void write_app(struct build *b)
 {
     struct quic_conn *c = b->conn;
     write_path(b);
+    if (b->path->ping_due && build_room(b, LEVEL_APP, FRAME_MIN)) {
+        simple_frame(b, conn_ping_type(c, LEVEL_APP), NULL);
+        b->path->ping_due = false;
+    }
+    if (!conn_path_speaks(c, b->path))
+        return;
     if (c->done_due && build_room(b, LEVEL_APP, CONTROL_ROOM)) {
         struct sent_record rec = {.kind = FRAME_HANDSHAKE_DONE};
         simple_frame(b, FRAME_HANDSHAKE_DONE, &rec);
@@ -205,10 +204,6 @@ static void write_app(struct build *b)
     write_token(b);
     write_ack_frequency(b);
     write_ext(b);
-    if (b->path->ping_due && build_room(b, LEVEL_APP, FRAME_MIN)) {
-        simple_frame(b, conn_ping_type(c, LEVEL_APP), NULL);
-        b->path->ping_due = false;
-    }
     write_streams(b);
 }
 
@@ -217,22 +212,35 @@ static bool app_due(const struct quic_conn *c, struct quic_path *p)
     uint64_t seq;
     if (!c->complete)
         return false;
-    if (c->done_due || c->new_token_due || p->ping_due || ackfreq_due(&c->ackfreq) ||
-        path_route_due(path_current(p), c->now) || streams_pending(&c->streams))
+    if (p->ping_due || path_route_due(path_current(p), c->now))
+        return true;
+    if (!conn_path_speaks(c, p))
+        return false;
+    if (c->done_due || c->new_token_due || ackfreq_due(&c->ackfreq) ||
+        streams_pending(&c->streams))
         return true;
     for (size_t i = 0; i < c->n_paths; i++) {
         const struct quic_path *q = &c->path[i];
-        if (q->used && q->id == 0 && (cid_local_pending(&q->ours) || next_retire(q, &seq)))
+        if (q->used && !c->n_ext_rows &&
+            (cid_local_pending(&q->ours) || path_next_retire(q, &seq)))
             return true;
     }
     return c->n_ext_rows && c->cfg.ext->pending(c->ext, conn_path_index(c, p));
+}
+
+/* Whether there is CRYPTO data for this path to carry. */
+static bool crypto_due(const struct quic_conn *c, const struct quic_path *p,
+                       enum quic_level level)
+{
+    return sbuf_pending(&c->crypto[space_of(level)].tx) &&
+           (level != LEVEL_APP || conn_path_speaks(c, p));
 }
 
 /* Whether `level` has something that counts as in flight. */
 static bool flight_due(struct quic_conn *c, struct quic_path *p, enum quic_level level)
 {
     enum quic_space space = space_of(level);
-    return sbuf_pending(&c->crypto[space].tx) || recovery_probes(&p->recovery, space) ||
+    return crypto_due(c, p, level) || recovery_probes(&p->recovery, space) ||
            (level == LEVEL_APP && app_due(c, p));
 }
 
@@ -246,18 +254,21 @@ static void write_level(struct build *b, enum quic_level level, const struct all
         return;
     bool probe = may->probe_spaces & 1u << space;
     bool flight = (may->flight || probe) && flight_due(c, p, level);
-    if (!ackrx_due(ack, c->now) && !flight)
+    bool ack_due =
+        level == LEVEL_APP && c->complete ? conn_acks_due(c, p) : ackrx_due(ack, c->now);
+    if (!ack_due && !flight)
         return;
     if (!build_room(b, level, FRAME_MIN))
         return;
-    if (ackrx_due(ack, c->now) || ackrx_pending(ack))
+    if (ack_due || ackrx_pending(ack))
         write_ack(b);
     if (flight) {
         /* A second copy is a better probe than a PING. */
         if (probe && level != LEVEL_APP && recovery_probes(&p->recovery, space) &&
             !sbuf_pending(&c->crypto[space].tx))
             conn_probe_more(c, p, space);
-        write_crypto(b, level);
+        if (crypto_due(c, p, level))
+            write_crypto(b, level);
         if (level == LEVEL_APP && c->complete)
             write_app(b);
         /* What is sent because nothing comes back asks for an answer without delay. */
@@ -335,10 +346,14 @@ static bool any_flight_due(struct quic_conn *c, struct quic_path *p)
 
 static bool any_ack_due(const struct quic_conn *c, const struct quic_path *p)
 {
-    for (size_t i = 0; i < ARRAY_LEN(levels); i++)
-        if (aead_ready(&c->keys.tx[levels[i]]) &&
-            ackrx_due(&p->ack[space_of(levels[i])], c->now))
+    for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
+        enum quic_level l = levels[i];
+        if (!aead_ready(&c->keys.tx[l]))
+            continue;
+        if (l == LEVEL_APP && c->complete ? conn_acks_due(c, p)
+                                          : ackrx_due(&p->ack[space_of(l)], c->now))
             return true;
+    }
     return false;
 }
 
@@ -444,7 +459,7 @@ static void write_close(struct build *b, enum quic_level level)
 /* CONNECTION_CLOSE at every level that the peer might read. */
 static int send_close(struct quic_conn *c, struct quic_path *p, struct quic_train *t)
 {
-    if (!c->close_due || p != &c->path[0])
+    if (!c->close_due || p != conn_path_voice(c))
         return QUIC_CLOSED;
     struct build b;
     int begun = build_begin(&b, c, p, path_current(p), t, QUIC_MIN_DATAGRAM);

@@ -242,15 +242,15 @@ void sim_host_restart(struct sim_host *host)
         forget(host, host->n_conns - 1);
 }
 
-int sim_host_dgrams(struct sim_host *host, struct quic_conn *conn, struct quic_dgram *pkts,
-                    size_t n)
+int sim_host_dgrams_on(struct sim_host *host, struct quic_conn *conn, size_t path,
+                       struct quic_dgram *pkts, size_t n)
 {
     struct quic_train train;
     train_init(host, &train);
     size_t done = 0;
     int r = 0;
     while (done < n) {
-        r = quic_dgram_send(conn, 0, &train, pkts + done, n - done, host->node.sim->now);
+        r = quic_dgram_send(conn, path, &train, pkts + done, n - done, host->node.sim->now);
         if (r > 0)
             done += (size_t)r;
         if (train.count)
@@ -264,6 +264,12 @@ int sim_host_dgrams(struct sim_host *host, struct quic_conn *conn, struct quic_d
     if (done)
         sim_host_wake(host);
     return done ? (int)done : r;
+}
+
+int sim_host_dgrams(struct sim_host *host, struct quic_conn *conn, struct quic_dgram *pkts,
+                    size_t n)
+{
+    return sim_host_dgrams_on(host, conn, 0, pkts, n);
 }
 
 int sim_host_dgram(struct sim_host *host, struct quic_conn *conn, struct span data,

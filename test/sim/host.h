@@ -69,6 +69,10 @@ int sim_host_dgram(struct sim_host *host, struct quic_conn *conn, struct span da
                    uint64_t tag);
 
 /* Send an array of DATAGRAMs; returns how many were taken, or the negative first answer. */
+int sim_host_dgrams_on(struct sim_host *host, struct quic_conn *conn, size_t path,
+                       struct quic_dgram *pkts, size_t n);
+
+/* The same on path 0. */
 int sim_host_dgrams(struct sim_host *host, struct quic_conn *conn, struct quic_dgram *pkts,
                     size_t n);
 

@@ -16,7 +16,7 @@
 
 #include "quic/quic.h"
 
-#define SIM_NODES    48
+#define SIM_NODES    96
 #define SIM_LIVELOCK 20000
 
 /* xoshiro256** (Blackman, Vigna), seeded by splitmix64. */
