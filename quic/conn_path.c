@@ -220,6 +220,7 @@ int conn_on_path_response(struct quic_conn *c, struct quic_path *p, const uint8_
 static void validation_failed(struct quic_conn *c, struct quic_path *p, struct path_route *r)
 {
     struct path_route *other = &p->route[1 - (r - p->route)];
+    c->ext_news = true;
     if (r != path_current(p)) {
         route_free(c, p, r);
     } else if (other->used && other->validated) {
