@@ -140,6 +140,7 @@ static const struct row rows[] = {
      "demo: its one-way delay (default 15)", W_TOOLS, C_NONE, 0, 1000, NULL},
     {"name", NULL, NULL, K_LIST, AT(names), "NAME|IP",
      "gencert: what the certificate is for (repeatable)", W_TOOLS, C_NONE, 0, 0, NULL},
+    {NULL, NULL, NULL, K_STRING, AT(wan_file), "FILE", NULL, W_TOOLS, C_NONE, 0, 0, NULL},
 
     {NULL, "Interface", "KillSwitch", K_REFUSED, 0, NULL,
      "this program has no kill switch yet; remove the line to run without one", W_BOTH, C_NONE, 0, 0, NULL},
@@ -436,7 +437,7 @@ static int set_mode(struct source *s, const char *v)
         enum config_mode mode;
     } modes[] = {{"client", CONFIG_CLIENT},  {"server", CONFIG_SERVER},   {"demo", CONFIG_DEMO},
                  {"genkey", CONFIG_GENKEY},  {"gencert", CONFIG_GENCERT}, {"help", CONFIG_HELP},
-                 {"version", CONFIG_VERSION}};
+                 {"version", CONFIG_VERSION}, {"wan", CONFIG_WAN}};
 
     for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
         if (strcmp(v, modes[i].word) == 0) {
@@ -446,8 +447,8 @@ static int set_mode(struct source *s, const char *v)
     }
     return complain(
         s, EXIT_USAGE,
-        "\"%s\" is no command; there are client, server, demo, genkey, gencert (see "
-        "mqvpn --help)",
+        "\"%s\" is no command; there are client, server, demo, genkey, gencert, wan "
+        "(see mqvpn --help)",
         v);
 }
 
@@ -592,11 +593,12 @@ static int read_args(struct source *s, int argc, char **argv, const char **find)
             return rc;
         if (i == optind)
             continue;
-        if (s->c->mode != CONFIG_CLIENT || i > optind + 1)
+        if ((s->c->mode != CONFIG_CLIENT && s->c->mode != CONFIG_WAN) || i > optind + 1)
             return complain(s, EXIT_USAGE, "\"%s\" is one word too many (see mqvpn --help)",
                             argv[i]);
         for (size_t k = 0; k < ARRAY_LEN(rows); k++)
-            if (rows[k].at == AT(server) && (rc = set(s, &rows[k], argv[i])))
+            if (rows[k].at == (s->c->mode == CONFIG_WAN ? AT(wan_file) : AT(server)) &&
+                (rc = set(s, &rows[k], argv[i])))
                 return rc;
     }
     return 0;
@@ -635,6 +637,8 @@ static int check_whole(struct source *s)
                             "--path: this version uses one interface at a time; "
                             "give one");
     }
+    if (c->mode == CONFIG_WAN && !c->wan_file)
+        return complain(s, EXIT_USAGE, "which links? mqvpn wan FILE (see app/wan_spec.h)");
     if (c->mode == CONFIG_SERVER) {
         if (!c->cert_file != !c->key_file)
             return complain(s, EXIT_USAGE, "--cert and --key go together");
@@ -749,6 +753,7 @@ void config_help(FILE *to)
         "  mqvpn genkey                    print a new key\n"
         "  mqvpn gencert --name NAME [--cert FILE --key FILE]\n"
         "                                  make a certificate and its key, print its pin\n"
+        "  mqvpn wan FILE                  emulated links between network namespaces, for tests\n"
         "  mqvpn --help | --version\n",
         to);
     fputs("\nClient:\n", to);

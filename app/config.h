@@ -22,6 +22,7 @@ enum config_mode {
     CONFIG_SERVER,
     CONFIG_GENKEY,
     CONFIG_GENCERT,
+    CONFIG_WAN,
     CONFIG_HELP,
     CONFIG_VERSION
 };
@@ -73,6 +74,8 @@ struct config {
     /* both */
     char *auth_key;
     char *auth_key_file;
+
+    char *wan_file; /* wan: its orders */
 
     /* demo and gencert */
     int demo_seconds;

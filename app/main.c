@@ -9,6 +9,7 @@
 #include "app/keep.h"
 #include "app/random.h"
 #include "app/server.h"
+#include "app/wan_host.h"
 #include "quic/cert.h"
 
 #include <errno.h>
@@ -131,6 +132,9 @@ int main(int argc, char **argv)
         break;
     case CONFIG_CLIENT:
         status = client_run(&c, &log);
+        break;
+    case CONFIG_WAN:
+        status = wan_host_run(c.wan_file, &log);
         break;
     case CONFIG_DEMO:
         /* Its hosts' ordinary chatter would drown what the demo shows. */

@@ -36,7 +36,7 @@ struct wan_shape {
     ns_t delay;           /* one way */
     ns_t jitter;          /* more delay, uniform in 0..jitter */
     ns_t queue_time;      /* drop-tail limit as time at rate_bps; 0: see queue_bytes */
-    uint64_t queue_bytes; /* drop-tail limit; the smaller of both; both 0: 100 ms at rate_bps */
+    uint64_t queue_bytes; /* drop-tail limit; the smaller of both; both 0: 50 ms at rate_bps */
     uint32_t loss_ppm;    /* average loss, per million packets */
     uint32_t loss_burst;  /* mean length of a loss in packets; 0, 1: independent */
     bool reorder;         /* jitter may reorder */

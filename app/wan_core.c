@@ -55,7 +55,7 @@ static ns_t line_time(const struct wan_shape *s, uint64_t bytes)
 /* How many bytes may wait. */
 static uint64_t queue_limit(const struct wan_shape *s)
 {
-    ns_t time = s->queue_time || s->queue_bytes ? s->queue_time : 100 * NS_PER_MS;
+    ns_t time = s->queue_time || s->queue_bytes ? s->queue_time : 50 * NS_PER_MS;
     uint64_t bytes = UINT64_MAX;
 
     if (time && s->rate_bps)

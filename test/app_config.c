@@ -45,6 +45,7 @@ static void good_lines(void **state)
         {"--mode server --subnet6 fd00:1::/64", CONFIG_SERVER},
         {"genkey", CONFIG_GENKEY},
         {"gencert --name vpn.example --name 192.0.2.1", CONFIG_GENCERT},
+        {"wan links", CONFIG_WAN},
         {"--help", CONFIG_HELP},
         {"-V", CONFIG_VERSION},
     };

@@ -110,7 +110,7 @@ static const struct queue_row {
     {8000000, 5000,  0,        5},
     {8000000, 5000,  10 * MS,  5},
     {8000000, 50000, 10 * MS,  10},
-    {8000000, 0,     0,        100}, /* 100 ms */
+    {8000000, 0,     0,        50},  /* 50 ms */
     {8000000, 10,    0,        1},   /* one always fits */
     {0,       10,    0,        200}, /* an unlimited line has no queue */
     // clang-format on
