@@ -1,6 +1,7 @@
 #include "app/sender.h"
 
 #include "app/address.h"
+#include "masque/ippkt.h"
 
 #include <string.h>
 
@@ -32,19 +33,27 @@ void sender_free(struct sender *s)
 {
     queue_clear(&s->queue);
     put_dropped(s);
+    queue_free(&s->queue);
+    sched_state_del(s->state);
 }
 
 /* An empty queue: what is measured from here on is the speed of those who fill it. */
 static void tell_idle(struct sender *s, ns_t now)
 {
-    if (!s->queue.head)
+    if (s->queue.count == 0)
         for (size_t path = 0; path < quic_path_count(s->quic); path++)
             quic_app_limited(s->quic, path, now);
 }
 
 void sender_push(struct sender *s, struct packet *pkt, ns_t now)
 {
+    const uint8_t *inner = pkt->split.p;
+
     tell_idle(s, now);
+    pkt->node.ect = ippkt_ecn(inner) != 0;
+    pkt->node.udp = ippkt_is_udp(inner);
+    pkt->node.mark = false;
+    pkt->node.skip = 0;
     queue_push(&s->queue, &pkt->node, now);
     put_dropped(s);
 }
@@ -104,40 +113,67 @@ static struct sched_path path_snapshot(const struct sender *s, size_t path, ns_t
         .earliest = v.next_send,
         .mtu_bytes = v.dgram_max_bytes,
         .loss_ppm = v.packets_sent ? (uint32_t)(v.packets_lost * 1000000 / v.packets_sent) : 0,
+        .jitter = v.has_rtt ? v.rttvar : 0,
+        .silence = v.pto_count > 1   ? SCHED_SILENT
+                   : v.pto_count > 0 ? SCHED_SUSPECT
+                                     : SCHED_HEARD,
     };
 }
 
-/* Which path, and how many bytes of the queue from `first` on. As sched_next. */
-static int decide(struct sender *s, const struct queue_pkt *first, ns_t now,
-                  struct sched_decision *out)
-{
-    struct sched_path views[SCHED_PATHS_MAX];
-    struct sched_head head = {first->flow, first->unit, s->queue.bytes};
-    size_t paths = quic_path_count(s->quic);
+/* One look at paths and queue, and what was decided by it. */
+struct pull {
+    struct sched_path view[SCHED_PATHS_MAX];
+    struct sched_head head[SCHED_HEADS];
+    size_t paths, heads;
+    size_t chosen; /* of the heads */
+    struct sched_decision d;
+};
 
-    if (paths > SCHED_PATHS_MAX)
-        paths = SCHED_PATHS_MAX;
-    for (size_t i = 0; i < paths; i++)
-        views[i] = path_snapshot(s, i, now);
-    return sched_next(s->sched, views, paths, &head, 1, now, out);
+/* As sched_next. */
+static int decide(struct sender *s, struct pull *l, ns_t now)
+{
+    int rc;
+
+    l->paths = quic_path_count(s->quic);
+    if (l->paths > SCHED_PATHS_MAX)
+        l->paths = SCHED_PATHS_MAX;
+    if (l->paths > 1 && !s->state)
+        s->state = sched_state_new();
+    for (size_t i = 0; i < l->paths; i++)
+        l->view[i] = path_snapshot(s, i, now);
+    rc = sched_next(s->sched, s->state, l->view, l->paths, l->head, l->heads, now, &l->d);
+    for (l->chosen = 0; rc != SCHED_WAIT && l->head[l->chosen].flow != l->d.flow;)
+        l->chosen++;
+    return rc;
 }
 
-/* Packets of the queue that go together, their heads written beside one another. */
+/* Packets that go together, their heads written beside one another; flow by flow. */
 struct burst {
     struct quic_dgram dgram[BURST];
     uint8_t head[BURST][DEVICE_HEAD_MAX + VNET_HEAD_MAX];
     size_t n;
+    size_t bytes; /* yet to be filled */
+    struct part {
+        struct packet *first;
+        const struct sched_head *head;
+        size_t n;
+    } part[SCHED_HEADS];
+    size_t parts;
 };
 
 /* The next packet of `p`. */
 static void burst_add(struct burst *b, const struct packet *p, size_t i)
 {
     uint8_t *head = b->head[b->n];
+    bool mark = p->node.mark && i == p->next;
     struct span body;
-    size_t n = p->head_n;
+    size_t n = p->head_n, own;
 
     memcpy(head, p->head, n);
-    n += vnet_split_head(&p->split, i, head + n, &body);
+    own = vnet_split_head(&p->split, i, head + n, &body);
+    if (mark)
+        ippkt_set_ce(own ? head + n : (uint8_t *)(uintptr_t)body.p);
+    n += own;
     b->dgram[b->n++] =
         (struct quic_dgram){.p = (uint8_t *)(uintptr_t)body.p,
                             .n = body.n,
@@ -145,29 +181,72 @@ static void burst_add(struct burst *b, const struct packet *p, size_t i)
                             .head = span_of(head, n)};
 }
 
-/* Packets from the front of the queue, of not more than `bytes` together, at least one. */
-static void burst_fill(struct burst *b, const struct queue_pkt *node, size_t bytes)
+/* Packets of one flow from `first` on, as many as there is room for; the very first in any case. */
+static void part_fill(struct burst *b, struct part *part)
 {
-    size_t total = 0;
+    const struct queue_pkt *node = &part->first->node;
 
-    b->n = 0;
-    for (; node && b->n < BURST; node = node->next) {
+    for (; node && b->n < BURST; node = queue_follow(node)) {
         const struct packet *p = (const struct packet *)(const void *)node;
 
         for (size_t i = p->next; i < p->split.count && b->n < BURST; i++) {
-            total += p->head_n + vnet_split_size(&p->split, i);
-            if (total > bytes && b->n > 0)
+            size_t bytes = p->head_n + vnet_split_size(&p->split, i);
+
+            if (bytes > b->bytes && b->n > 0) {
+                b->bytes = 0;
                 return;
+            }
+            b->bytes -= bytes < b->bytes ? bytes : b->bytes;
             burst_add(b, p, i);
+            part->n++;
         }
     }
 }
 
-/* The first `n` packets of the queue have left. */
-static void burst_left(struct sender *s, size_t n)
+/* The packets of a flow, if it has any that are not longer than its head said. */
+static bool burst_part(struct sender *s, struct burst *b, const struct sched_head *head,
+                       ns_t now)
 {
+    struct queue_pkt *node = queue_first(&s->queue, head->flow, now);
+    struct part *part = &b->part[b->parts];
+    struct packet *p;
+
+    if (!node || (node->unit > head->bytes && node->bytes > head->bytes))
+        return false;
+    p = packet_of(node);
+    p->next += node->skip;
+    node->skip = 0;
+    for (size_t i = 0; i < b->parts; i++)
+        if (b->part[i].first == p)
+            return false;
+    *part = (struct part){.first = p, .head = head};
+    b->parts++;
+    part_fill(b, part);
+    return true;
+}
+
+/* False if CoDel has left nothing of what was decided on: look again. */
+static bool burst_fill(struct sender *s, struct burst *b, const struct pull *l, ns_t now)
+{
+    const struct sched_head *chosen = &l->head[l->chosen];
+
+    b->n = b->parts = 0;
+    b->bytes = l->d.bytes;
+    if (!burst_part(s, b, chosen, now))
+        return false;
+    for (size_t i = 0; l->d.shared && i < l->heads && b->n < BURST && b->bytes > 0; i++)
+        if (i != l->chosen && l->head[i].lane == chosen->lane && l->head[i].bytes <= b->bytes)
+            burst_part(s, b, &l->head[i], now);
+    return true;
+}
+
+/* `n` packets of the flow that begins with `p` have left. Returns their bytes. */
+static size_t part_left(struct sender *s, struct packet *p, size_t n, ns_t now)
+{
+    size_t total = 0;
+
     while (n > 0) {
-        struct packet *p = packet_of(s->queue.head);
+        struct packet *next = packet_of(queue_follow(&p->node));
         size_t k = p->split.count - p->next, bytes = 0;
 
         if (k > n)
@@ -175,8 +254,40 @@ static void burst_left(struct sender *s, size_t n)
         for (size_t i = 0; i < k; i++)
             bytes += p->head_n + vnet_split_size(&p->split, p->next++);
         n -= k;
-        if (queue_took(&s->queue, (uint32_t)bytes))
+        total += bytes;
+        if (queue_took(&s->queue, &p->node, (uint32_t)bytes, now))
             device_put(s->device, p);
+        p = next;
+    }
+    return total;
+}
+
+/* The first `n` packets of a burst have left. */
+static void burst_left(struct sender *s, const struct burst *b, const struct pull *l, size_t n,
+                       ns_t now)
+{
+    for (size_t i = 0; i < b->parts && n > 0; i++) {
+        const struct part *part = &b->part[i];
+        size_t k = part->n < n ? part->n : n;
+
+        sched_sent(s->sched, s->state, l->view, l->paths, part->head, &l->d,
+                   part_left(s, part->first, k, now), now);
+        n -= k;
+    }
+}
+
+/* The first `n` packets of a burst once more, on the other paths of the decision. */
+static void send_copies(struct sender *s, struct burst *b, const struct sched_decision *d,
+                        size_t n, ns_t now)
+{
+    for (size_t i = 0; i < d->copies; i++) {
+        struct quic_train t;
+        struct udp_train *u = train_get(s, &t);
+
+        if (!u)
+            return;
+        quic_dgram_send(s->quic, d->copy[i], &t, b->dgram, n, now);
+        train_send(u, &t);
     }
 }
 
@@ -186,38 +297,42 @@ static void burst_left(struct sender *s, size_t n)
  */
 static bool send_burst(struct sender *s, ns_t now)
 {
-    struct queue_pkt *first = queue_head(&s->queue, now);
-    struct sched_decision d;
     struct quic_train t;
     struct udp_train *u;
     struct burst burst;
+    struct pull l;
     int rc;
 
-    if (!first)
+    l.heads = queue_heads(&s->queue, now, l.head, SCHED_HEADS);
+    if (l.heads == 0)
         return false;
-    rc = decide(s, first, now, &d);
-    if (rc == SCHED_TOOBIG)
-        goto too_big;
-    if (rc) {
-        s->wake = d.wake;
+    rc = decide(s, &l, now);
+    if (rc == SCHED_WAIT) {
+        s->wake = l.d.wake;
         return false;
     }
+    if (rc == SCHED_TOOBIG)
+        goto too_big;
     u = train_get(s, &t);
     if (!u)
         return false;
-    burst_fill(&burst, first, d.bytes);
-    rc = quic_dgram_send(s->quic, d.path, &t, burst.dgram, burst.n, now);
+    if (!burst_fill(s, &burst, &l, now)) {
+        train_send(u, &t);
+        return true;
+    }
+    rc = quic_dgram_send(s->quic, l.d.path, &t, burst.dgram, burst.n, now);
     train_send(u, &t);
     if (rc == QUIC_TOOBIG)
         goto too_big;
     if (rc <= 0) /* an ACK makes room, or quic_deadline says when the pacer does */
         return false;
-    burst_left(s, (size_t)rc);
+    send_copies(s, &burst, &l.d, (size_t)rc, now);
+    burst_left(s, &burst, &l, (size_t)rc, now);
     return true;
 
 too_big:
     s->stats.too_big++;
-    queue_drop(&s->queue);
+    queue_drop(&s->queue, l.d.flow);
     return true;
 }
 
@@ -252,4 +367,5 @@ void sender_flush(struct sender *s, ns_t now)
     put_dropped(s);
     send_control(s, now);
     tell_idle(s, now);
+    queue_trim(&s->queue, now);
 }

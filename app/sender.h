@@ -5,6 +5,9 @@
  * sealed into a train for it (sched/sched.h, quic_dgram_send); so no packet is bound to a path
  * before it can leave, and the queue in front stays the only one. What the connection itself has
  * to send goes when it is due, ahead of the queue when it had to wait.
+ *
+ * What CoDel drops of a super-packet is passed over when it is cut up; what it marks is marked in
+ * the header of the inner packet (RFC 3168), never in that of the tunnel (RFC 9484 10.2).
  */
 #ifndef APP_SENDER_H
 #define APP_SENDER_H
@@ -27,6 +30,7 @@ struct sender {
     struct device *device;
     struct ring_udp *sock;
     const struct sched *sched;
+    struct sched_state *state; /* null while there is one path, or without memory */
     struct queue queue;
     struct sender_stats stats;
     ns_t wake;          /* when the queue's next packet may leave; NS_NEVER if none waits */
@@ -39,7 +43,7 @@ void sender_init(struct sender *s, struct quic_conn *quic, struct device *device
                  struct ring_udp *sock, const struct sched *sched);
 void sender_free(struct sender *s);
 
-/* Queue a packet, which is the sender's from now on; the oldest may be dropped for it. */
+/* Queue a packet, which is the sender's from now on; others may be dropped for it. */
 void sender_push(struct sender *s, struct packet *pkt, ns_t now);
 
 /* Send all that may leave now. Sets `wake`, `starved`. */

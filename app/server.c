@@ -145,7 +145,7 @@ static bool settle(struct server *s, struct client_entry *e, ns_t now)
     starved = e->session.sender.starved;
     if (quic_is_drained(e->session.quic))
         entry_del(s, e);
-    else if (starved || e->session.sender.queue.head)
+    else if (starved || e->session.sender.queue.count > 0)
         busy(s, e);
     return starved;
 }

@@ -316,9 +316,10 @@ void session_log(const struct session *s, ns_t now)
 
     quic_stats(s->quic, &t);
     LOG_AT(log, LOG_DEBUG,
-           "  queue: %llu in, dropped %llu full, %llu old, %llu too big; no train %llu, no "
-           "tunnel %llu",
-           (unsigned long long)q->pushed, (unsigned long long)q->dropped_full,
+           "  queue: %llu in, %llu marked, dropped %llu codel, %llu full, %llu old, %llu too "
+           "big; no train %llu, no tunnel %llu",
+           (unsigned long long)q->pushed, (unsigned long long)q->marked,
+           (unsigned long long)q->dropped_codel, (unsigned long long)q->dropped_full,
            (unsigned long long)q->dropped_old, (unsigned long long)s->sender.stats.too_big,
            (unsigned long long)s->sender.stats.no_train,
            (unsigned long long)s->stats.no_tunnel);

@@ -10,7 +10,8 @@
  *                                of them IPv4; the packet has the last of its family
  *     refuse version=V bytes=N   cip_out of a packet that is too big, and the ICMP error
  *     icmp version=V             icmp_error_build alone, about 1400 bytes
- *     queue                      queue_push, queue_head and queue_took, BATCH at a time
+ *     queue flows=F              queue_push, queue_heads, queue_first and queue_took, BATCH
+ *                                packets of F flows at a time
  *     flow version=V             ippkt_flow_hash of a parsed packet
  *     parse version=V            ippkt_parse
  */
@@ -197,19 +198,33 @@ static void icmp(void *ctx, uint64_t n)
                                      answer, sizeof(answer)) > 0);
 }
 
+/* As the sender does: pushed by the batch, pulled by the burst. `ctx`: how many flows. */
 static void queue_batch(void *ctx, uint64_t n)
 {
     static ns_t now;
     static struct queue_pkt pkt[BATCH];
+    const unsigned *flows = ctx;
+    struct sched_head head[SCHED_HEADS];
 
-    (void)ctx;
     for (; n--; now += NS_PER_MS) {
-        for (int i = 0; i < BATCH; i++) {
+        for (unsigned i = 0; i < BATCH; i++) {
             pkt[i].bytes = pkt[i].unit = pkt[i].held = 1400;
+            pkt[i].flow = i % *flows * 0x9e3779b9;
             queue_push(&queue, &pkt[i], now);
         }
-        for (int i = 0; i < BATCH; i++)
-            BENCH_CHECK(queue_head(&queue, now) == &pkt[i] && queue_took(&queue, 1400));
+        while (queue.count > 0) {
+            size_t heads = queue_heads(&queue, now, head, SCHED_HEADS);
+
+            BENCH_CHECK(heads > 0);
+            for (size_t i = 0; i < heads; i++) {
+                struct queue_pkt *p = queue_first(&queue, head[i].flow, now), *next;
+
+                for (; p; p = next) {
+                    next = queue_follow(p);
+                    BENCH_CHECK(queue_took(&queue, p, 1400, now));
+                }
+            }
+        }
     }
 }
 
@@ -266,9 +281,14 @@ static void bench_lists(uint8_t version, size_t prefixes, size_t ranges)
 
 static void bench_queue(void)
 {
+    static unsigned flows[] = {1, 4, BATCH};
+
     queue_init(&queue, 1 << 20, 100 * NS_PER_MS);
-    printf("queue ns=%.1f\n", bench_ns(&(struct bench){.run = queue_batch}) / BATCH);
+    for (size_t i = 0; i < ARRAY_LEN(flows); i++)
+        printf("queue flows=%u ns=%.1f\n", flows[i],
+               bench_ns(&(struct bench){.run = queue_batch, .ctx = &flows[i]}) / BATCH);
     BENCH_CHECK(queue.stats.dropped_full + queue.stats.dropped_old == 0 && queue_check(&queue));
+    queue_free(&queue);
 }
 
 int main(void)

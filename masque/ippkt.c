@@ -268,6 +268,15 @@ static size_t mss_offset(const uint8_t *t, size_t n)
     return 0;
 }
 
+void ippkt_set_ce(uint8_t *pkt)
+{
+    uint16_t from = get16(pkt);
+
+    pkt[1] |= pkt[0] >> 4 == 4 ? 0x03 : 0x30;
+    if (pkt[0] >> 4 == 4)
+        put16(pkt + 10, cksum_change(get16(pkt + 10), from, get16(pkt)));
+}
+
 static uint16_t swapped_if(bool odd, uint16_t v)
 {
     return odd ? (uint16_t)(v << 8 | v >> 8) : v;

@@ -69,6 +69,21 @@ bool ippkt_is_extension(uint8_t proto);
  */
 bool ippkt_hop_decrement(uint8_t *pkt);
 
+/* The ECN field of a packet that was parsed (RFC 3168 5): 0 where its sender doesn't know ECN. */
+static inline uint8_t ippkt_ecn(const uint8_t *pkt)
+{
+    return (pkt[0] >> 4 == 4 ? pkt[1] : pkt[1] >> 4) & 3;
+}
+
+/* Set it to 3, congestion experienced, with the IPv4 header's checksum. */
+void ippkt_set_ce(uint8_t *pkt);
+
+/* Whether the header of a packet that was parsed names UDP, right behind itself. */
+static inline bool ippkt_is_udp(const uint8_t *pkt)
+{
+    return pkt[pkt[0] >> 4 == 4 ? 9 : 6] == IP_PROTO_UDP;
+}
+
 /*
  * A hash of addresses, protocol and ports (ICMP echo: its identifier), the same for all
  * packets of a flow, different with each `seed`. All fragments of one packet hash

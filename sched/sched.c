@@ -2,7 +2,14 @@
 
 #include <string.h>
 
-static const struct sched *const all[] = {&sched_minrtt};
+static const struct sched *const all[] = {
+    &sched_auto, &sched_minrtt, &sched_wlb, &sched_wlb_udp_pin, &sched_backup, &sched_redundant,
+};
+
+const struct sched *sched_at(size_t i)
+{
+    return i < ARRAY_LEN(all) ? all[i] : NULL;
+}
 
 const struct sched *sched_find(const char *name)
 {

@@ -248,6 +248,35 @@ static void v6_lengths(void **state)
     assert_int_equal(ippkt_parse(span_of(b, n), &v), QUIC_INVAL);
 }
 
+/* Every value of the ECN field in every traffic class; what is around it stays. */
+static void ecn(void **state)
+{
+    uint8_t b[80], was[80];
+    struct ippkt v;
+
+    (void)state;
+    for (unsigned tc = 0; tc < 256; tc++) {
+        make_udp(b, "10.0.0.1", "192.0.2.9", 64, 40);
+        b[1] = (uint8_t)tc;
+        fix_v4(b);
+        assert_true(ippkt_ecn(b) == (tc & 3) && ippkt_is_udp(b));
+        memcpy(was, b, 80);
+        ippkt_set_ce(b);
+        assert_int_equal(b[1], tc | 3);
+        assert_int_equal(ippkt_parse(span_of(b, 40), &v), 0); /* the checksum, too */
+        fix_v4(was);
+        was[1] |= 3;
+        memcpy(was + 10, b + 10, 2);
+        assert_memory_equal(b, was, 80);
+        make_udp(b, "fd00::1", "fd00::2", 64, 60);
+        b[0] = (uint8_t)(0x60 | tc >> 4);
+        b[1] = (uint8_t)(tc << 4 | 5);
+        assert_true(ippkt_ecn(b) == (tc & 3) && ippkt_is_udp(b));
+        ippkt_set_ce(b);
+        assert_true(b[0] == (0x60 | tc >> 4) && b[1] == (uint8_t)((tc | 3) << 4 | 5));
+    }
+}
+
 static void hop_limit(void **state)
 {
     uint8_t b[80];
@@ -455,7 +484,7 @@ int main(void)
         cmocka_unit_test(v4_checks),     cmocka_unit_test(v4_options),
         cmocka_unit_test(v4_fragments),  cmocka_unit_test(v6_walk),
         cmocka_unit_test(v6_long_chain), cmocka_unit_test(v6_lengths),
-        cmocka_unit_test(hop_limit),     cmocka_unit_test(flow_hash),
+        cmocka_unit_test(ecn), cmocka_unit_test(hop_limit),     cmocka_unit_test(flow_hash),
         cmocka_unit_test(icmp_errors),   cmocka_unit_test(mss_clamp),
     };
 

@@ -69,7 +69,7 @@ static void choice(void **state)
         {"equals go by number", {{20 * MS, 1, 9000, 1400, 0}, {20 * MS, 1, 9000, 1400, 0}}, 0, 0},
         /* clang-format on */
     };
-    const struct sched_head head = {7, 1000, 5000};
+    const struct sched_head head = {.flow = 7, .bytes = 1000, .backlog_bytes = 5000};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(row); i++) {
@@ -85,7 +85,7 @@ static void choice(void **state)
             v[n].mtu_bytes = row[i].p[n].mtu;
             v[n].earliest = row[i].p[n].earliest;
         }
-        rc = sched_next(&sched_minrtt, v, n, &head, 1, 50 * MS, &d);
+        rc = sched_next(&sched_minrtt, NULL, v, n, &head, 1, 50 * MS, &d);
         if (row[i].want < 0) {
             if (rc != row[i].want || d.wake != row[i].wake)
                 fail_msg("%s: %d", row[i].what, rc);
@@ -104,7 +104,7 @@ static void nothing_waits(void **state)
     struct sched_decision d;
 
     (void)state;
-    assert_int_equal(sched_next(&sched_minrtt, &v, 1, NULL, 0, 50 * MS, &d), SCHED_WAIT);
+    assert_int_equal(sched_next(&sched_minrtt, NULL, &v, 1, NULL, 0, 50 * MS, &d), SCHED_WAIT);
     assert_true(d.wake == NS_NEVER);
 }
 
@@ -143,10 +143,10 @@ static void burst_bounds(void **state)
     (void)state;
     for (size_t room = 1000; room < 80000; room += 777)
         for (size_t backlog = 1000; backlog < 80000; backlog += 1999) {
-            struct sched_head h = {1, 1000, backlog};
+            struct sched_head h = {.flow = 1, .bytes = 1000, .backlog_bytes = backlog};
 
             v.room_bytes = room;
-            assert_int_equal(sched_next(&sched_minrtt, &v, 1, &h, 1, 0, &d), 0);
+            assert_int_equal(sched_next(&sched_minrtt, NULL, &v, 1, &h, 1, 0, &d), 0);
             assert_true(d.bytes <= room && d.bytes <= backlog && d.bytes >= 1000);
             assert_true(d.bytes == room || d.bytes == backlog ||
                         d.bytes == sched_burst_bytes(&v));

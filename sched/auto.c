@@ -1,0 +1,255 @@
+/*
+ * Theory of operation
+ *
+ * Prompt flows go by earliest predicted arrival, one by one, and never overtake themselves: a
+ * flow changes to another path only for a gain that is above what predictions stray, and only
+ * when what it sent before will have arrived by then. A prompt packet waits for a path that is
+ * held back by its pacer if that is still the earliest; the path is then kept free for it.
+ *
+ * Bulk flows whose far end puts them in order are pulled by every link that has room, the
+ * earliest first. A link later than another one is left out for a flow
+ *   - by the finish time: its first packet would arrive after the faster links alone had carried
+ *     all that is expected of the flow, which is what waits and once more what was sent so far;
+ *   - by the deadline: what comes over it, repaired if it loses, could come too late;
+ *   - by memory: the far end would hold more than SCHED_REORDER_BYTES;
+ *   - by result: RISKY links are on trial (sched_trial_allows).
+ * Bulk flows without order at the far end stay on one path (sched_pinned).
+ *
+ * With one path in question there is nothing to decide: that one.
+ */
+#include "sched/pick.h"
+
+#define GAIN_LEAST (2 * NS_PER_MS)  /* of arrival, for a prompt flow to change paths */
+#define RISKY      (25 * NS_PER_MS) /* later than the fastest: a link is on trial */
+#define LOSS_SEEN  200              /* per million: losses are to be expected */
+#define LOSS_MOST  250000           /* per million: above, repairs are a second flow */
+
+/* All that one decision looks at. */
+struct look {
+    struct sched_state *st;
+    const struct sched_path *views;
+    size_t n;
+    ns_t now;
+    uint64_t reserved; /* by index: a prompt packet waits for it */
+};
+
+/* ---- prompt ---------------------------------------------------------------------------- */
+
+static size_t earliest(const struct look *l, const struct sched_set *set,
+                       const struct sched_head *h, ns_t *when)
+{
+    const struct sched_path *best = NULL;
+    size_t at = 0;
+
+    for (size_t i = 0; i < set->n; i++) {
+        const struct sched_path *p = &l->views[set->at[i]];
+        ns_t arrival = sched_arrival(set, p, h->bytes, l->now);
+
+        if (best && (p->priority > best->priority ||
+                     (p->priority == best->priority && arrival >= *when)))
+            continue;
+        best = p;
+        at = set->at[i];
+        *when = arrival;
+    }
+    return at;
+}
+
+/* The path for a prompt packet, whether or not it may leave now. */
+static size_t prompt_path(const struct look *l, const struct sched_set *set,
+                          const struct sched_head *h)
+{
+    struct sched_pin *pin = l->st ? sched_pin_find(l->st, h->flow, l->now) : NULL;
+    ns_t best_at = NS_NEVER, arrival;
+    size_t best = earliest(l, set, h, &best_at);
+
+    for (size_t i = 0; pin && i < set->n; i++) {
+        const struct sched_path *p = &l->views[set->at[i]], *b = &l->views[best];
+
+        if (p->path != pin->path || p == b || p->priority != b->priority)
+            continue;
+        arrival = sched_arrival(set, p, h->bytes, l->now);
+        if (best_at < pin->arrival ||
+            ns_sub(arrival, best_at) < ns_max(GAIN_LEAST, ns_max(p->jitter, b->jitter)))
+            return set->at[i];
+    }
+    return best;
+}
+
+/* Whether every other prompt flow that waits would go the same way. */
+static bool prompt_shared(const struct look *l, const struct sched_head *heads, size_t nheads,
+                          uint32_t path)
+{
+    for (size_t i = 0; i < nheads; i++) {
+        struct sched_pin *pin;
+
+        if (heads[i].lane != SCHED_PROMPT)
+            continue;
+        pin = l->st ? sched_pin_find(l->st, heads[i].flow, l->now) : NULL;
+        if (pin && pin->path != path)
+            return false;
+    }
+    return true;
+}
+
+/* ---- bulk ------------------------------------------------------------------------------ */
+
+/* What the links of the set that are faster than `p` carry together, and how fast the fastest is. */
+static uint64_t faster(const struct look *l, const struct sched_set *set,
+                       const struct sched_path *p, ns_t *least)
+{
+    ns_t own = sched_delay(set, p);
+    uint64_t bps = 0;
+
+    *least = own;
+    for (size_t i = 0; i < set->n; i++) {
+        const struct sched_path *o = &l->views[set->at[i]];
+        ns_t delay = sched_delay(set, o);
+
+        if (o->priority > p->priority || o->loss_ppm > LOSS_MOST)
+            continue;
+        if (delay < own || (delay == own && o < p))
+            bps += o->rate_bps;
+        *least = ns_min(*least, delay);
+    }
+    return bps;
+}
+
+/* Whether the flow is better off with `p`. */
+static bool worth(const struct look *l, const struct sched_set *set, const struct sched_head *h,
+                  const struct sched_path *p)
+{
+    ns_t least, spread, late, deadline = h->deadline ? h->deadline : SCHED_HOLD;
+    uint64_t bps = faster(l, set, p, &least);
+    double left = (double)(h->backlog_bytes + h->moved_bytes) * 8;
+
+    spread = sched_delay(set, p) - least;
+    if (bps == 0) /* none is faster */
+        return true;
+    if (p->loss_ppm > LOSS_MOST)
+        return false;
+    late = spread + p->jitter;
+    if (p->loss_ppm > LOSS_SEEN)
+        late += p->srtt + least;
+    if (late > deadline || (double)spread * (double)bps / 8e9 > SCHED_REORDER_BYTES)
+        return false;
+    if (p->rate_bps > 0 && (double)spread + (double)h->bytes * 8e9 / (double)p->rate_bps >
+                               left * 1e9 / (double)bps)
+        return false;
+    if (spread <= RISKY || !l->st)
+        return true;
+    return sched_trial_allows(sched_trial_of(l->st, h->flow, l->now), p->path, h->busy, bps,
+                              l->now);
+}
+
+static const struct sched_path *bulk_path(const struct look *l, const struct sched_set *set,
+                                          const struct sched_head *h, ns_t *wake)
+{
+    const struct sched_path *best = NULL;
+    ns_t when = NS_NEVER;
+
+    for (size_t i = 0; i < set->n; i++) {
+        const struct sched_path *p = &l->views[set->at[i]];
+        ns_t arrival;
+
+        if (l->reserved & (uint64_t)1 << set->at[i])
+            continue;
+        if (!sched_open(p, h->bytes, l->now)) {
+            *wake = ns_min(*wake, sched_wake(p, h->bytes));
+            continue;
+        }
+        arrival = sched_arrival(set, p, h->bytes, l->now);
+        if (best && (p->priority > best->priority ||
+                     (p->priority == best->priority && arrival >= when)))
+            continue;
+        if (!worth(l, set, h, p))
+            continue;
+        best = p;
+        when = arrival;
+    }
+    return best;
+}
+
+/* ---- both ------------------------------------------------------------------------------ */
+
+static bool numbered(const struct sched_set *set, const struct sched_head *h,
+                     const struct sched_path *p)
+{
+    return h->numbering == SCHED_NUMBERED ||
+           (h->numbering == SCHED_MAY && (set->n > 1 || p->loss_ppm > LOSS_SEEN));
+}
+
+static int next(struct sched_state *st, const struct sched_path *views, size_t n,
+                const struct sched_head *heads, size_t nheads, ns_t now,
+                struct sched_decision *out)
+{
+    struct look l = {.st = st, .views = views, .n = n, .now = now};
+    int rc = SCHED_WAIT;
+
+    sched_undecided(out);
+    for (size_t i = 0; i < nheads; i++) {
+        const struct sched_head *h = &heads[i];
+        const struct sched_path *p = NULL;
+        struct sched_set set;
+
+        sched_set_of(&set, views, n, h->bytes);
+        if (set.n == 0) {
+            rc = sched_nowhere(out, &set, h);
+            if (rc == SCHED_TOOBIG)
+                return rc;
+            continue;
+        }
+        if (h->lane == SCHED_PROMPT || set.n == 1) {
+            size_t at = prompt_path(&l, &set, h);
+
+            if (sched_open(&views[at], h->bytes, now)) {
+                p = &views[at];
+            } else if (!(l.reserved & (uint64_t)1 << at)) {
+                l.reserved |= (uint64_t)1 << at;
+                out->wake = ns_min(out->wake, sched_wake(&views[at], h->bytes));
+            }
+            if (p && l.reserved & (uint64_t)1 << at)
+                p = NULL;
+        } else if (h->numbering == SCHED_PLAIN) {
+            p = sched_pinned(st, views, &set, h, now, &out->wake);
+        } else {
+            p = bulk_path(&l, &set, h, &out->wake);
+        }
+        if (!p)
+            continue;
+        out->shared = nheads > 1 && (set.n == 1 || (h->lane == SCHED_PROMPT &&
+                                                    prompt_shared(&l, heads, nheads, p->path)));
+        out->numbered = h->lane == SCHED_BULK && numbered(&set, h, p);
+        if (out->numbered)
+            out->shared = false;
+        return sched_decide(out, p, h, now);
+    }
+    return rc;
+}
+
+static void sent(struct sched_state *st, const struct sched_path *views, size_t n,
+                 const struct sched_head *head, const struct sched_decision *d, size_t bytes,
+                 ns_t now)
+{
+    struct sched_set set;
+
+    if (n < 2)
+        return;
+    if (head->lane == SCHED_BULK && d->numbered) {
+        sched_trial_sent(sched_trial_of(st, head->flow, now), bytes, now);
+        return;
+    }
+    if (head->lane == SCHED_BULK) {
+        sched_charge(st, views, n, head, d->path, bytes, now);
+        return;
+    }
+    sched_set_of(&set, views, n, head->bytes);
+    for (size_t i = 0; i < set.n; i++) {
+        const struct sched_path *p = &views[set.at[i]];
+
+        if (p->path == d->path)
+            sched_pin_set(st, head->flow, p->path, sched_arrival(&set, p, bytes, now), now);
+    }
+}
+
+const struct sched sched_auto = {"auto", next, sent};

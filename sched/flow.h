@@ -1,0 +1,79 @@
+/*
+ * flow - which lane an inner flow is in, by what it does.
+ *
+ * Model: every flow begins prompt. Each has a score, the time that its queue was filled less the
+ * time that it was empty, never below 0. A flow whose score passes FLOW_UP_TIME while
+ * FLOW_UP_BYTES went through is limited by the links and nothing else: it becomes bulk. One that
+ * sends less than the links carry, however fast, is not: its queue is mostly empty.
+ *
+ * A bulk flow stays one until no packet of it came or went for FLOW_QUIET: so no flow changes
+ * lanes more often than that, and its packets never overtake each other by changing.
+ *
+ * Steady is a bulk UDP flow that sends at one rate, its own: over the last FLOW_WINDOWS windows
+ * its queue was empty most of the time and the fastest window was less than half as fast again
+ * as the slowest. Live video is; a download isn't, as it keeps its queue filled.
+ *
+ * Invariant: constant memory, constant time per packet; time that stands still or jumps harms
+ * nothing.
+ */
+#ifndef SCHED_FLOW_H
+#define SCHED_FLOW_H
+
+#include "sched/sched.h"
+
+#define FLOW_UP_TIME  (20 * NS_PER_MS)
+#define FLOW_UP_BYTES 65536u
+#define FLOW_QUIET    (1000 * NS_PER_MS)
+#define FLOW_WINDOW   (250 * NS_PER_MS)
+#define FLOW_WINDOWS  4
+
+/* All zero: a flow that was never seen. */
+struct flow {
+    enum sched_lane lane;
+    bool udp, steady;
+    bool filled; /* packets wait */
+    bool numbered;
+    ns_t last;      /* when a packet came or went; 0: never */
+    ns_t score;     /* time filled less time empty */
+    uint64_t moved; /* bytes that left since it last was quiet; in the prompt lane: since the
+                     * score was 0 */
+    ns_t window;    /* when the current window began */
+    ns_t window_filled;
+    uint32_t window_bytes;
+    uint32_t busy;                /* of the window before, of 1024 */
+    uint32_t rate[FLOW_WINDOWS];  /* bytes per window, of those before */
+    uint16_t share[FLOW_WINDOWS]; /* `busy` of each */
+    uint8_t windows;              /* of them known */
+};
+
+/* Whether it has been quiet: nothing is worth remembering. */
+static inline bool flow_quiet(const struct flow *f, ns_t now)
+{
+    return !f->filled && ns_sub(now, f->last) >= FLOW_QUIET;
+}
+
+/* Count the time up to now, in which the queue was as it is. Begins anew what was quiet. */
+void flow_account(struct flow *f, ns_t now);
+
+/* A packet came into its queue. */
+static inline void flow_pushed(struct flow *f, bool udp, ns_t now)
+{
+    if (now != f->last)
+        flow_account(f, now);
+    f->udp = udp;
+    f->filled = true;
+}
+
+/* `bytes` left it; `filled`: others still wait. */
+static inline void flow_took(struct flow *f, uint32_t bytes, bool filled, ns_t now)
+{
+    if (now != f->last)
+        flow_account(f, now);
+    f->filled = filled;
+    f->moved += bytes;
+    f->window_bytes += bytes;
+    if (f->score >= FLOW_UP_TIME && f->moved >= FLOW_UP_BYTES)
+        f->lane = SCHED_BULK;
+}
+
+#endif
