@@ -17,7 +17,7 @@
  *
  * The server is reached by a socket bound to one interface, so that the routes into the
  * TUN, which are more specific than the machine's default route, don't catch the
- * tunnel's own packets; each attempt opens a new socket and picks the interface anew.
+ * tunnel's own packets; each attempt opens a new socket on the best link (links.h).
  *
  * A failure before the first success ends the program after TRIES_FIRST attempts, at
  * once where trying again can't help (wrong key, wrong certificate, no such server).
@@ -29,17 +29,16 @@
 #include "app/address.h"
 #include "app/exit.h"
 #include "app/host.h"
+#include "app/links.h"
 #include "app/netcheck.h"
 #include "app/peer.h"
 #include "app/qlog_file.h"
 #include "app/random.h"
 #include "app/session.h"
 #include "app/transport.h"
-#include "app/uplink.h"
 #include "masque/request.h"
 #include "quic/errors.h"
 #include "quic/tls.h"
-#include "tun/netmon.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -70,7 +69,7 @@ struct client {
     struct ring *ring;
     struct device device;
     struct host host;
-    struct netmon *mon;
+    struct links links;
 
     struct peer peer;
     union udp_addr remote; /* of this attempt */
@@ -79,7 +78,7 @@ struct client {
     struct session session;
     bool has_session;
     struct ring_udp *sock;
-    struct uplink uplink;
+    struct link link; /* of this attempt */
     unsigned tries; /* attempts since the tunnel was up for UP_STABLE */
     ns_t retry_at, open_by, up_since;
     bool ever_up, stopping;
@@ -154,6 +153,15 @@ static void lost(struct client *c, int status, bool hopeless, ns_t now)
         LOG_AT(c->log, LOG_INFO, "trying again");
 }
 
+static void tell_remotes(struct client *c, ns_t now)
+{
+    struct tun_addr a[RESOLVE_MAX];
+
+    for (size_t i = 0; i < c->peer.addrs; i++)
+        a[i] = address_tun_of_udp(&c->peer.addr[i]);
+    links_remotes(&c->links, a, c->peer.addrs, now);
+}
+
 /* The server's name leads elsewhere now. */
 static void on_moved(void *ctx, ns_t now)
 {
@@ -161,6 +169,7 @@ static void on_moved(void *ctx, ns_t now)
 
     if (c->stopping)
         return;
+    tell_remotes(c, now);
     if (c->state == CONNECTING && !peer_has_addr(&c->peer, &c->remote)) {
         lost(c, EXIT_NO_ANSWER, false, now);
         c->peer.turn = 0;
@@ -170,6 +179,38 @@ static void on_moved(void *ctx, ns_t now)
 }
 
 /* ---- connecting ------------------------------------------------------------------------ */
+
+/* The best link for this family of addresses, into c->link. */
+static bool choose_link(struct client *c, int family, ns_t now)
+{
+    const struct link *list;
+    size_t n;
+
+    links_look(&c->links, now);
+    links_tick(&c->links, now);
+    list = links_list(&c->links, &n);
+    for (size_t i = 0; i < n; i++) {
+        if (list[i].family == family) {
+            c->link = list[i];
+            return true;
+        }
+    }
+    return false;
+}
+
+/* None leads to `remote`: why. Returns the exit status. */
+static int complain_no_link(const struct client *c, const char *remote)
+{
+    const struct config_list *paths = &c->cfg->paths;
+
+    if (paths->n > 0)
+        LOG_AT(c->log, LOG_WARN,
+               "--path %s%s: there is no such interface, it is down, or has no way to %s",
+               paths->item[0], paths->n > 1 ? ", ..." : "", remote);
+    else
+        LOG_AT(c->log, LOG_WARN, "no interface leads to %s", remote);
+    return paths->n > 0 ? EXIT_BIND : EXIT_NO_ANSWER;
+}
 
 static void connect_now(struct client *c, ns_t now)
 {
@@ -181,26 +222,16 @@ static void connect_now(struct client *c, ns_t now)
     struct quic_route route = {.remote = address_quic(remote)};
     char text[UDP_ADDR_TEXT], why[WHY_SIZE] = "";
     struct quic_conn *conn;
-    struct tun_addr to = address_tun_of_udp(remote);
     int fd, rc;
 
     c->tries++;
     c->remote = *remote;
     udp_addr_text(remote, text, sizeof(text));
-    rc = uplink_choose(&c->uplink, c->host.nc, c->host.tun.ifindex, &to,
-                       c->cfg->paths.n ? c->cfg->paths.item[0] : NULL);
-    if (rc && c->cfg->paths.n) {
-        LOG_AT(c->log, LOG_WARN, "--path %s: there is no such interface, or it is down",
-               c->cfg->paths.item[0]);
-        lost(c, EXIT_BIND, false, now);
+    if (!choose_link(c, remote->sa.sa_family, now)) {
+        lost(c, complain_no_link(c, text), false, now);
         return;
     }
-    if (rc) {
-        LOG_AT(c->log, LOG_WARN, "no interface leads to %s", text);
-        lost(c, EXIT_NO_ANSWER, false, now);
-        return;
-    }
-    udp.device = c->uplink.name;
+    udp.device = c->link.name;
     rc = udp_open(&udp, &fd, why, sizeof(why));
     if (rc) {
         LOG_AT(c->log, LOG_ERROR, "%s", why);
@@ -214,7 +245,7 @@ static void connect_now(struct client *c, ns_t now)
     transport_config(&quic, c->cfg, c->tls, &c->rng, c->log);
     quic.qlog = c->cfg->qlog_dir ? &c->qlog.sink : NULL;
     quic.max_udp_payload =
-        transport_payload(c->uplink.mtu_bytes, remote->sa.sa_family == AF_INET6);
+        transport_payload(c->link.mtu_bytes, remote->sa.sa_family == AF_INET6);
     rng_fill(&c->rng, &cfg.hash_seed, sizeof(cfg.hash_seed));
     rng_fill(&c->rng, &cfg.grease, sizeof(cfg.grease));
     cfg.sock = c->sock;
@@ -234,7 +265,7 @@ static void connect_now(struct client *c, ns_t now)
     c->state = CONNECTING;
     c->open_by = now + OPEN_WITHIN;
     c->retry_at = NS_NEVER;
-    LOG_AT(c->log, LOG_INFO, "connecting to %s via %s", text, c->uplink.name);
+    LOG_AT(c->log, LOG_INFO, "connecting to %s via %s", text, c->link.name);
 }
 
 /* ---- the tunnel ------------------------------------------------------------------------ */
@@ -327,7 +358,7 @@ static int apply_addresses(struct client *c)
 /* What stands in the way on this machine, told once. */
 static void check_machine(struct client *c)
 {
-    const char *links[] = {c->uplink.name};
+    const char *links[] = {c->link.name};
     struct netcheck_cfg cfg = {.tun_name = c->host.tun.name,
                                .links = links,
                                .n_links = 1,
@@ -450,7 +481,7 @@ static void not_opened(struct client *c, ns_t now)
             c->log, LOG_ERROR,
             "the way to the server is too narrow: its packets carry %zu bytes, which leaves "
             "%zu for the tunnel, and IP needs %d; raise the MTU of %s or of what lies behind",
-            v.mtu_bytes, session_mtu(&c->session), TUN_MTU_MIN, c->uplink.name);
+            v.mtu_bytes, session_mtu(&c->session), TUN_MTU_MIN, c->link.name);
     else
         LOG_AT(c->log, LOG_ERROR, "the server %s",
                c->session.open        ? "opened a tunnel, but gave no address"
@@ -499,6 +530,25 @@ static void events(struct client *c, ns_t now)
     }
 }
 
+/* What became of the links. */
+static void link_events(struct client *c, ns_t now)
+{
+    struct link_event ev;
+
+    links_tick(&c->links, now);
+    while (links_next(&c->links, &ev)) {
+        LOG_AT(c->log, LOG_DEBUG, "link %s (IPv%d) %s", ev.link.name,
+               ev.link.family == AF_INET6 ? 6 : 4,
+               ev.type == LINK_ADDED     ? "leads to the server"
+               : ev.type == LINK_CHANGED ? "changed"
+                                         : "is gone");
+        if (ev.type == LINK_REMOVED && ev.link.id == c->link.id && c->has_session) {
+            LOG_AT(c->log, LOG_WARN, "%s went down", ev.link.name);
+            lost(c, EXIT_NO_ANSWER, false, now);
+        }
+    }
+}
+
 /* ---- the loop's calls ------------------------------------------------------------------ */
 
 static void on_udp(void *ctx, struct ring_udp *sock, struct udp_dgram *d, size_t n, ns_t now)
@@ -539,6 +589,7 @@ static void on_deadline(void *ctx, ns_t now)
 {
     struct client *c = ctx;
 
+    link_events(c, now);
     if (c->has_session && quic_deadline(c->session.quic) <= now) {
         quic_tick(c->session.quic, now);
         events(c, now);
@@ -556,11 +607,11 @@ static void on_deadline(void *ctx, ns_t now)
 
 static ns_t deadline(const struct client *c, ns_t now)
 {
-    ns_t at;
+    ns_t at = links_deadline(&c->links);
 
     if (!c->has_session)
-        return c->retry_at;
-    at = session_deadline(&c->session, now);
+        return ns_min(at, c->retry_at);
+    at = ns_min(at, session_deadline(&c->session, now));
     return c->state == CONNECTING ? ns_min(at, c->open_by) : at;
 }
 
@@ -613,28 +664,15 @@ static void on_tun_error(void *ctx, struct ring_tun *tun, int err, ns_t now)
 static void on_network(void *ctx, int fd, short ready, ns_t now)
 {
     struct client *c = ctx;
-    struct netmon_event ev;
-    bool ours = false, any = false;
-    int rc;
+    bool changed = false;
+    int rc = links_read(&c->links, now, &changed);
 
     (void)ready;
-    while ((rc = netmon_read(c->mon, &ev)) > 0) {
-        if (ev.ifindex == c->host.tun.ifindex)
-            continue;
-        any = true;
-        if ((ev.type == NETMON_LINK_DOWN || ev.type == NETMON_LINK_GONE) &&
-            strcmp(ev.name, c->uplink.name) == 0)
-            ours = true;
-    }
     if (rc < 0) {
         LOG_AT(c->log, LOG_WARN, "network changes are not noticed any more: %s", strerror(-rc));
         ring_fd_del(c->ring, fd);
     }
-    if (ours && c->has_session) {
-        LOG_AT(c->log, LOG_WARN, "%s went down", c->uplink.name);
-        lost(c, EXIT_NO_ANSWER, false, now);
-    }
-    if (any && c->state == WAITING && !c->stopping && c->retry_at > now + NETWORK_SETTLE)
+    if (changed && c->state == WAITING && !c->stopping && c->retry_at > now + NETWORK_SETTLE)
         c->retry_at = now + NETWORK_SETTLE;
 }
 
@@ -652,6 +690,12 @@ static int set_up(struct client *c)
                                     .on_tun_error = on_tun_error},
                             .ctx = c,
                             .log = c->log};
+    struct link_rules rules = {.paths = c->cfg->paths.item,
+                               .n_paths = c->cfg->paths.n,
+                               .no_paths = c->cfg->no_paths.item,
+                               .n_no_paths = c->cfg->no_paths.n,
+                               .links = c->cfg->links.item,
+                               .n_links = c->cfg->links.n};
     char why[WHY_SIZE] = "";
     int rc;
 
@@ -673,10 +717,12 @@ static int set_up(struct client *c)
         ring_signal_add(c->ring, SIGINT) || ring_signal_add(c->ring, SIGTERM) ||
         ring_signal_add(c->ring, SIGHUP))
         return EXIT_INTERNAL;
-    if (netmon_new(&c->mon, why, sizeof(why)) == 0)
-        ring_fd_add(c->ring, netmon_fd(c->mon), POLLIN, on_network, c);
+    links_init(&c->links, c->host.nc, c->host.tun.ifindex, &rules, why, sizeof(why));
+    if (links_fd(&c->links) >= 0)
+        ring_fd_add(c->ring, links_fd(&c->links), POLLIN, on_network, c);
     else
         LOG_AT(c->log, LOG_WARN, "network changes will not be noticed: %s", why);
+    tell_remotes(c, ring_clock());
     return 0;
 }
 
@@ -684,10 +730,10 @@ static void tear_down(struct client *c)
 {
     session_drop(c, ring_clock());
     peer_close(&c->peer);
-    if (c->mon) {
+    if (c->links.mon) {
         if (c->ring)
-            ring_fd_del(c->ring, netmon_fd(c->mon));
-        netmon_del(c->mon);
+            ring_fd_del(c->ring, links_fd(&c->links));
+        links_free(&c->links);
     }
     ring_free(c->ring);
     device_close(&c->device);

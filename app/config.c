@@ -13,6 +13,7 @@
 #include "app/config.h"
 
 #include "app/exit.h"
+#include "app/link_rules.h"
 #include "quic/wire.h"
 
 #include <arpa/inet.h>
@@ -41,7 +42,7 @@ enum kind {
     K_REFUSED /* known to the existing mqvpn, not to this one: `help` says what to do */
 };
 
-enum check { C_NONE, C_CIDR, C_CIDR4, C_CIDR6, C_IP, C_HOSTPORT, C_IFNAME, C_USER, C_KEY };
+enum check { C_NONE, C_CIDR, C_CIDR4, C_CIDR6, C_IP, C_HOSTPORT, C_IFNAME, C_LINK, C_USER, C_KEY };
 
 enum who { W_BOTH, W_CLIENT, W_SERVER, W_TOOLS };
 
@@ -74,7 +75,13 @@ static const struct row rows[] = {
     {"insecure", "Server", "Insecure", K_TRUE, AT(insecure), NULL,
      "accept ANY certificate: whoever sits between can read everything", W_CLIENT, C_NONE, 0, 0, NULL},
     {"path", "Multipath", "Path", K_LIST, AT(paths), "IFACE",
-     "reach the server by this interface (the one of the default route)", W_CLIENT, C_IFNAME, 0, 0, NULL},
+     "reach the server by this interface, or those of a pattern ('wlan*');\n"
+     "repeatable, in order (default: all with a default route)", W_CLIENT, C_IFNAME, 0, 0, NULL},
+    {"no-path", "Multipath", "NoPath", K_LIST, AT(no_paths), "IFACE",
+     "but not by this one, or those of a pattern (repeatable)", W_CLIENT, C_IFNAME, 0, 0, NULL},
+    {"link", "Multipath", "Link", K_LIST, AT(links), "IFACE=PRIORITY",
+     "primary, secondary, backup or never for an interface or a pattern\n"
+     "(repeatable, the first that matches counts; default primary)", W_CLIENT, C_LINK, 0, 0, NULL},
     {"route", "Interface", "Route", K_LIST, AT(routes), "CIDR",
      "split tunnel: send only this prefix through (repeatable)", W_CLIENT, C_CIDR, 0, 0, NULL},
     {"no-manage-routes", "Interface", "ManageRoutes", K_FALSE, AT(manage_routes), NULL,
@@ -288,7 +295,8 @@ static bool is_user(const char *v)
 
 static int check_value(struct source *s, const struct row *r, const char *v)
 {
-    char what[256], host[256];
+    char what[256], host[256], pattern[64];
+    enum link_priority priority;
     uint8_t b[16];
     uint16_t port;
 
@@ -339,6 +347,13 @@ static int check_value(struct source *s, const struct row *r, const char *v)
             return complain(s, EXIT_USAGE,
                             "%s: \"%s\" can't be an interface name (1 to 15 characters)", what,
                             v);
+        break;
+    case C_LINK:
+        if (!link_rule_parse(v, pattern, &priority))
+            return complain(s, EXIT_USAGE,
+                            "%s: \"%s\" is no IFACE=PRIORITY, such as wwan0=backup (primary, "
+                            "secondary, backup, never)",
+                            what, v);
         break;
     case C_USER:
         if (!is_user(v))
@@ -632,10 +647,6 @@ static int check_whole(struct source *s)
                             "--auth-key-file FILE");
         if (c->insecure && (c->pins.n || c->ca_file))
             return complain(s, EXIT_USAGE, "--insecure contradicts --pin and --ca: drop one");
-        if (c->paths.n > 1)
-            return complain(s, EXIT_USAGE,
-                            "--path: this version uses one interface at a time; "
-                            "give one");
     }
     if (c->mode == CONFIG_WAN && !c->wan_file)
         return complain(s, EXIT_USAGE, "which links? mqvpn wan FILE (see app/wan_spec.h)");

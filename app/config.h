@@ -54,7 +54,9 @@ struct config {
     bool insecure;
     char *ca_file;
     struct config_list pins;
-    struct config_list paths; /* interfaces to reach the server by */
+    struct config_list paths;    /* patterns of interfaces to reach the server by, in order */
+    struct config_list no_paths; /* ... and not to */
+    struct config_list links;    /* PATTERN=PRIORITY, see app/link_rules.h */
     struct config_list dns;
     struct config_list routes; /* split tunnel: only these */
     bool manage_routes;

@@ -1,0 +1,73 @@
+/*
+ * link_rules - which of the machine's interfaces are links to the server, and in what order.
+ *
+ * Pure: what the kernel told (link_seen) and what the user wants (link_rules) in, links out. An
+ * interface may give two links, one for each family of addresses. With names given (--path) the
+ * interfaces that match one of them are links if a route of theirs leads to the server. Without,
+ * those with a default route are, and the one that the routing table itself would take; what
+ * belongs to containers and virtual machines only if there is nothing else.
+ *
+ * Patterns are those of a shell: * ? [...].
+ */
+#ifndef APP_LINK_RULES_H
+#define APP_LINK_RULES_H
+
+#include <net/if.h>
+
+#include "quic/types.h"
+#include "tun/addr.h"
+
+#define LINKS_MAX 16
+
+/* Which links are to be used: the later ones where the earlier don't suffice, or not at all. */
+enum link_priority { LINK_PRIMARY, LINK_SECONDARY, LINK_BACKUP, LINK_NEVER };
+
+/* Lists of the user, borrowed. */
+struct link_rules {
+    char *const *paths; /* patterns of --path */
+    size_t n_paths;
+    char *const *no_paths; /* patterns of --no-path */
+    size_t n_no_paths;
+    char *const *links; /* PATTERN=PRIORITY of --link, the first that matches counts */
+    size_t n_links;
+};
+
+/* One interface that is up and has its carrier, for one family of addresses. */
+struct link_seen {
+    int ifindex;
+    char name[IFNAMSIZ];
+    sa_family_t family;
+    struct tun_addr local; /* that the kernel sends from */
+    unsigned mtu_bytes;
+    bool loopback;
+    bool reaches;       /* a route of this interface leads to the server */
+    bool default_route; /* ... a default route of `metric`, the best it has */
+    uint32_t metric;
+    bool answer; /* the routing table's own choice */
+};
+
+struct link {
+    uint32_t id; /* of this appearance of it, never used again; 0 from link_rules_decide */
+    int ifindex;
+    char name[IFNAMSIZ];
+    sa_family_t family;
+    struct tun_addr local;
+    unsigned mtu_bytes;
+    enum link_priority priority;
+    ns_t since; /* when it appeared, or changed last */
+};
+
+/*
+ * The links among `n` of `seen` into `out`, at most `max`, best first: by priority, by the place
+ * of their pattern in --path, the routing table's choice, then by metric. Returns how many.
+ */
+size_t link_rules_decide(const struct link_rules *rules, const struct link_seen *seen, size_t n,
+                         struct link *out, size_t max);
+
+/* The priority of an interface called `name`. */
+enum link_priority link_rules_priority(const struct link_rules *rules, const char *name);
+
+/* Whether `text` is PATTERN=PRIORITY; `*priority` then is what it says. */
+bool link_rule_parse(const char *text, char pattern[64], enum link_priority *priority);
+
+#endif
