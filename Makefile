@@ -5,7 +5,7 @@
 #   make check-unit  those that are programs: no end-to-end scripts
 #   make check-long  all tests, the randomized ones over 200 seeds (or SEEDS=count)
 #   make fuzz        libFuzzer on each target, or on F=name, for TIME=seconds (needs clang)
-#   make bench       the benchmarks
+#   make bench       the benchmarks; make peers: what bench/e2e.sh compares with, and its tools
 #   make cov         line coverage by the tests, per file
 #   make fmt | deps | install (PREFIX=, DESTDIR=) | clean (keeps the dependencies) | distclean
 #
@@ -78,18 +78,19 @@ HELPERS    := $(patsubst test/%.c,%,$(wildcard test/e2e/*.c test/interop/*.c))
 SCRIPTS    := $(patsubst test/%.sh,%,$(filter-out %/lib.sh,$(wildcard test/e2e/*.sh test/interop/*.sh)))
 FUZZERS    := $(filter-out fuzz/replay,$(patsubst %.c,%,$(wildcard fuzz/*.c)))
 BENCHES    := $(patsubst %.c,%,$(wildcard bench/*.c))
+TOOLS      := $(patsubst %.c,%,$(wildcard bench/tools/*.c))
 
 # Tests by name, and the programs that those chosen need.
 TESTS      := $(UNITS) $(PLATFORM) $(FUZZERS) $(if $(UNIT),,$(SCRIPTS))
 CHOSEN     := $(if $(T),$(foreach t,$(TESTS),$(if $(findstring $(T),$t),$t)),$(TESTS))
 NEEDED     := $(addprefix $(O)/test/,$(filter $(UNITS) $(PLATFORM),$(CHOSEN))) \
               $(addprefix $(O)/,$(filter $(FUZZERS),$(CHOSEN))) \
-              $(if $(filter $(SCRIPTS),$(CHOSEN)),$(PROGRAM) $(HELPERS:%=$(O)/test/%)) \
+              $(if $(filter $(SCRIPTS),$(CHOSEN)),$(PROGRAM) $(HELPERS:%=$(O)/test/%) $(TOOLS:%=$(O)/%)) \
               $(if $(T),,all $(BENCHES:%=$(O)/%))
 
 ### Targets
 
-.PHONY: FORCE all deps check check-unit check-long fuzz fuzz-run bench fmt cov install clean distclean
+.PHONY: FORCE all deps check check-unit check-long fuzz fuzz-run bench peers fmt cov install clean distclean
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
@@ -128,6 +129,9 @@ fuzz-run: $(addprefix $(O)/,$(if $(F),fuzz/$(F),$(FUZZERS)))
 
 bench: $(BENCHES:%=$(O)/%)
 	@for b in $^; do echo "== $$b"; $$b || exit 1; done
+
+peers: $(TOOLS:%=$(O)/%) $(DEPS)/check.ok
+	@DEPS=$(DEPS) deps/get.sh bench
 
 LAYERS_RE := ^($(subst $(empty) $(empty),|,$(filter-out leaf,$(LAYERS))))/.*[.]c$$
 cov:
@@ -182,6 +186,7 @@ $(foreach t,$(UNITS),$(eval $(call program,$(O)/test/$t,$(O)/test/$t.o,$(USE_$(c
 $(foreach t,$(PLATFORM),$(eval $(call program,$(O)/test/$t,$(O)/test/$t.o,liburing libmnl)))
 $(foreach t,$(HELPERS),$(eval $(call program,$(O)/test/$t,$(O)/test/$t.o,$(USE_app))))
 $(foreach t,$(FUZZERS),$(eval $(call program,$(O)/$t,$(O)/$t.o $(if $(LIBFUZZER),,$(O)/fuzz/replay.o),$(USE_fuzz),$(if $(LIBFUZZER),-fsanitize=fuzzer) $(LINK_$t))))
+$(foreach t,$(TOOLS),$(eval $(call program,$(O)/$t,$(O)/$t.o)))
 $(foreach t,$(BENCHES),$(eval $(call program,$(O)/$t,$(O)/$t.o,$(USE_app))))
 
 -include $(shell find $(O) -path $(O)/deps -prune -o -name '*.d' -print 2>/dev/null)

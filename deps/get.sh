@@ -1,7 +1,8 @@
 #!/bin/sh
 # deps/get.sh STAGE - make what deps/list names ready below $DEPS (default build/deps).
 #
-# STAGE is `build` (what the program needs) or `check` (that, and what its tests need).
+# STAGE is `build` (what the program needs), `check` (that, and what its tests need) or `bench`
+# (only what bench/e2e.sh and bench/report.sh can use beside those).
 #
 # A library is looked for in this order: below $DEPS_PREFIX if that was ever given; built here
 # earlier; the system's static archive; a Debian source package, of this release if that is new
@@ -23,7 +24,7 @@
 set -eu
 export LC_ALL=C
 umask 022
-stage=${1:?usage: deps/get.sh build|check}
+stage=${1:?usage: deps/get.sh build|check|bench}
 
 # Nothing of the caller's own build may leak into those below.
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL MAKEFILES O V CC CXX AR CFLAGS CXXFLAGS CPPFLAGS \
@@ -515,15 +516,28 @@ END
     chmod +x "tools/bin/$1"
 }
 
-tools() {
-    while read -r kind name package _; do
-        case $kind in
-        tool)
-            tool "$name" "$package" </dev/null ||
-                warn "no $name ($package): the tests that use it will be skipped"
-            ;;
-        esac
+# A program that needs nothing but libc, of this release or a following one.
+newer_tool() { # COMMAND PACKAGE MINIMUM
+    [ ! -x "tools/bin/$1" ] || return 0
+    release=$codename
+    while [ -n "$release" ]; do
+        unpack_package "$2" "$3" "$release" "$DEPS/tools/$2" tools.log && wrap "$1" "$2" && return 0
+        release=$(next_release "$release")
+    done
+    return 1
+}
+
+tools() { # KIND WHO
+    while read -r kind name package minimum _; do
+        [ "$kind" = "$1" ] || continue
+        case $minimum in
+        '') tool "$name" "$package" </dev/null ;;
+        *) newer_tool "$name" "$package" "$minimum" </dev/null ;;
+        esac || warn "no $name ($package): $2"
     done <"$list"
+}
+
+write_env() {
     cat >env.sh <<END
 # Sourced from the root of the tree, or with DEPS set.
 : "\${DEPS:=\$PWD/build/deps}"
@@ -543,12 +557,18 @@ if command -v flock >/dev/null; then
     }
 fi
 
+if [ "$stage" = bench ]; then
+    tools peer "the benchmarks go without it"
+    rm -rf apt
+    exit 0
+fi
 echo "$DEPS_PREFIX" >prefix
 libraries build
 awk '$1 == "lib" && $3 == "build" { print "flags/" $2 ".cflags" }' "$list" | xargs cat |
     tr -s ' \n' '\n' | awk 'NF && !seen[$0]++' >flags/build.cflags
 if [ "$stage" = check ]; then
     libraries check
-    tools
+    tools tool "the tests that use it will be skipped"
+    write_env
     rm -rf apt
 fi
