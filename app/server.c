@@ -165,19 +165,24 @@ static void answer_stateless(struct server *s, const struct quic_train *t)
     ring_udp_send(u);
 }
 
-/* The connection of one datagram, made if need be; NULL if it has none. */
-static struct client_entry *route(struct server *s, const struct udp_dgram *d, ns_t now)
+/*
+ * The connection of datagram d[i], made if need be; NULL if it has none. `rx` is what the same
+ * made of d[i - 1], if there is one.
+ */
+static struct client_entry *route(struct server *s, const struct udp_dgram *d, size_t i,
+                                  struct quic_rx *rx, ns_t now)
 {
     uint8_t buf[1500];
     struct quic_train answer = {.buf = buf, .cap = sizeof(buf), .max_count = 1};
-    struct quic_rx rx = {
-        .route = {.local = address_quic(d->local), .remote = address_quic(d->remote)},
-        .ecn = d->ecn,
-        .p = d->p,
-        .n = d->n};
     struct quic_conn *conn = NULL;
 
-    switch (quic_endpoint_route(s->endpoint, &rx, now, &conn, &answer)) {
+    if (i == 0 || !udp_dgram_same_route(&d[i], &d[i - 1]))
+        rx->route = (struct quic_route){.local = address_quic(d[i].local),
+                                        .remote = address_quic(d[i].remote)};
+    rx->ecn = d[i].ecn;
+    rx->p = d[i].p;
+    rx->n = d[i].n;
+    switch (quic_endpoint_route(s->endpoint, rx, now, &conn, &answer)) {
     case QUIC_ROUTE_CONN:
         return entry_of(conn);
     case QUIC_ROUTE_NEW:
@@ -199,14 +204,15 @@ static void on_udp(void *ctx, struct ring_udp *sock, struct udp_dgram *d, size_t
 {
     struct server *s = ctx;
     struct client_entry *e, *next = NULL;
+    struct quic_rx rx;
     size_t from = 0;
 
     (void)sock;
     if (n == 0)
         return;
-    e = route(s, &d[0], now);
+    e = route(s, d, 0, &rx, now);
     for (size_t i = 1; i <= n; i++) {
-        next = i < n ? route(s, &d[i], now) : NULL;
+        next = i < n ? route(s, d, i, &rx, now) : NULL;
         if (i < n && next == e)
             continue;
         if (e) {

@@ -143,9 +143,11 @@ void session_on_udp(struct session *s, const struct udp_dgram *d, size_t n, ns_t
     while (n > 0) {
         size_t k = n < BURST ? n : BURST;
         for (size_t i = 0; i < k; i++) {
-            rx[i].route.local = address_quic(d[i].local);
-            rx[i].route.remote = address_quic(d[i].remote);
-            rx[i].route.ifindex = 0;
+            if (i > 0 && udp_dgram_same_route(&d[i], &d[i - 1]))
+                rx[i].route = rx[i - 1].route;
+            else
+                rx[i].route = (struct quic_route){.local = address_quic(d[i].local),
+                                                  .remote = address_quic(d[i].remote)};
             rx[i].ecn = d[i].ecn;
             rx[i].p = d[i].p;
             rx[i].n = d[i].n;

@@ -122,6 +122,13 @@ struct udp_dgram {
     uint8_t ecn;
 };
 
+/* Whether two views are of one buffer, with the same addresses: what was made of those of the
+ * one holds for the other. False tells nothing. */
+static inline bool udp_dgram_same_route(const struct udp_dgram *a, const struct udp_dgram *b)
+{
+    return a->remote == b->remote && a->local == b->local;
+}
+
 /*
  * Fill the addresses, ECN, interface, segment size and `cut` of `rx` from the name, control
  * messages and flags of `msg`; rx->p and rx->n are set by the caller beforehand, and
