@@ -68,6 +68,9 @@ USE_fuzz   := mp quic h3 masque sched tun leaf openssl libmnl
 wrap        = $(patsubst %,-Wl$(comma)--wrap=%,$1)
 LINK_quic_alloc := $(call wrap,malloc calloc realloc free)
 LINK_sim_memory := $(LINK_quic_alloc)
+LINK_app_ring_faults := $(call wrap,read writev sendmsg sendmmsg recvmmsg epoll_wait epoll_pwait2 \
+                   $(addprefix io_uring_,queue_init_params submit submit_and_wait \
+                   submit_and_get_events submit_and_wait_timeout))
 LINK_fuzz/pair  := $(call wrap,aead_seal aead_open aead_masks aead_protect_head aead_unprotect_head \
                    RAND_bytes_ex RAND_priv_bytes_ex)
 

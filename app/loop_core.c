@@ -71,6 +71,28 @@ void loop_tun_failed(struct ring_tun *t, int err)
     t->r->got = true;
 }
 
+void loop_tun_written(struct ring_tun *t, ssize_t res, size_t bytes)
+{
+    struct ring_stats *st = &t->r->stats;
+
+    if (res < 0 || (size_t)res != bytes) {
+        st->tun_tx_drops++;
+        return;
+    }
+    st->tun_tx_packets++;
+    st->tun_tx_bytes += bytes;
+}
+
+void loop_tun_write_now(struct ring_tun *t, const struct iovec *iov, size_t n, size_t bytes)
+{
+    ssize_t res;
+
+    do
+        res = writev(t->fd, iov, (int)n);
+    while (res < 0 && errno == EINTR);
+    loop_tun_written(t, res, bytes);
+}
+
 void loop_watch_ready(struct loop_watch *w, short events)
 {
     struct ring *r = w->r;

@@ -6,8 +6,8 @@
  * backend pass queued output to the kernel, gives the batch's buffers back, and sweeps.
  *
  * Buffers live in arenas of equal slots. A slot is the kernel's (refs 0) or in use
- * (refs > 0): one reference for the batch, one for each hold, one for each piece of a write
- * under way. When the last goes, the backend gets the slot back.
+ * (refs > 0): one reference for the batch, one for each hold, one for each run of pieces of a
+ * write under way. When the last goes, the backend gets the slot back.
  *
  * Objects deleted by the user are marked dead and freed by the sweep between batches, when
  * the kernel and the caller hold nothing of them any more (`pending`, `taken`, `held`).
@@ -221,6 +221,13 @@ void loop_send_drop(struct ring_udp *s);
 void loop_train_back(struct udp_train *t);
 
 /* ---- loop_core.c ---- */
+
+/* A write of one packet of `bytes` gave `res` (bytes or a negative number); part of a packet is
+ * none. */
+void loop_tun_written(struct ring_tun *t, ssize_t res, size_t bytes);
+
+/* Write one packet by a system call, and note what it gave. */
+void loop_tun_write_now(struct ring_tun *t, const struct iovec *iov, size_t n, size_t bytes);
 
 /* For backends, while gathering. */
 void loop_udp_received(struct ring_udp *s, unsigned slot, const struct msghdr *msg, size_t n);

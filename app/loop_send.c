@@ -55,9 +55,14 @@ enum loop_sent loop_send_result(struct ring_udp *s, struct udp_train *t, int res
     struct ring_stats *st = &s->r->stats;
 
     if (res >= 0) {
+        size_t done =
+            (size_t)res < t->part ? (size_t)res / t->segment : datagrams(t->part, t->segment);
+
+        /* UDP takes all or nothing; should something between cut it, the rest is lost. */
         st->udp_tx_sends++;
-        st->udp_tx_datagrams += datagrams(t->part, t->segment);
-        st->udp_tx_bytes += t->part;
+        st->udp_tx_datagrams += done;
+        st->udp_tx_drops += datagrams(t->part, t->segment) - done;
+        st->udp_tx_bytes += (size_t)res;
         /* The whole was refused and its pieces pass: it is the segmentation that doesn't. */
         if (t->singles && t->part == t->segment)
             gso_off(s);

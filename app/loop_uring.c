@@ -57,6 +57,17 @@ void uring_slots_publish(struct loop_arena *a)
 
 /* ---- TUN writes ---- */
 
+static void op_unroom(struct uring_write *op)
+{
+    if (op->iov != op->small) {
+        free(op->iov);
+        free(op->held);
+    }
+    op->iov = op->small;
+    op->held = op->held_small;
+    op->cap = LOOP_IOV_SMALL;
+}
+
 struct uring_write *uring_op_get(struct ring *r)
 {
     struct uring_state *u = r->priv;
@@ -71,60 +82,102 @@ struct uring_write *uring_op_get(struct ring *r)
     op = calloc(1, sizeof(*op));
     if (!op)
         return NULL;
-    op->iov = op->small;
-    op->cap = LOOP_IOV_SMALL;
+    op_unroom(op);
     u->ops[u->ops_n++] = op;
     return op;
 }
 
-static bool op_room(struct uring_write *op, size_t pieces, size_t bytes)
+static bool op_room(struct uring_write *op, size_t pieces)
 {
-    if (pieces > op->cap) {
-        struct iovec *iov = malloc(pieces * sizeof(*iov));
+    size_t cap = LOOP_IOV_SMALL;
+    struct uring_held *held;
+    struct iovec *iov;
 
-        if (!iov)
-            return false;
-        if (op->iov != op->small)
-            free(op->iov);
-        op->iov = iov;
-        op->cap = (unsigned)pieces;
+    if (pieces <= op->cap)
+        return true;
+    while (cap < pieces)
+        cap *= 2;
+    iov = malloc(cap * sizeof(*iov));
+    held = malloc(cap * sizeof(*held));
+    if (!iov || !held) {
+        free(iov);
+        free(held);
+        return false;
     }
-    if (bytes > op->copy_cap) {
-        uint8_t *copy = malloc(bytes);
-
-        if (!copy)
-            return false;
-        free(op->copy);
-        op->copy = copy;
-        op->copy_cap = bytes;
-    }
+    op_unroom(op);
+    op->iov = iov;
+    op->held = held;
+    op->cap = (unsigned)cap;
     return true;
 }
 
-bool uring_op_fill(struct ring *r, struct uring_write *op, const struct iovec *iov, size_t n)
+static bool copy_room(struct uring_write *op, size_t bytes)
 {
-    size_t foreign = 0, off = 0;
+    uint8_t *copy;
+
+    if (bytes <= op->copy_cap)
+        return true;
+    copy = malloc(bytes);
+    if (!copy)
+        return false;
+    free(op->copy);
+    op->copy = copy;
+    op->copy_cap = bytes;
+    return true;
+}
+
+/* Hold the slot where `p` lies, if `op` does not yet. False: it is in none of ours. */
+static bool hold(struct ring *r, struct uring_write *op, const void *p)
+{
+    const struct uring_held *last = &op->held[op->held_n - (op->held_n > 0)];
+    struct loop_arena *a;
     unsigned slot;
 
-    for (size_t i = 0; i < n; i++) {
-        if (!loop_find(r, iov[i].iov_base, &slot))
-            foreign += iov[i].iov_len;
-    }
-    if (!op_room(op, n, foreign))
+    if (op->held_n &&
+        (uintptr_t)p - (uintptr_t)loop_slot(last->arena, last->slot) < last->arena->stride)
+        return true;
+    a = loop_find(r, p, &slot);
+    if (!a)
         return false;
-    for (size_t i = 0; i < n; i++) {
-        struct loop_arena *a = loop_find(r, iov[i].iov_base, &slot);
+    a->refs[slot]++;
+    op->held[op->held_n++] = (struct uring_held){a, slot};
+    return true;
+}
 
-        op->iov[i] = iov[i];
-        if (a) {
-            a->refs[slot]++;
+/* Copy the pieces of `iov` that have no place in `op` yet. */
+static void copy_foreign(struct uring_write *op, const struct iovec *iov, size_t n)
+{
+    size_t off = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (op->iov[i].iov_base)
             continue;
-        }
         if (iov[i].iov_len)
             memcpy(op->copy + off, iov[i].iov_base, iov[i].iov_len);
         op->iov[i].iov_base = op->copy + off;
         off += iov[i].iov_len;
     }
+}
+
+bool uring_op_fill(struct ring *r, struct uring_write *op, const struct iovec *iov, size_t n)
+{
+    size_t foreign = 0;
+    bool copies = false;
+
+    if (!op_room(op, n))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        op->iov[i] = iov[i];
+        if (hold(r, op, iov[i].iov_base))
+            continue;
+        op->iov[i].iov_base = NULL;
+        foreign += iov[i].iov_len;
+        copies = true;
+    }
+    if (!copy_room(op, foreign))
+        return false;
+    if (copies)
+        copy_foreign(op, iov, n);
     op->n = (unsigned)n;
     return true;
 }
@@ -133,13 +186,9 @@ void uring_op_free(struct ring *r, struct uring_write *op)
 {
     struct uring_state *u = r->priv;
 
-    for (unsigned i = 0; i < op->n; i++) {
-        unsigned slot;
-        struct loop_arena *a = loop_find(r, op->iov[i].iov_base, &slot);
-
-        if (a)
-            loop_slot_unref(a, slot);
-    }
+    for (unsigned i = 0; i < op->held_n; i++)
+        loop_slot_unref(op->held[i].arena, op->held[i].slot);
+    op->held_n = 0;
     op->n = 0;
     op->next = u->free_ops;
     u->free_ops = op;
@@ -222,8 +271,7 @@ void uring_close(struct ring *r)
 
     io_uring_queue_exit(&u->ring);
     for (unsigned i = 0; i < u->ops_n; i++) {
-        if (u->ops[i]->iov != u->ops[i]->small)
-            free(u->ops[i]->iov);
+        op_unroom(u->ops[i]);
         free(u->ops[i]->copy);
         free(u->ops[i]);
     }

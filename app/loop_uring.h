@@ -12,14 +12,22 @@
 #define LOOP_SQ_ENTRIES 512
 #define LOOP_IOV_SMALL  4
 
+/* A slot that a write refers to, one reference for pieces that follow one another in it. */
+struct uring_held {
+    struct loop_arena *arena;
+    unsigned slot;
+};
+
 /* One TUN write under way. */
 struct uring_write {
     struct uring_write *next;
     struct ring_tun *tun;
     size_t bytes;
     unsigned n, cap; /* pieces, room for them */
+    unsigned held_n;
     struct iovec *iov, small[LOOP_IOV_SMALL];
-    uint8_t *copy; /* of foreign pieces */
+    struct uring_held *held, held_small[LOOP_IOV_SMALL]; /* room for `cap`, too */
+    uint8_t *copy;                                       /* of foreign pieces */
     size_t copy_cap;
 };
 

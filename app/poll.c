@@ -166,17 +166,7 @@ static void tun_read(struct ring_tun *t)
 static int poll_tun_write(struct ring_tun *t, const struct iovec *iov, size_t n_iov,
                           size_t bytes)
 {
-    ssize_t n;
-
-    do
-        n = writev(t->fd, iov, (int)n_iov);
-    while (n < 0 && errno == EINTR);
-    if (n < 0) {
-        t->r->stats.tun_tx_drops++;
-        return 0;
-    }
-    t->r->stats.tun_tx_packets++;
-    t->r->stats.tun_tx_bytes += bytes;
+    loop_tun_write_now(t, iov, n_iov, bytes);
     return 0;
 }
 

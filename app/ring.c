@@ -233,7 +233,8 @@ static void recv_done(struct uring_state *u, struct ring_udp *s, const struct io
     }
     if (cqe->res == -ENOBUFS)
         r->stats.no_buffers++;
-    else if (cqe->res < 0 && cqe->res != -ECANCELED && ++s->errors == RX_ERRORS)
+    else if (cqe->res < 0 && cqe->res != -ECANCELED && cqe->res != -EAGAIN &&
+             cqe->res != -EINTR && ++s->errors == RX_ERRORS)
         LOG_AT(r->cfg.log, LOG_WARN, "a UDP socket is given up, receiving fails: %s",
                strerror(-cqe->res));
     if (!(cqe->flags & IORING_CQE_F_BUFFER))
@@ -295,18 +296,13 @@ static void watch_done(struct uring_state *u, struct loop_watch *w, int res)
 static void write_done(struct uring_write *op, int res)
 {
     struct ring_tun *t = op->tun;
-    struct ring_stats *st = &t->r->stats;
 
     t->pending--;
     /* Descriptors that know no RWF_NOWAIT are written to the plain way. */
-    if (res == -EAGAIN || res == -EOPNOTSUPP)
-        res = (int)writev(t->fd, op->iov, (int)op->n);
-    if (res < 0) {
-        st->tun_tx_drops++;
-    } else {
-        st->tun_tx_packets++;
-        st->tun_tx_bytes += op->bytes;
-    }
+    if (res == -EAGAIN || res == -EOPNOTSUPP || res == -EINTR)
+        loop_tun_write_now(t, op->iov, op->n, op->bytes);
+    else
+        loop_tun_written(t, res, op->bytes);
     uring_op_free(t->r, op);
 }
 
