@@ -26,8 +26,7 @@ bool mp_cids_due(const struct mp *m, size_t at)
 {
     uint64_t seq;
     const struct quic_path *p = &m->c->path[at];
-    return announces(m, at) &&
-           (cid_local_pending(&p->ours) || path_next_retire(p, &seq));
+    return announces(m, at) && (cid_local_pending(&p->ours) || path_next_retire(p, &seq));
 }
 
 void mp_cids_limit(struct mp *m, size_t at)

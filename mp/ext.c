@@ -110,6 +110,13 @@ static void stop(struct mp *m, size_t at)
         m->path[at].lose = ns_add(c->now, pto);
 }
 
+/* The probe timeout of a path that may be over; 0 where nothing was measured. */
+static ns_t own_pto(const struct quic_conn *c, size_t at)
+{
+    const struct recovery *r = &c->path[at].recovery;
+    return rtt_has_sample(&r->rtt) ? recovery_pto(r) : 0;
+}
+
 void mp_step(struct mp *m, size_t at, enum mp_event event, uint64_t error)
 {
     struct quic_conn *c = m->c;
@@ -123,7 +130,7 @@ void mp_step(struct mp *m, size_t at, enum mp_event event, uint64_t error)
         m->stats.abandoned++;
     }
     if (todo & MP_DO_KEEP) /* before the path's own timeout is forgotten */
-        p->keep = ns_add(c->now, 3 * ns_max(conn_pto(c), recovery_pto(&c->path[at].recovery)));
+        p->keep = ns_add(c->now, 3 * ns_max(conn_pto(c), own_pto(c, at)));
     if (todo & MP_DO_STOP)
         stop(m, at);
     if (todo & MP_DO_GONE)

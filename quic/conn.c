@@ -312,7 +312,7 @@ ns_t conn_pto(const struct quic_conn *c)
 {
     ns_t pto = 0;
     for (size_t i = 0; i < c->n_paths; i++)
-        if (c->path[i].used)
+        if (c->path[i].used && c->path[i].proven)
             pto = ns_max(pto, recovery_pto(&c->path[i].recovery));
     return pto;
 }

@@ -241,7 +241,7 @@ static inline size_t conn_least(const struct quic_conn *c)
 void conn_event(struct quic_conn *c, enum quic_event_type type, size_t path, uint64_t stream,
                 uint64_t code);
 
-/* The longest probe timeout of all paths. */
+/* The longest probe timeout of all paths that are proven. */
 ns_t conn_pto(const struct quic_conn *c);
 
 /* The longest smoothed round-trip time of the paths, 0 before there was a sample. */

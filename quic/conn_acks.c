@@ -99,9 +99,10 @@ static bool carried(const struct quic_conn *c, const struct quic_path *q,
 
 bool conn_acks_ride(const struct quic_conn *c, const struct quic_path *p)
 {
-    if (c->acks == QUIC_ACKS_FASTEST && carried(c, p, carrier(c)))
-        return p->ack_own_at <= c->now;
-    return ackrx_pending(&p->ack[SPACE_APP]);
+    if (p->ack_own_at <= c->now)
+        return true;
+    return ackrx_pending(&p->ack[SPACE_APP]) &&
+           !(c->acks == QUIC_ACKS_FASTEST && carried(c, p, carrier(c)));
 }
 
 static bool other_due(const struct quic_conn *c, const struct quic_path *q,
@@ -151,7 +152,7 @@ void conn_acks_write(struct build *b)
     struct quic_path *p = b->path;
     uint64_t largest = SENT_NO_ACK;
     const struct quic_path *by = carrier(c);
-    if ((conn_acks_ride(c, p) || (!by && ackrx_due(&p->ack[SPACE_APP], c->now))) &&
+    if (conn_acks_ride(c, p) &&
         ackrx_frame(&p->ack[SPACE_APP], &b->w, conn_ack_id(c, p), CONN_ACK_EXPONENT, c->now,
                     &largest)) {
         b->proto.ack_largest = largest;

@@ -11,7 +11,8 @@
 
 #include "quic/conn.h"
 
-#define LOSE_TRIES 8 /* rounds of verdicts, where memory for them is short */
+#define CHALLENGE_PTOS 2 /* of the other paths, before a new one is asked again */
+#define LOSE_TRIES     8 /* rounds of verdicts, where memory for them is short */
 
 int conn_path_init(struct quic_conn *c, struct quic_path *p, uint32_t id,
                    const struct quic_route *route, bool validated)
@@ -79,7 +80,9 @@ void conn_path_start(struct quic_conn *c, struct quic_path *p, const struct quic
     if (!cid_remote_current(&p->theirs))
         cid_remote_rotate(&p->theirs);
     p->last_received = c->now;
-    validate_start(&p->route[0].validate, recovery_pto(&p->recovery), c->now);
+    /* A guess that tells little of this route, but more than the initial one. */
+    validate_start(&p->route[0].validate,
+                   ns_min(recovery_pto(&p->recovery), CHALLENGE_PTOS * conn_pto(c)), c->now);
     conn_event(c, QUIC_EV_PATH_NEW, conn_path_index(c, p), 0, 0);
     conn_tell_recovery(c);
 }

@@ -251,7 +251,11 @@ static int one_frame(struct quic_conn *c, struct rx_packet *pkt, struct wire_r *
 {
     struct frame f;
     const struct frame_row *row = NULL;
-    int code = frame_decode(r, c->ext_rows, c->n_ext_rows, pkt->level, &f, &row);
+    /* Below 1-RTT an extension's frames are known for what they are: not allowed there. */
+    bool early = pkt->level != LEVEL_APP && c->cfg.ext;
+    const struct frame_row *rows = early ? c->cfg.ext->rows : c->ext_rows;
+    int code = frame_decode(r, rows, early ? c->cfg.ext->n_rows : c->n_ext_rows, pkt->level, &f,
+                            &row);
     *type = f.type;
     if (code)
         return code;
@@ -281,8 +285,9 @@ int rx_frames(struct quic_conn *c, struct rx_packet *pkt, uint8_t *p, size_t n)
         if (code == QUIC_DROP)
             return code;
         if (code) {
+            const struct frame_row *row = frame_find(type, c->ext_rows, c->n_ext_rows);
             conn_fail(c, (uint64_t)code, type, "%s in %s frame",
-                      quic_error_name((uint64_t)code), frame_name(type));
+                      quic_error_name((uint64_t)code), row ? row->name : "unknown");
             return code;
         }
         if (!conn_alive(c) && !closing)

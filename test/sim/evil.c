@@ -6,7 +6,7 @@
 size_t evil_packet(struct quic_conn *as, const struct evil *e, struct span frames, uint8_t *out,
                    size_t cap)
 {
-    struct quic_path *p = &as->path[0];
+    struct quic_path *p = &as->path[e->path];
     enum quic_space space = space_of(e->level);
     struct aead *key = e->key ? e->key : &as->keys.tx[e->level];
     const struct quic_cid *dcid = e->dcid ? e->dcid : path_dcid(p, path_current(p));
@@ -34,7 +34,7 @@ size_t evil_packet(struct quic_conn *as, const struct evil *e, struct span frame
     if (length_at)
         packet_long_length(length_at, pnl + n + QUIC_TAG);
     if (w.failed ||
-        aead_seal(key, 0, pn, span_of(out, (size_t)(payload - out)), payload, n, payload) != 0)
+        aead_seal(key, p->id, pn, span_of(out, (size_t)(payload - out)), payload, n, payload) != 0)
         abort();
     if (aead_protect_head(key, out, (size_t)(pn_at - out), pnl) != 0)
         abort();
@@ -57,7 +57,7 @@ int evil_send(struct quic_conn *as, struct quic_conn *victim, const struct evil 
               struct span frames, ns_t now)
 {
     static uint8_t buf[65536];
-    struct quic_rx rx = {.route = path_current(&victim->path[0])->route, .p = buf};
+    struct quic_rx rx = {.route = path_current(&victim->path[e->path])->route, .p = buf};
     rx.n = evil_packet(as, e, frames, buf, sizeof(buf));
     return quic_recv(victim, &rx, 1, now);
 }

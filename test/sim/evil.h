@@ -20,6 +20,7 @@ struct evil {
     bool seen;        /* packet number of a packet sent before */
     bool deaf;        /* numbers go on, but nobody waits for what comes of it */
     const struct quic_cid *dcid; /* null: the one in use */
+    size_t path;                 /* index, at `as`; the victim must have its ID at the same */
 };
 
 /*

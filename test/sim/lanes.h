@@ -77,6 +77,8 @@ int lanes_open(struct lanes *l, size_t lane);
 void lanes_rebind(struct lanes *l, size_t lane);
 
 /* The invariants of both connections; whether the world went on. */
+bool lanes_check_conns(const struct lanes *l);
+/* And whether everything that arrived is as it was sent. */
 bool lanes_check(const struct lanes *l);
 
 #endif
