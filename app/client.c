@@ -3,9 +3,13 @@
  *
  * The client is in one of three states:
  *
- *   WAITING     no connection; the next attempt is due at `retry_at`
- *   CONNECTING  a session exists, the tunnel is not open
+ *   WAITING     no connection; the next round is due at `retry_at`
+ *   CONNECTING  attempts race, or one has won and the tunnel is not open
  *   UP          the server has accepted; addresses and routes are on the TUN
+ *
+ * A round tries all ways to the server, by each link and to each of its addresses, staggered
+ * (race.h). The first attempt in which the server shows that it carries IP wins: it asks for the
+ * tunnel, and the others are closed. A round has failed when its last attempt has.
  *
  * The machine's side (host.h) is set up once and outlives sessions: while the client
  * reconnects, routes and addresses stay, so that inner connections wait rather than
@@ -15,11 +19,13 @@
  * those on the way link the connections that use it. The same goes for the TLS session, which is
  * kept for the next start too (ticket.h).
  *
- * The server is reached by a socket bound to one interface, so that the routes into the
+ * The server is reached by sockets bound to one interface each, so that the routes into the
  * TUN, which are more specific than the machine's default route, don't catch the
- * tunnel's own packets; each attempt opens a new socket on the best link (links.h).
+ * tunnel's own packets. Links are followed (links.h): when the connection's own goes away or
+ * gets another address, the connection moves on, by another link if need be; and to a link of
+ * higher priority when that appears.
  *
- * A failure before the first success ends the program after TRIES_FIRST attempts, at
+ * A failure before the first success ends the program after TRIES_FIRST rounds, at
  * once where trying again can't help (wrong key, wrong certificate, no such server).
  * Later, everything is tried again: at once, then with back-off and jitter, and at once
  * when the network changes.
@@ -27,14 +33,15 @@
 #include "app/client.h"
 
 #include "app/address.h"
+#include "app/attempt.h"
 #include "app/exit.h"
 #include "app/host.h"
 #include "app/links.h"
 #include "app/netcheck.h"
 #include "app/peer.h"
 #include "app/qlog_file.h"
+#include "app/race.h"
 #include "app/random.h"
-#include "app/session.h"
 #include "app/transport.h"
 #include "masque/request.h"
 #include "quic/errors.h"
@@ -47,16 +54,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TRIES_FIRST     3 /* rounds over all addresses before giving up */
+#define TRIES_FIRST     3 /* rounds before giving up */
 #define RETRY_MIN       (500 * NS_PER_MS)
 #define RETRY_MAX       (30 * NS_PER_S)
 #define SILENT_AFTER    (3 * NS_PER_S) /* unanswered for so long, and SILENT_PTOS probes */
 #define SILENT_PTOS     3
 #define UP_STABLE       (20 * NS_PER_S) /* up for so long: the next retry is immediate */
-#define OPEN_WITHIN     (15 * NS_PER_S) /* from the first packet to a tunnel */
 #define NETWORK_SETTLE  (300 * NS_PER_MS)
 #define TUN_MTU_DEFAULT 1400
 #define TUN_BATCH       64
+#define RACE_MAX        8 /* ways of one round */
 
 enum state { WAITING, CONNECTING, UP };
 
@@ -72,39 +79,75 @@ struct client {
     struct links links;
 
     struct peer peer;
-    union udp_addr remote; /* of this attempt */
+    struct attempt_env env;
 
     enum state state;
-    struct session session;
-    bool has_session;
-    struct ring_udp *sock;
-    struct link link; /* of this attempt */
-    unsigned tries; /* attempts since the tunnel was up for UP_STABLE */
-    ns_t retry_at, open_by, up_since;
+    struct attempt *run[RACE_MAX]; /* those that race, or the winner alone */
+    size_t n_run;
+    struct attempt *at; /* the winner */
+    struct race_way way[RACE_MAX];
+    union udp_addr remote[RESOLVE_MAX]; /* that the ways lead to */
+    size_t ways, next_way;
+    ns_t next_at;     /* when the next way is tried; NS_NEVER if there is none */
+    int round_status; /* of the attempt of this round that tells most */
+    bool round_hopeless;
+
+    unsigned tries; /* rounds since the tunnel was up for UP_STABLE */
+    ns_t retry_at, up_since;
     bool ever_up, stopping;
     int status; /* of the last failure */
 };
 
 /* ---- ending and trying again ----------------------------------------------------------- */
 
-static void session_drop(struct client *c, ns_t now)
+/* Whether `a` still is one of ours. */
+static bool runs(const struct client *c, const struct attempt *a)
 {
-    if (!c->has_session)
-        return;
-    peer_keep(&c->peer, &c->remote, c->session.quic, now);
-    session_log(&c->session, now);
-    session_flush(&c->session, now); /* CONNECTION_CLOSE, if one is due */
-    session_free(&c->session);
-    c->has_session = false;
-    ring_udp_del(c->sock);
-    c->sock = NULL;
+    for (size_t i = 0; i < c->n_run; i++)
+        if (c->run[i] == a)
+            return true;
+    return false;
+}
+
+static void drop(struct client *c, struct attempt *a, ns_t now)
+{
+    size_t i = 0;
+
+    while (c->run[i] != a)
+        i++;
+    for (c->n_run--; i < c->n_run; i++)
+        c->run[i] = c->run[i + 1];
+    if (c->at == a)
+        c->at = NULL;
+    attempt_del(a, now);
+}
+
+/* An attempt is over: what it leaves is kept for the next. */
+static void over(struct client *c, struct attempt *a, ns_t now)
+{
+    peer_keep(&c->peer, &a->remote, a->session.quic, now);
+    session_log(&a->session, now);
+    drop(c, a, now);
+}
+
+static void no_more_ways(struct client *c)
+{
+    c->ways = c->next_way = 0;
+    c->next_at = NS_NEVER;
+}
+
+static void over_all(struct client *c, ns_t now)
+{
+    while (c->n_run > 0)
+        over(c, c->run[c->n_run - 1], now);
+    no_more_ways(c);
 }
 
 static void stop(struct client *c, int status, ns_t now)
 {
     c->stopping = true;
     c->status = status;
-    session_drop(c, now);
+    over_all(c, now);
     ring_stop(c->ring, status);
 }
 
@@ -126,7 +169,7 @@ static ns_t backoff(struct client *c)
 
 static void on_moved(void *ctx, ns_t now);
 
-/* The session is over for `status`; decide whether and when to try again. */
+/* The connection or the round is over for `status`; decide whether and when to try again. */
 static void lost(struct client *c, int status, bool hopeless, ns_t now)
 {
     ns_t wait;
@@ -139,9 +182,8 @@ static void lost(struct client *c, int status, bool hopeless, ns_t now)
         peer_failed(&c->peer, c->ring, on_moved, c, now);
     c->state = WAITING;
     c->status = status;
-    session_drop(c, now);
-    if (!c->cfg->reconnect ||
-        (!c->ever_up && (hopeless || c->tries >= TRIES_FIRST * c->peer.addrs))) {
+    over_all(c, now);
+    if (!c->cfg->reconnect || (!c->ever_up && (hopeless || c->tries >= TRIES_FIRST))) {
         stop(c, status, now);
         return;
     }
@@ -151,6 +193,21 @@ static void lost(struct client *c, int status, bool hopeless, ns_t now)
         LOG_AT(c->log, LOG_INFO, "trying again in %.1f s", (double)wait / 1e9);
     else
         LOG_AT(c->log, LOG_INFO, "trying again");
+}
+
+/* One attempt has come to nothing, the only one if it had won. */
+static void failed(struct client *c, struct attempt *a, int status, bool hopeless, ns_t now)
+{
+    if (c->stopping)
+        return;
+    over(c, a, now);
+    if (hopeless || !c->round_hopeless)
+        c->round_status = status;
+    c->round_hopeless |= hopeless;
+    if (c->n_run == 0 && c->next_way == c->ways)
+        lost(c, c->round_status, c->round_hopeless, now);
+    else if (c->n_run == 0)
+        c->next_at = now;
 }
 
 static void tell_remotes(struct client *c, ns_t now)
@@ -166,11 +223,14 @@ static void tell_remotes(struct client *c, ns_t now)
 static void on_moved(void *ctx, ns_t now)
 {
     struct client *c = ctx;
+    bool known = false;
 
     if (c->stopping)
         return;
     tell_remotes(c, now);
-    if (c->state == CONNECTING && !peer_has_addr(&c->peer, &c->remote)) {
+    for (size_t i = 0; i < c->n_run; i++)
+        known |= peer_has_addr(&c->peer, &c->run[i]->remote);
+    if (c->state == CONNECTING && !known) {
         lost(c, EXIT_NO_ANSWER, false, now);
         c->peer.turn = 0;
     }
@@ -180,97 +240,106 @@ static void on_moved(void *ctx, ns_t now)
 
 /* ---- connecting ------------------------------------------------------------------------ */
 
-/* The best link for this family of addresses, into c->link. */
-static bool choose_link(struct client *c, int family, ns_t now)
-{
-    const struct link *list;
-    size_t n;
-
-    links_look(&c->links, now);
-    links_tick(&c->links, now);
-    list = links_list(&c->links, &n);
-    for (size_t i = 0; i < n; i++) {
-        if (list[i].family == family) {
-            c->link = list[i];
-            return true;
-        }
-    }
-    return false;
-}
-
-/* None leads to `remote`: why. Returns the exit status. */
-static int complain_no_link(const struct client *c, const char *remote)
+/* No link leads to the server: why. Returns the exit status. */
+static int complain_no_link(const struct client *c)
 {
     const struct config_list *paths = &c->cfg->paths;
+    char text[UDP_ADDR_TEXT];
 
+    udp_addr_text(peer_addr(&c->peer), text, sizeof(text));
     if (paths->n > 0)
         LOG_AT(c->log, LOG_WARN,
                "--path %s%s: there is no such interface, it is down, or has no way to %s",
-               paths->item[0], paths->n > 1 ? ", ..." : "", remote);
+               paths->item[0], paths->n > 1 ? ", ..." : "", text);
     else
-        LOG_AT(c->log, LOG_WARN, "no interface leads to %s", remote);
+        LOG_AT(c->log, LOG_WARN, "no interface leads to %s", text);
     return paths->n > 0 ? EXIT_BIND : EXIT_NO_ANSWER;
+}
+
+/* Try the next way of the round; where it can't even be begun, the one after. */
+static void try_next(struct client *c, ns_t now)
+{
+    while (c->next_way < c->ways) {
+        const struct race_way *way = &c->way[c->next_way++];
+        const struct link *it = links_by_id(&c->links, way->link_id);
+        struct attempt *a;
+        bool hopeless;
+        int rc;
+
+        c->next_at = c->next_way < c->ways ? now + RACE_STAGGER : NS_NEVER;
+        if (!it)
+            continue;
+        rc = attempt_new(&a, &c->env, it, &c->remote[way->remote], now, &hopeless);
+        if (rc == 0) {
+            c->run[c->n_run++] = a;
+            return;
+        }
+        c->round_status = rc;
+        c->round_hopeless |= hopeless;
+    }
+    if (c->n_run == 0)
+        lost(c, c->round_status, c->round_hopeless, now);
+}
+
+/* The next way is due; but where the server has answered another just now, that may win soon. */
+static void race_on(struct client *c, ns_t now)
+{
+    struct quic_path_view v;
+
+    for (size_t i = 0; i < c->n_run; i++) {
+        if (quic_path_view(c->run[i]->session.quic, 0, now, &v) || v.packets_received == 0 ||
+            now - v.last_received >= RACE_ANSWERED)
+            continue;
+        c->next_at = v.last_received + RACE_ANSWERED;
+        return;
+    }
+    try_next(c, now);
 }
 
 static void connect_now(struct client *c, ns_t now)
 {
-    const union udp_addr *remote = peer_addr(&c->peer);
-    struct session_cfg cfg = {
-        .device = &c->device, .log = c->log, .sched = sched_find("minrtt")};
-    struct udp_cfg udp = {.bind = udp_addr_any(remote->sa.sa_family, 0), .log = c->log};
-    struct quic_config quic;
-    struct quic_route route = {.remote = address_quic(remote)};
-    char text[UDP_ADDR_TEXT], why[WHY_SIZE] = "";
-    struct quic_conn *conn;
-    int fd, rc;
+    const struct link *list;
+    size_t n;
 
     c->tries++;
-    c->remote = *remote;
-    udp_addr_text(remote, text, sizeof(text));
-    if (!choose_link(c, remote->sa.sa_family, now)) {
-        lost(c, complain_no_link(c, text), false, now);
-        return;
-    }
-    udp.device = c->link.name;
-    rc = udp_open(&udp, &fd, why, sizeof(why));
-    if (rc) {
-        LOG_AT(c->log, LOG_ERROR, "%s", why);
-        lost(c, rc == -EPERM ? EXIT_PRIVILEGE : EXIT_BIND, true, now);
-        return;
-    }
-    if (ring_udp_add(c->ring, fd, NULL, &c->sock)) {
-        lost(c, EXIT_INTERNAL, true, now);
-        return;
-    }
-    transport_config(&quic, c->cfg, c->tls, &c->rng, c->log);
-    quic.qlog = c->cfg->qlog_dir ? &c->qlog.sink : NULL;
-    quic.max_udp_payload =
-        transport_payload(c->link.mtu_bytes, remote->sa.sa_family == AF_INET6);
-    rng_fill(&c->rng, &cfg.hash_seed, sizeof(cfg.hash_seed));
-    rng_fill(&c->rng, &cfg.grease, sizeof(cfg.grease));
-    cfg.sock = c->sock;
-    peer_prepare(&c->peer, remote, &quic);
-    conn = quic_connect(&quic, peer_tls_name(&c->peer), &route, now);
-    if (!conn || session_init(&c->session, conn, &cfg)) {
-        quic_del(conn);
-        LOG_AT(c->log, LOG_ERROR,
-               "can't make a connection: out of memory, or \"%s\" is no name",
-               peer_tls_name(&c->peer));
-        ring_udp_del(c->sock);
-        c->sock = NULL;
-        lost(c, EXIT_INTERNAL, true, now);
-        return;
-    }
-    c->has_session = true;
     c->state = CONNECTING;
-    c->open_by = now + OPEN_WITHIN;
     c->retry_at = NS_NEVER;
-    LOG_AT(c->log, LOG_INFO, "connecting to %s via %s", text, c->link.name);
+    c->round_status = EXIT_NO_ANSWER;
+    c->round_hopeless = false;
+    links_look(&c->links, now);
+    links_tick(&c->links, now);
+    list = links_list(&c->links, &n);
+    memcpy(c->remote, c->peer.addr, sizeof(c->remote));
+    c->next_way = 0;
+    c->ways = race_plan(list, n, c->remote, c->peer.addrs, c->peer.turn, c->way, RACE_MAX);
+    if (c->ways == 0)
+        lost(c, complain_no_link(c), false, now);
+    else
+        try_next(c, now);
+}
+
+static bool planned(const struct client *c, uint32_t link_id)
+{
+    for (size_t i = 0; i < c->ways; i++)
+        if (c->way[i].link_id == link_id)
+            return true;
+    return false;
+}
+
+/* A link has appeared in the midst of a round: it takes part. */
+static void join_race(struct client *c, const struct link *it, ns_t now)
+{
+    size_t n = race_plan(it, 1, c->remote, c->peer.addrs, c->peer.turn, &c->way[c->ways],
+                         RACE_MAX - c->ways);
+
+    if (n > 0 && c->next_way == c->ways)
+        c->next_at = now;
+    c->ways += n;
 }
 
 /* ---- the tunnel ------------------------------------------------------------------------ */
 
-static void request(struct client *c, ns_t now)
+static void request(struct client *c, struct attempt *a, ns_t now)
 {
     struct h3_field extra[1];
     struct masque_ask ask = {.authority = span_of(c->peer.authority, strlen(c->peer.authority)),
@@ -280,11 +349,12 @@ static void request(struct client *c, ns_t now)
 
     if (c->peer.lease[0])
         extra[ask.nextra++] = h3_field_secret(h3_field_str(LEASE_FIELD, c->peer.lease));
-    if (masque_request_build(&ask, &head) || session_request(&c->session, head.field, head.n))
-        lost(c, EXIT_PROTOCOL, true, now);
+    if (masque_request_build(&ask, &head) || session_request(&a->session, head.field, head.n))
+        failed(c, a, EXIT_PROTOCOL, true, now);
 }
 
-static void response(struct client *c, const struct session_event *ev, ns_t now)
+static void response(struct client *c, struct attempt *a, const struct session_event *ev,
+                     ns_t now)
 {
     struct masque_response r;
     int status = EXIT_PROTOCOL;
@@ -302,13 +372,13 @@ static void response(struct client *c, const struct session_event *ev, ns_t now)
                status == EXIT_AUTH   ? "; check --auth-key-file or --auth-key"
                : status == EXIT_FULL ? "; no address is free, try later"
                                      : "");
-        quic_close(c->session.quic, H3_NO_ERROR, "", now);
-        lost(c, status, status != EXIT_FULL, now);
+        quic_close(a->session.quic, H3_NO_ERROR, "", now);
+        failed(c, a, status, status != EXIT_FULL, now);
         return;
     }
     peer_lease(&c->peer, h3_fields_value(ev->fields, ev->n, LEASE_FIELD));
-    if (session_open(&c->session, c->session.request))
-        lost(c, EXIT_INTERNAL, true, now);
+    if (session_open(&a->session, a->session.request))
+        failed(c, a, EXIT_INTERNAL, true, now);
 }
 
 /*
@@ -328,37 +398,37 @@ static struct ip_addr gateway_of(const struct ip_addr *a)
     return g;
 }
 
-static int apply_addresses(struct client *c)
+static int apply_addresses(struct client *c, struct attempt *a)
 {
     static const uint8_t ula[16] = {0xfd, 0x6d, 0x71, 0x76, 0x70, 0x6e, [15] = 1};
-    struct ip_addr a[2] = {{0}, {0}}, self[2];
+    struct ip_addr ip[2] = {{0}, {0}}, self[2];
     char text[2][IP_ADDR_TEXT];
     bool changed = false;
     int rc;
 
     for (int i = 0; i < 2; i++) {
-        if (!cip_address(&c->session.cip, i ? 6 : 4, &a[i]))
+        if (!cip_address(&a->session.cip, i ? 6 : 4, &ip[i]))
             continue; /* a former one stays: what comes from it, the tunnel refuses */
-        struct ip_prefix p = ip_prefix_host(&a[i]);
+        struct ip_prefix p = ip_prefix_host(&ip[i]);
         changed |= !host_has_address(&c->host, &p);
         if ((rc = host_address(&c->host, &p)))
             return rc;
     }
-    self[0] = gateway_of(&a[0]);
-    self[1] = a[1].version ? gateway_of(&a[1]) : ip_addr_of(6, ula);
-    cip_set_self(&c->session.cip, &self[0], &self[1]);
+    self[0] = gateway_of(&ip[0]);
+    self[1] = ip[1].version ? gateway_of(&ip[1]) : ip_addr_of(6, ula);
+    cip_set_self(&a->session.cip, &self[0], &self[1]);
     if (!changed)
         return 0;
     LOG_AT(c->log, LOG_INFO, "tunnel address %s, IPv6 %s",
-           ip_addr_format(&a[0], text[0], IP_ADDR_TEXT),
-           a[1].version ? ip_addr_format(&a[1], text[1], IP_ADDR_TEXT) : "none (blocked)");
+           ip_addr_format(&ip[0], text[0], IP_ADDR_TEXT),
+           ip[1].version ? ip_addr_format(&ip[1], text[1], IP_ADDR_TEXT) : "none (blocked)");
     return 0;
 }
 
 /* What stands in the way on this machine, told once. */
-static void check_machine(struct client *c)
+static void check_machine(struct client *c, const struct attempt *a)
 {
-    const char *links[] = {c->link.name};
+    const char *links[] = {a->link.name};
     struct netcheck_cfg cfg = {.tun_name = c->host.tun.name,
                                .links = links,
                                .n_links = 1,
@@ -372,18 +442,18 @@ static void check_machine(struct client *c)
 }
 
 /* Addresses and MTU are known: the machine's side can stand. */
-static void bring_up(struct client *c, ns_t now)
+static void bring_up(struct client *c, struct attempt *a, ns_t now)
 {
-    size_t mtu = session_mtu(&c->session), n;
+    size_t mtu = session_mtu(&a->session), n;
     bool first = !c->ever_up;
     int rc;
 
-    cip_assigned(&c->session.cip, &n);
+    cip_assigned(&a->session.cip, &n);
     if (n == 0 || mtu < TUN_MTU_MIN)
         return;
     if (c->cfg->mtu && mtu > (size_t)c->cfg->mtu)
         mtu = (size_t)c->cfg->mtu;
-    if ((rc = host_mtu(&c->host, mtu)) || (rc = apply_addresses(c)) ||
+    if ((rc = host_mtu(&c->host, mtu)) || (rc = apply_addresses(c, a)) ||
         (rc = host_up(&c->host)) ||
         (c->cfg->manage_routes &&
          (rc = host_route(&c->host, c->cfg->routes.item, c->cfg->routes.n))) ||
@@ -393,26 +463,26 @@ static void bring_up(struct client *c, ns_t now)
     }
     if (c->state != UP) {
         c->up_since = now;
-        peer_keep(&c->peer, &c->remote, c->session.quic, now);
+        peer_keep(&c->peer, &a->remote, a->session.quic, now);
         LOG_AT(c->log, LOG_INFO, "tunnel is up: %s, MTU %u, %s", c->host.tun.name,
                c->host.tun.mtu_bytes, ring_kind_name(c->ring));
     }
     c->state = UP;
     c->ever_up = true;
     if (first)
-        check_machine(c);
+        check_machine(c, a);
 }
 
 /* The connection is over: say why, in words that help. */
-static void closed(struct client *c, ns_t now)
+static void closed(struct client *c, struct attempt *a, ns_t now)
 {
     struct quic_close_info info;
     char text[UDP_ADDR_TEXT];
     int status = EXIT_PROTOCOL;
     bool hopeless = false;
 
-    udp_addr_text(&c->remote, text, sizeof(text));
-    quic_close_info(c->session.quic, &info);
+    udp_addr_text(&a->remote, text, sizeof(text));
+    quic_close_info(a->session.quic, &info);
     switch (info.kind) {
     case QUIC_CLOSE_HANDSHAKE:
         LOG_AT(c->log, LOG_WARN,
@@ -441,18 +511,18 @@ static void closed(struct client *c, ns_t now)
         /* Some servers refuse a key by no more than this. */
         LOG_AT(c->log, LOG_WARN, "the server closed the connection%s%s%s",
                *info.text ? ": " : "", info.text,
-               c->session.requested && !c->session.open
+               a->session.requested && !a->session.open
                    ? " instead of an answer; is the key right?"
                    : "");
         break;
     }
-    lost(c, status, hopeless, now);
+    failed(c, a, status, hopeless, now);
 }
 
 /* The tunnel's stream is over. A reset can overtake the refusal that it follows. */
-static void ended(struct client *c, ns_t now)
+static void ended(struct client *c, struct attempt *a, ns_t now)
 {
-    bool was_open = c->session.open;
+    bool was_open = a->session.open;
 
     if (was_open)
         LOG_AT(c->log, LOG_WARN, "the server ended the tunnel");
@@ -460,20 +530,20 @@ static void ended(struct client *c, ns_t now)
         LOG_AT(c->log, LOG_ERROR,
                "the server dropped the request without an answer, as some do for a wrong key; "
                "check --auth-key-file or --auth-key");
-    quic_close(c->session.quic, H3_NO_ERROR, "", now);
-    lost(c, was_open ? EXIT_PROTOCOL : EXIT_AUTH, false, now);
+    quic_close(a->session.quic, H3_NO_ERROR, "", now);
+    failed(c, a, was_open ? EXIT_PROTOCOL : EXIT_AUTH, false, now);
 }
 
 /* Connected for long, and still no tunnel: say what is missing. */
-static void not_opened(struct client *c, ns_t now)
+static void not_opened(struct client *c, struct attempt *a, ns_t now)
 {
     struct quic_path_view v = {0};
     bool small = false;
     size_t n = 0;
 
-    if (c->session.open) {
-        cip_assigned(&c->session.cip, &n);
-        quic_path_view(c->session.quic, 0, now, &v);
+    if (a->session.open) {
+        cip_assigned(&a->session.cip, &n);
+        quic_path_view(a->session.quic, 0, now, &v);
         small = n > 0;
     }
     if (small)
@@ -481,47 +551,65 @@ static void not_opened(struct client *c, ns_t now)
             c->log, LOG_ERROR,
             "the way to the server is too narrow: its packets carry %zu bytes, which leaves "
             "%zu for the tunnel, and IP needs %d; raise the MTU of %s or of what lies behind",
-            v.mtu_bytes, session_mtu(&c->session), TUN_MTU_MIN, c->link.name);
+            v.mtu_bytes, session_mtu(&a->session), TUN_MTU_MIN, a->link.name);
     else
         LOG_AT(c->log, LOG_ERROR, "the server %s",
-               c->session.open        ? "opened a tunnel, but gave no address"
-               : c->session.requested ? "does not answer the request for a tunnel"
+               a->session.open        ? "opened a tunnel, but gave no address"
+               : a->session.requested ? "does not answer the request for a tunnel"
                                       : "speaks QUIC, but no HTTP/3");
-    quic_close(c->session.quic, H3_NO_ERROR, "", now);
-    lost(c, small || c->session.open ? EXIT_PROTOCOL : EXIT_NO_ANSWER, small, now);
+    quic_close(a->session.quic, H3_NO_ERROR, "", now);
+    failed(c, a, small || a->session.open ? EXIT_PROTOCOL : EXIT_NO_ANSWER, small, now);
 }
 
-static void events(struct client *c, ns_t now)
+/* The server carries IP, as the first attempt has found out: the others are not needed. */
+static void won(struct client *c, struct attempt *a, ns_t now)
+{
+    c->at = a;
+    c->round_hopeless = false;
+    no_more_ways(c);
+    for (size_t i = c->n_run; i-- > 0;) {
+        struct attempt *other = c->run[i];
+
+        if (other == a)
+            continue;
+        quic_close(other->session.quic, H3_NO_ERROR, "", now);
+        drop(c, other, now);
+    }
+    peer_worked(&c->peer, &a->remote);
+    request(c, a, now);
+}
+
+static void events(struct client *c, struct attempt *a, ns_t now)
 {
     struct session_event ev;
 
-    while (c->has_session && session_next_event(&c->session, &ev, now)) {
+    while (runs(c, a) && session_next_event(&a->session, &ev, now)) {
         switch (ev.type) {
         case SESSION_READY:
-            request(c, now);
+            won(c, a, now);
             break;
         case SESSION_UNFIT:
             LOG_AT(c->log, LOG_ERROR,
                    "this HTTP/3 server carries no IP (CONNECT-IP): wrong "
                    "host or port?");
-            quic_close(c->session.quic, H3_NO_ERROR, "", now);
-            lost(c, EXIT_PROTOCOL, true, now);
+            quic_close(a->session.quic, H3_NO_ERROR, "", now);
+            failed(c, a, EXIT_PROTOCOL, true, now);
             break;
         case SESSION_RESPONSE:
-            response(c, &ev, now);
+            response(c, a, &ev, now);
             break;
         case SESSION_ADDRESSES:
         case SESSION_MTU:
-            bring_up(c, now);
+            bring_up(c, a, now);
             break;
         case SESSION_ENDED:
-            ended(c, now);
+            ended(c, a, now);
             break;
         case SESSION_CLOSED:
-            closed(c, now);
+            closed(c, a, now);
             break;
         case SESSION_ASKED: /* a client has no addresses to give */
-            cip_refuse(&c->session.cip, ev.asked.request_id);
+            cip_refuse(&a->session.cip, ev.asked.request_id);
             break;
         case SESSION_REQUEST:
         case SESSION_ROUTES:
@@ -530,21 +618,70 @@ static void events(struct client *c, ns_t now)
     }
 }
 
+/* ---- links ----------------------------------------------------------------------------- */
+
+/* The tunnel goes on by another link, or anew. */
+static void move(struct client *c, const struct link *to, ns_t now)
+{
+    struct attempt *a = c->at;
+
+    if (attempt_move(a, &c->env, to, now)) {
+        failed(c, a, EXIT_NO_ANSWER, false, now);
+        return;
+    }
+    LOG_AT(c->log, LOG_INFO, "going on via %s", to->name);
+}
+
+/* The link of a running attempt is gone. */
+static void link_lost(struct client *c, struct attempt *a, ns_t now)
+{
+    const struct link *list;
+    size_t n;
+
+    LOG_AT(c->log, LOG_WARN, "%s went down", a->link.name);
+    list = links_list(&c->links, &n);
+    for (size_t i = 0; i < n && c->state == UP; i++) {
+        if (list[i].family == a->link.family) {
+            move(c, &list[i], now);
+            return;
+        }
+    }
+    failed(c, a, EXIT_NO_ANSWER, false, now);
+}
+
+/* A link of the tunnel's connection, or one that could be. */
+static void link_there(struct client *c, const struct link *it, ns_t now)
+{
+    const struct link *mine = &c->at->link;
+
+    if (it->id == mine->id && tun_addr_equal(&it->local, &mine->local))
+        c->at->link = *it;
+    else if (it->id == mine->id ||
+             (it->family == mine->family && it->priority < mine->priority))
+        move(c, it, now);
+}
+
 /* What became of the links. */
 static void link_events(struct client *c, ns_t now)
 {
     struct link_event ev;
 
     links_tick(&c->links, now);
-    while (links_next(&c->links, &ev)) {
+    while (!c->stopping && links_next(&c->links, &ev)) {
         LOG_AT(c->log, LOG_DEBUG, "link %s (IPv%d) %s", ev.link.name,
                ev.link.family == AF_INET6 ? 6 : 4,
                ev.type == LINK_ADDED     ? "leads to the server"
                : ev.type == LINK_CHANGED ? "changed"
                                          : "is gone");
-        if (ev.type == LINK_REMOVED && ev.link.id == c->link.id && c->has_session) {
-            LOG_AT(c->log, LOG_WARN, "%s went down", ev.link.name);
-            lost(c, EXIT_NO_ANSWER, false, now);
+        if (ev.type == LINK_REMOVED) {
+            for (size_t i = c->n_run; i-- > 0;)
+                if (i < c->n_run && c->run[i]->link.id == ev.link.id)
+                    link_lost(c, c->run[i], now);
+        } else if (c->state == UP) {
+            link_there(c, &ev.link, now);
+        } else if (ev.type == LINK_ADDED && c->state == CONNECTING && !c->at &&
+                   !planned(c, ev.link.id)) {
+            join_race(c, &ev.link, now);
         }
     }
 }
@@ -554,11 +691,12 @@ static void link_events(struct client *c, ns_t now)
 static void on_udp(void *ctx, struct ring_udp *sock, struct udp_dgram *d, size_t n, ns_t now)
 {
     struct client *c = ctx;
+    struct attempt *a = ring_udp_user(sock);
 
-    if (!c->has_session || sock != c->sock)
+    if (!runs(c, a))
         return;
-    session_on_udp(&c->session, d, n, now);
-    events(c, now);
+    session_on_udp(&a->session, socks_ifindex(&a->socks, sock), d, n, now);
+    events(c, a, now);
 }
 
 static void on_tun(void *ctx, struct ring_tun *tun, struct ring_pkt *pkts, size_t n, ns_t now)
@@ -567,22 +705,38 @@ static void on_tun(void *ctx, struct ring_tun *tun, struct ring_pkt *pkts, size_
     struct vnet_split split[TUN_BATCH];
 
     (void)tun;
-    while (n > 0 && c->has_session) {
+    while (n > 0 && c->at) {
         size_t k = 0;
 
         for (; n > 0 && k < TUN_BATCH; pkts++, n--)
             k += device_split(&c->device, pkts, &split[k]);
-        session_on_tun(&c->session, split, k, now);
+        session_on_tun(&c->at->session, split, k, now);
     }
 }
 
 /* Probe after probe unanswered: a server that is gone without a word. */
-static bool silent(const struct client *c, ns_t now)
+static bool silent(const struct client *c, const struct attempt *a, ns_t now)
 {
     struct quic_path_view v;
 
-    return c->state == UP && quic_path_view(c->session.quic, 0, now, &v) == 0 &&
+    return c->state == UP && quic_path_view(a->session.quic, 0, now, &v) == 0 &&
            v.pto_count >= SILENT_PTOS && now - v.last_received >= SILENT_AFTER;
+}
+
+/* The timers of one attempt. */
+static void attempt_tick(struct client *c, struct attempt *a, ns_t now)
+{
+    if (quic_deadline(a->session.quic) <= now) {
+        quic_tick(a->session.quic, now);
+        events(c, a, now);
+    }
+    if (runs(c, a) && silent(c, a, now)) {
+        LOG_AT(c->log, LOG_WARN, "the server has not answered for %d s",
+               (int)(SILENT_AFTER / NS_PER_S));
+        failed(c, a, EXIT_NO_ANSWER, false, now);
+    }
+    if (runs(c, a) && c->state == CONNECTING && a->open_by <= now)
+        not_opened(c, a, now);
 }
 
 static void on_deadline(void *ctx, ns_t now)
@@ -590,29 +744,27 @@ static void on_deadline(void *ctx, ns_t now)
     struct client *c = ctx;
 
     link_events(c, now);
-    if (c->has_session && quic_deadline(c->session.quic) <= now) {
-        quic_tick(c->session.quic, now);
-        events(c, now);
-    }
-    if (c->has_session && silent(c, now)) {
-        LOG_AT(c->log, LOG_WARN, "the server has not answered for %d s",
-               (int)(SILENT_AFTER / NS_PER_S));
-        lost(c, EXIT_NO_ANSWER, false, now);
-    }
-    if (c->has_session && c->state == CONNECTING && c->open_by <= now)
-        not_opened(c, now);
-    if (!c->has_session && !c->stopping && c->retry_at <= now)
+    for (size_t i = c->n_run; i-- > 0;)
+        if (i < c->n_run) /* one may have ended others */
+            attempt_tick(c, c->run[i], now);
+    if (c->next_at <= now)
+        race_on(c, now);
+    if (c->state == WAITING && !c->stopping && c->retry_at <= now)
         connect_now(c, now);
 }
 
 static ns_t deadline(const struct client *c, ns_t now)
 {
-    ns_t at = links_deadline(&c->links);
+    ns_t at = ns_min(links_deadline(&c->links), c->next_at);
 
-    if (!c->has_session)
-        return ns_min(at, c->retry_at);
-    at = ns_min(at, session_deadline(&c->session, now));
-    return c->state == CONNECTING ? ns_min(at, c->open_by) : at;
+    if (c->state == WAITING)
+        at = ns_min(at, c->retry_at);
+    for (size_t i = 0; i < c->n_run; i++) {
+        at = ns_min(at, session_deadline(&c->run[i]->session, now));
+        if (c->state == CONNECTING)
+            at = ns_min(at, c->run[i]->open_by);
+    }
+    return at;
 }
 
 static void on_flush(void *ctx, ns_t now)
@@ -622,9 +774,11 @@ static void on_flush(void *ctx, ns_t now)
     if (c->stopping)
         return;
     device_flush(&c->device);
-    if (c->has_session) {
-        session_flush(&c->session, now);
-        events(c, now);
+    for (size_t i = c->n_run; i-- > 0;) {
+        if (i >= c->n_run)
+            continue;
+        session_flush(&c->run[i]->session, now);
+        events(c, c->run[i], now);
     }
     device_trim(&c->device, now);
     ring_deadline_set(c->ring, deadline(c, now));
@@ -635,8 +789,8 @@ static void on_signal(void *ctx, int signo, ns_t now)
     struct client *c = ctx;
 
     LOG_AT(c->log, LOG_INFO, "%s: leaving", strsignal(signo));
-    if (c->has_session)
-        quic_close(c->session.quic, H3_NO_ERROR, "client leaves", now);
+    for (size_t i = 0; i < c->n_run; i++)
+        quic_close(c->run[i]->session.quic, H3_NO_ERROR, "client leaves", now);
     stop(c, EXIT_OK, now);
 }
 
@@ -723,12 +877,20 @@ static int set_up(struct client *c)
     else
         LOG_AT(c->log, LOG_WARN, "network changes will not be noticed: %s", why);
     tell_remotes(c, ring_clock());
+    c->env = (struct attempt_env){.cfg = c->cfg,
+                                  .log = c->log,
+                                  .rng = &c->rng,
+                                  .tls = c->tls,
+                                  .qlog = c->cfg->qlog_dir ? &c->qlog.sink : NULL,
+                                  .ring = c->ring,
+                                  .device = &c->device,
+                                  .peer = &c->peer};
     return 0;
 }
 
 static void tear_down(struct client *c)
 {
-    session_drop(c, ring_clock());
+    over_all(c, ring_clock());
     peer_close(&c->peer);
     if (c->links.mon) {
         if (c->ring)

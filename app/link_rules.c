@@ -4,9 +4,9 @@
 #include <string.h>
 
 /* Made by virtual machines and containers for themselves, and no way out as a rule. */
-static const char *const inner[] = {"docker*", "veth*",  "virbr*", "vnet*",   "lxcbr*",
-                                    "lxdbr*",  "cni*",   "cali*",  "podman*", "flannel*",
-                                    "br-????????????"};
+static const char *const inner[] = {"docker*", "veth*",    "virbr*",         "vnet*",
+                                    "lxcbr*",  "lxdbr*",   "cni*",           "cali*",
+                                    "podman*", "flannel*", "br-????????????"};
 
 static bool matches(const char *pattern, const char *name)
 {

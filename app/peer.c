@@ -73,6 +73,13 @@ const union udp_addr *peer_addr(const struct peer *p)
     return &p->addr[p->turn];
 }
 
+void peer_worked(struct peer *p, const union udp_addr *a)
+{
+    for (size_t i = 0; i < p->addrs; i++)
+        if (udp_addr_equal(&p->addr[i], a))
+            p->turn = i;
+}
+
 bool peer_has_addr(const struct peer *p, const union udp_addr *a)
 {
     for (size_t i = 0; i < p->addrs; i++)

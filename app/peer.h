@@ -57,6 +57,9 @@ void peer_close(struct peer *p);
 /* The address whose turn it is. */
 const union udp_addr *peer_addr(const struct peer *p);
 
+/* `a` has answered: it has its turn again next time. */
+void peer_worked(struct peer *p, const union udp_addr *a);
+
 /* Whether it is one of the server's. */
 bool peer_has_addr(const struct peer *p, const union udp_addr *a);
 

@@ -8,10 +8,10 @@
 #define BURST 64 /* packets looked at together; as many as one GSO send may hold */
 
 void sender_init(struct sender *s, struct quic_conn *quic, struct device *device,
-                 struct ring_udp *sock, const struct sched *sched)
+                 const struct socks *socks, const struct sched *sched)
 {
     *s = (struct sender){
-        .quic = quic, .device = device, .sock = sock, .sched = sched, .wake = NS_NEVER};
+        .quic = quic, .device = device, .socks = socks, .sched = sched, .wake = NS_NEVER};
     queue_init(&s->queue, SENDER_QUEUE_BYTES, SENDER_QUEUE_AGE);
 }
 
@@ -60,30 +60,56 @@ void sender_push(struct sender *s, struct packet *pkt, ns_t now)
 
 /* ---- trains ---------------------------------------------------------------------------- */
 
-static struct udp_train *train_get(struct sender *s, struct quic_train *t)
+/*
+ * A train on the socket of a path. Where the path's link is gone any socket's will do: what the
+ * connection has to send there is then lost.
+ */
+static struct udp_train *train_get(struct sender *s, size_t path, struct quic_train *t, ns_t now)
 {
-    struct udp_train *u = ring_train_get(s->sock);
+    struct ring_udp *sock = s->socks->n ? s->socks->item[0].sock : NULL;
+    struct quic_path_view v;
+    struct udp_train *u;
 
+    if (sock && s->socks->item[0].ifindex && quic_path_view(s->quic, path, now, &v) == 0 &&
+        socks_find(s->socks, &v.route))
+        sock = socks_find(s->socks, &v.route);
+    u = sock ? ring_train_get(sock) : NULL;
     if (!u) {
         s->stats.no_train++;
         s->starved = true;
+        s->full |= path < 64 ? (uint64_t)1 << path : 0;
         return NULL;
     }
     *t = (struct quic_train){.buf = u->buf, .cap = UDP_TRAIN_BYTES, .max_count = BURST};
     return u;
 }
 
-static void train_send(struct udp_train *u, const struct quic_train *t)
+/* The same bytes in a train of `sock`; NULL if it has none. */
+static struct udp_train *train_copy(struct ring_udp *sock, struct udp_train *u, size_t n)
 {
-    if (t->count == 0) {
+    struct udp_train *copy = ring_train_get(sock);
+
+    if (copy)
+        memcpy(copy->buf, u->buf, n);
+    ring_train_put(u);
+    return copy;
+}
+
+/* By the socket of its route, which is not that of its path where it probes another. */
+static void train_send(struct sender *s, struct udp_train *u, const struct quic_train *t)
+{
+    struct ring_udp *sock = t->count ? socks_find(s->socks, &t->route) : NULL;
+
+    if (!sock) {
         ring_train_put(u);
         return;
     }
+    if (sock != u->sock && !(u = train_copy(sock, u, t->len)))
+        return;
     u->n = t->len;
     u->segment = t->segment;
     u->remote = address_udp(&t->route.remote);
     u->local = address_udp(&t->route.local);
-    u->ifindex = t->route.ifindex;
     u->ecn = t->ecn;
     ring_udp_send(u);
 }
@@ -103,7 +129,7 @@ static struct sched_path path_snapshot(const struct sender *s, size_t path, ns_t
         room = (size_t)(v.cwnd_bytes - v.in_flight_bytes);
     return (struct sched_path){
         .path = (uint32_t)path,
-        .usable = v.usable,
+        .usable = v.usable && !(path < 64 && s->full >> path & 1),
         .srtt = v.srtt,
         .min_rtt = v.min_rtt,
         .rate_bps = v.pacing_bps,
@@ -282,12 +308,12 @@ static void send_copies(struct sender *s, struct burst *b, const struct sched_de
 {
     for (size_t i = 0; i < d->copies; i++) {
         struct quic_train t;
-        struct udp_train *u = train_get(s, &t);
+        struct udp_train *u = train_get(s, d->copy[i], &t, now);
 
         if (!u)
-            return;
+            continue;
         quic_dgram_send(s->quic, d->copy[i], &t, b->dgram, n, now);
-        train_send(u, &t);
+        train_send(s, u, &t);
     }
 }
 
@@ -311,17 +337,19 @@ static bool send_burst(struct sender *s, ns_t now)
         s->wake = l.d.wake;
         return false;
     }
+    if (rc == SCHED_TOOBIG && s->full)
+        return false; /* perhaps not for those */
     if (rc == SCHED_TOOBIG)
         goto too_big;
-    u = train_get(s, &t);
+    u = train_get(s, l.d.path, &t, now);
     if (!u)
-        return false;
+        return l.d.path < 64; /* another path may take it */
     if (!burst_fill(s, &burst, &l, now)) {
-        train_send(u, &t);
+        train_send(s, u, &t);
         return true;
     }
     rc = quic_dgram_send(s->quic, l.d.path, &t, burst.dgram, burst.n, now);
-    train_send(u, &t);
+    train_send(s, u, &t);
     if (rc == QUIC_TOOBIG)
         goto too_big;
     if (rc <= 0) /* an ACK makes room, or quic_deadline says when the pacer does */
@@ -343,13 +371,14 @@ static void send_control(struct sender *s, ns_t now)
     for (size_t path = 0; path < quic_path_count(s->quic); path++) {
         struct quic_train t;
         struct udp_train *u;
-        int rc;
+        int rc = 0;
+
         do {
-            u = train_get(s, &t);
+            u = train_get(s, path, &t, now);
             if (!u)
-                return;
+                break;
             rc = quic_send(s->quic, path, &t, now);
-            train_send(u, &t);
+            train_send(s, u, &t);
         } while (rc > 0);
         if (rc == QUIC_BLOCKED)
             s->control_first = true;
@@ -360,6 +389,7 @@ void sender_flush(struct sender *s, ns_t now)
 {
     s->wake = NS_NEVER;
     s->starved = false;
+    s->full = 0;
     if (s->control_first)
         send_control(s, now);
     while (send_burst(s, now))

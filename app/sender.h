@@ -13,6 +13,7 @@
 #define APP_SENDER_H
 
 #include "app/device.h"
+#include "app/socks.h"
 #include "quic/quic.h"
 #include "sched/queue.h"
 #include "sched/sched.h"
@@ -28,7 +29,7 @@ struct sender_stats {
 struct sender {
     struct quic_conn *quic;
     struct device *device;
-    struct ring_udp *sock;
+    const struct socks *socks;
     const struct sched *sched;
     struct sched_state *state; /* null while there is one path, or without memory */
     struct queue queue;
@@ -36,11 +37,12 @@ struct sender {
     ns_t wake;          /* when the queue's next packet may leave; NS_NEVER if none waits */
     bool control_first; /* the last flush left something of the connection's behind */
     bool starved;       /* the last flush was cut short by a full socket */
+    uint64_t full;      /* ... of these paths, by index */
 };
 
 /* All is borrowed. It must not be moved in memory. */
 void sender_init(struct sender *s, struct quic_conn *quic, struct device *device,
-                 struct ring_udp *sock, const struct sched *sched);
+                 const struct socks *socks, const struct sched *sched);
 void sender_free(struct sender *s);
 
 /* Queue a packet, which is the sender's from now on; others may be dropped for it. */

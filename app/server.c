@@ -52,7 +52,7 @@ static void busy(struct server *s, struct client_entry *e)
 
 static struct client_entry *entry_new(struct server *s, struct quic_conn *conn, ns_t now)
 {
-    struct session_cfg cfg = {.sock = s->sock,
+    struct session_cfg cfg = {.socks = &s->socks,
                               .device = &s->device,
                               .log = s->log,
                               .sched = sched_find("minrtt"),
@@ -216,7 +216,7 @@ static void on_udp(void *ctx, struct ring_udp *sock, struct udp_dgram *d, size_t
         if (i < n && next == e)
             continue;
         if (e) {
-            session_on_udp(&e->session, &d[from], i - from, now);
+            session_on_udp(&e->session, 0, &d[from], i - from, now);
             events(s, e, now);
             busy(s, e);
         }
@@ -413,6 +413,7 @@ static int open_socket(struct server *s)
     }
     if (ring_udp_add(s->ring, fd, NULL, &s->sock))
         return EXIT_INTERNAL;
+    s->socks = socks_one(s->sock);
     return udp_local(ring_udp_fd(s->sock), &s->listening) ? EXIT_INTERNAL : 0;
 }
 

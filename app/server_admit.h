@@ -43,6 +43,7 @@ struct server {
     struct quic_endpoint *endpoint;
     struct ring *ring;
     struct ring_udp *sock;
+    struct socks socks; /* the same for the sessions */
     struct device device;
     struct host host;
     struct pool pool;

@@ -69,7 +69,7 @@ int session_init(struct session *s, struct quic_conn *conn, const struct session
     memset(s, 0, sizeof(*s));
     s->cfg = *cfg;
     s->quic = conn;
-    sender_init(&s->sender, conn, cfg->device, cfg->sock, cfg->sched);
+    sender_init(&s->sender, conn, cfg->device, cfg->socks, cfg->sched);
     s->h3 = h3_conn_new(&h3);
     return s->h3 ? 0 : QUIC_NOMEM;
 }
@@ -136,7 +136,8 @@ static void dgrams_in(struct session *s, ns_t now)
     }
 }
 
-void session_on_udp(struct session *s, const struct udp_dgram *d, size_t n, ns_t now)
+void session_on_udp(struct session *s, uint32_t ifindex, const struct udp_dgram *d, size_t n,
+                    ns_t now)
 {
     struct quic_rx rx[BURST];
 
@@ -147,7 +148,8 @@ void session_on_udp(struct session *s, const struct udp_dgram *d, size_t n, ns_t
                 rx[i].route = rx[i - 1].route;
             else
                 rx[i].route = (struct quic_route){.local = address_quic(d[i].local),
-                                                  .remote = address_quic(d[i].remote)};
+                                                  .remote = address_quic(d[i].remote),
+                                                  .ifindex = ifindex};
             rx[i].ecn = d[i].ecn;
             rx[i].p = d[i].p;
             rx[i].n = d[i].n;

@@ -6,12 +6,12 @@
  * way of a packet out: session_on_tun, queue, session_flush; and in: session_on_udp,
  * straight to the TUN device. Everything else is an event, pulled:
  *
- *     session_on_udp(s, dgrams, n, now);      or quic_tick on s->quic
+ *     session_on_udp(s, ifindex, dgrams, n, now);      or quic_tick on s->quic
  *     while (session_next_event(s, &ev, now))
  *         ...
  *     session_flush(s, now)                    once per batch
  *
- * Borrowed for the life of a session: socket, device, log. Owned: the QUIC connection.
+ * Borrowed for the life of a session: sockets, device, log. Owned: the QUIC connection.
  */
 #ifndef APP_SESSION_H
 #define APP_SESSION_H
@@ -46,7 +46,7 @@ struct session_event {
 };
 
 struct session_cfg {
-    struct ring_udp *sock;
+    const struct socks *socks; /* at least one; may change between calls */
     struct device *device;
     const struct log *log;
     const struct sched *sched;
@@ -93,8 +93,12 @@ struct session {
 int session_init(struct session *s, struct quic_conn *conn, const struct session_cfg *cfg);
 void session_free(struct session *s);
 
-/* Received datagrams of this connection; what they carry for the TUN is delivered to it. */
-void session_on_udp(struct session *s, const struct udp_dgram *d, size_t n, ns_t now);
+/*
+ * Received datagrams of this connection, by the socket of interface `ifindex` (0: the one for
+ * all); what they carry for the TUN is delivered to it.
+ */
+void session_on_udp(struct session *s, uint32_t ifindex, const struct udp_dgram *d, size_t n,
+                    ns_t now);
 
 /* Packets read from the TUN device for this peer: checked, queued; refused ones answered. */
 void session_on_tun(struct session *s, struct vnet_split *pkts, size_t n, ns_t now);

@@ -31,6 +31,7 @@ struct side {
     struct session s;
     bool has;
     struct ring_udp *sock;
+    struct socks socks;
     struct device device;
     int far, near;
     struct tls_ctx *tls;
@@ -144,12 +145,12 @@ static void on_udp(void *ctx, struct ring_udp *sock, struct udp_dgram *d, size_t
         if (x == &w.side[SERVER] &&
             quic_endpoint_route(w.ep, &rx, now, &conn, &none) == QUIC_ROUTE_NEW) {
             struct session_cfg cfg = {
-                .sock = x->sock, .device = &x->device, .sched = sched_find("minrtt")};
+                .socks = &x->socks, .device = &x->device, .sched = sched_find("minrtt")};
             assert_int_equal(session_init(&x->s, conn, &cfg), 0);
             x->has = true;
         }
         if (x->has)
-            session_on_udp(&x->s, &d[i], 1, now);
+            session_on_udp(&x->s, 0, &d[i], 1, now);
         events(x, now);
     }
 }
@@ -256,6 +257,7 @@ static void set_up_side(int which, bool offload)
     assert_int_equal(device_open(&x->device, w.ring, &tun, x), 0);
     assert_int_equal(udp_open(&udp, &fd, why, sizeof(why)), 0);
     assert_int_equal(ring_udp_add(w.ring, fd, x, &x->sock), 0);
+    x->socks = socks_one(x->sock);
     x->tls = tls(which == SERVER);
 }
 
@@ -292,7 +294,7 @@ static int set_up(void **state)
     route.remote = address_quic(ring_udp_local(w.side[SERVER].sock));
     conn = quic_connect(&quic, "localhost", &route, ring_clock());
     assert_non_null(conn);
-    s.sock = w.side[CLIENT].sock;
+    s.socks = &w.side[CLIENT].socks;
     s.device = &w.side[CLIENT].device;
     assert_int_equal(session_init(&w.side[CLIENT].s, conn, &s), 0);
     w.side[CLIENT].has = true;

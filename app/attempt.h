@@ -1,0 +1,66 @@
+/*
+ * attempt - one connection of a client: a session, its sockets, and the way it was begun on.
+ *
+ * Attempts race (app/race.h); the one that wins is the tunnel's connection from then on, and its
+ * further links get sockets here as well. Each socket is bound to its link's interface and has
+ * its attempt as `ring_udp_user`.
+ */
+#ifndef APP_ATTEMPT_H
+#define APP_ATTEMPT_H
+
+#include "app/config.h"
+#include "app/links.h"
+#include "app/peer.h"
+#include "app/session.h"
+#include "app/socks.h"
+
+/* What attempts share; all borrowed. */
+struct attempt_env {
+    const struct config *cfg;
+    const struct log *log;
+    const struct rng *rng;
+    struct tls_ctx *tls;
+    const struct qlog_sink *qlog; /* NULL: none */
+    struct ring *ring;
+    struct device *device;
+    struct peer *peer;
+};
+
+struct attempt {
+    struct session session;
+    struct socks socks;
+    struct link link; /* of path 0 */
+    union udp_addr remote;
+    ns_t open_by; /* a tunnel should be there */
+};
+
+/*
+ * Begin a connection to `remote` by `link`; `*out` is the caller's, to be freed by attempt_del.
+ * Returns 0, or an exit status (app/exit.h) after the log was told why; `*hopeless` then says
+ * that another time would be no better.
+ */
+int attempt_new(struct attempt **out, const struct attempt_env *env, const struct link *link,
+                const union udp_addr *remote, ns_t now, bool *hopeless);
+
+/* Send what is due (the CONNECTION_CLOSE of a closed one), free it and its sockets. */
+void attempt_del(struct attempt *a, ns_t now);
+
+/*
+ * Open a socket on `link`, for routes that attempt_route gives. Returns 0 (also if there is one);
+ * QUIC_NOMEM; or an exit status after the log was told why.
+ */
+int attempt_open(struct attempt *a, const struct attempt_env *env, const struct link *link);
+
+/* Close the socket of an interface; what it has not sent yet is tried once. */
+void attempt_close(struct attempt *a, int ifindex, sa_family_t family);
+
+/* The route by `link` to the attempt's server, with the address of its socket; QUIC_INVAL if the
+ * link has no socket here, or is of the other family. */
+int attempt_route(const struct attempt *a, const struct link *link, struct quic_route *out);
+
+/* Go on by `link` instead of the present one, whose socket is closed: see quic_path_move, whose
+ * codes it returns, and those of attempt_open. */
+int attempt_move(struct attempt *a, const struct attempt_env *env, const struct link *link,
+                 ns_t now);
+
+#endif

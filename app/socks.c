@@ -1,0 +1,48 @@
+#include "app/socks.h"
+
+struct socks socks_one(struct ring_udp *sock)
+{
+    return (struct socks){.item = {{.sock = sock}}, .n = 1};
+}
+
+int socks_add(struct socks *s, uint32_t ifindex, int family, struct ring_udp *sock)
+{
+    if (s->n == LINKS_MAX)
+        return QUIC_NOMEM;
+    s->item[s->n].ifindex = ifindex;
+    s->item[s->n].family = family;
+    s->item[s->n++].sock = sock;
+    return 0;
+}
+
+struct ring_udp *socks_take(struct socks *s, uint32_t ifindex, int family)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        struct ring_udp *sock = s->item[i].sock;
+
+        if (s->item[i].ifindex != ifindex || s->item[i].family != family)
+            continue;
+        s->n--;
+        for (; i < s->n; i++)
+            s->item[i] = s->item[i + 1];
+        return sock;
+    }
+    return NULL;
+}
+
+struct ring_udp *socks_find(const struct socks *s, const struct quic_route *route)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->item[i].ifindex == 0 || route->ifindex == 0 ||
+            (s->item[i].ifindex == route->ifindex && s->item[i].family == route->remote.family))
+            return s->item[i].sock;
+    return NULL;
+}
+
+uint32_t socks_ifindex(const struct socks *s, const struct ring_udp *sock)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->item[i].sock == sock)
+            return s->item[i].ifindex;
+    return 0;
+}
