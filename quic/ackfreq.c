@@ -15,8 +15,11 @@ void ackfreq_init(struct ackfreq *a, ns_t min_delay, ns_t own_delay)
 static uint64_t packets_per_ack(const struct ackfreq_path *p)
 {
     uint64_t n = p->window_packets / (ACKFREQ_PER_RTT * (p->slow_start ? 2u : 1u));
+    uint64_t per_ms = p->window_packets / (p->srtt / NS_PER_MS + 1);
+    uint64_t most = per_ms > ACKFREQ_FEW ? per_ms : ACKFREQ_FEW;
 
-    return n < 2 ? 2 : n > ACKFREQ_MAX ? ACKFREQ_MAX : n;
+    most = most < ACKFREQ_MAX ? most : ACKFREQ_MAX;
+    return n < 2 ? 2 : n > most ? most : n;
 }
 
 /* Twice or half, of which a threshold of 0 is no exception. */

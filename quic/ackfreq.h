@@ -6,8 +6,10 @@
  * frames; what they are to say follows from the path:
  *
  *     threshold  so that ACKFREQ_PER_RTT acknowledgements come for a window of packets, and
- *                twice as many in slow start, which lives by them; never more than
- *                ACKFREQ_MAX packets for one
+ *                twice as many in slow start, which lives by them; and that no more than
+ *                ACKFREQ_FEW packets, or what the window is in 1 ms if that is more, wait for
+ *                one: who shares a short queue, or meets its end, must hear of it in time, and
+ *                what one acknowledgement lets go is no burst. Never more than ACKFREQ_MAX
  *     delay      a quarter of the round trip, so that what is less than a window is heard of
  *                in time too; within what the peer can do and what it would do unasked
  *     reordering the packet threshold of loss detection (section 9)
@@ -30,8 +32,9 @@
 
 #include "quic/types.h"
 
-#define ACKFREQ_PER_RTT 8
-#define ACKFREQ_MAX     64 /* packets for one acknowledgement, at most */
+#define ACKFREQ_PER_RTT 16
+#define ACKFREQ_FEW     16 /* packets for one acknowledgement at any rate, */
+#define ACKFREQ_MAX     64 /* and at most */
 
 /* What an ACK_FREQUENCY frame asks for. */
 struct ackfreq_ask {

@@ -17,7 +17,9 @@
  *     quic_dgram_send ... ; quic_send for each path until it returns <= 0 ;
  *     arm a timer for quic_deadline, and call quic_tick when it fires.
  *
- * Every call may make something due, so after any of them flush by quic_send.
+ * Every call may make something due, so after any of them flush by quic_send. Where that
+ * returned QUIC_BLOCKED, it goes before quic_dgram_send next time, lest DATAGRAMs without end
+ * take all the room there is, and streams and control frames have none.
  * `now` never goes backwards from one call to the next.
  *
  * Paths are named by their index, 0 <= path < quic_path_count(); plain QUIC has one,

@@ -19,29 +19,29 @@ static const struct {
     struct ackfreq_ask want;
 } rows[] = {
     {"initial window", {10, 40 * MS, true, 3}, MS, OWN, false, {1, 10 * MS, 3}},
-    {"small window", {31, 40 * MS, false, 3}, MS, OWN, false, {2, 10 * MS, 3}},
-    {"twice the default", {32, 40 * MS, false, 3}, MS, OWN, true, {3, 10 * MS, 3}},
-    {"the same in slow start", {32, 40 * MS, true, 3}, MS, OWN, false, {1, 10 * MS, 3}},
-    {"slow start", {64, 40 * MS, true, 3}, MS, OWN, true, {3, 10 * MS, 3}},
-    {"100 Mbit/s, 40 ms", {416, 40 * MS, false, 3}, MS, OWN, true, {51, 10 * MS, 3}},
-    {"1 Gbit/s, 10 ms", {1000, 10 * MS, false, 3}, MS, OWN, true, {63, 2500000, 3}},
+    {"small window", {62, 40 * MS, false, 3}, MS, OWN, false, {2, 10 * MS, 3}},
+    {"twice the default", {64, 40 * MS, false, 3}, MS, OWN, true, {3, 10 * MS, 3}},
+    {"the same in slow start", {64, 40 * MS, true, 3}, MS, OWN, false, {1, 10 * MS, 3}},
+    {"slow start", {128, 40 * MS, true, 3}, MS, OWN, true, {3, 10 * MS, 3}},
+    {"100 Mbit/s, 40 ms", {416, 40 * MS, false, 3}, MS, OWN, true, {15, 10 * MS, 3}},
+    {"1 Gbit/s, 10 ms", {1000, 10 * MS, false, 3}, MS, OWN, true, {61, 2500000, 3}},
     {"as wide as can be",
      {UINT64_MAX / 1200, 40 * MS, true, 3},
      MS,
      OWN,
      true,
      {63, 10 * MS, 3}},
-    {"long", {1000, 600 * MS, false, 3}, MS, OWN, true, {63, OWN, 3}},
-    {"short", {1000, 1 * MS, false, 3}, MS, OWN, true, {63, MS, 3}},
-    {"whole microseconds", {1000, 40001234, false, 3}, MS, OWN, true, {63, 10 * MS, 3}},
+    {"long", {1000, 600 * MS, false, 3}, MS, OWN, true, {15, OWN, 3}},
+    {"short", {1000, 1 * MS, false, 3}, MS, OWN, true, {61, MS, 3}},
+    {"whole microseconds", {1000, 40001234, false, 3}, MS, OWN, true, {23, 10 * MS, 3}},
     {"a peer that can't wait longer",
      {1000, 40 * MS, false, 3},
      MS,
      5 * MS,
      true,
-     {63, 5 * MS, 3}},
-    {"a peer with one delay", {1000, 40 * MS, false, 3}, OWN, OWN, true, {63, OWN, 3}},
-    {"more reordering", {1000, 40 * MS, false, 9}, MS, OWN, true, {63, 10 * MS, 9}},
+     {23, 5 * MS, 3}},
+    {"a peer with one delay", {1000, 40 * MS, false, 3}, OWN, OWN, true, {23, OWN, 3}},
+    {"more reordering", {1000, 40 * MS, false, 9}, MS, OWN, true, {23, 10 * MS, 9}},
     {"does not understand", {1000, 40 * MS, false, 3}, NS_NEVER, OWN, false, {1, OWN, 1}},
 };
 
@@ -75,7 +75,7 @@ static void test_paths(void **state)
     ackfreq_init(&a, MS, OWN);
     ackfreq_update(&a, paths, 2, NS_PER_S);
     assert_true(ackfreq_due(&a));
-    assert_int_equal(a.want.threshold, 49);
+    assert_int_equal(a.want.threshold, 15);
     assert_int_equal(a.want.delay, 2 * MS);
     assert_int_equal(a.want.reordering, 5);
 }
@@ -99,7 +99,7 @@ static void test_life(void **state)
     ackfreq_init(&a, MS, OWN);
     assert_true(asks(&a, 200, 40 * MS, now));
     assert_int_equal(ackfreq_next(&a, &ask, now), 0);
-    assert_int_equal(ask.threshold, 24);
+    assert_int_equal(ask.threshold, 11);
     assert_int_equal(ask.delay, 10 * MS);
     assert_false(ackfreq_due(&a));
     /* The longer of two delays, until it is known which one holds. */
@@ -113,9 +113,9 @@ static void test_life(void **state)
     assert_false(asks(&a, 200, 70 * MS, now));
     assert_true(asks(&a, 200, 10 * MS, now));
     assert_true(asks(&a, 80, 40 * MS, now));
-    assert_true(asks(&a, 420, 40 * MS, now));
+    assert_true(asks(&a, 1000, 40 * MS, now));
     assert_false(asks(&a, 200, 40 * MS, now)); /* what was due is not any more */
-    assert_true(asks(&a, 420, 80 * MS, now));
+    assert_true(asks(&a, 2000, 80 * MS, now));
     assert_int_equal(ackfreq_next(&a, &ask, now), 1);
     assert_int_equal(ackfreq_delay(&a), 20 * MS);
     /* Lost: said again, with what is true by then; both delays may hold. */

@@ -156,8 +156,11 @@ static void start(struct bulk *b)
 
 struct bulk_flow *bulk_flow(struct bulk *b, const char *cc)
 {
-    struct sim_app app = {
-        .ctx = b, .turn = client_turn, .dgram = client_dgram, .busy = client_busy};
+    struct sim_app app = {.ctx = b,
+                          .turn = client_turn,
+                          .dgram = client_dgram,
+                          .fair = true,
+                          .busy = client_busy};
     struct world *w = &b->w;
     if (b->n == BULK_FLOWS)
         abort();

@@ -64,6 +64,7 @@ static void flush(struct sim_host *host, struct quic_conn *conn)
             if (r > 0)
                 transmit(host, &train);
         }
+        host->control_first |= r == QUIC_BLOCKED && host->app.fair;
         if (r == 0 && !(host->app.busy && host->app.busy(host, conn)))
             quic_app_limited(conn, path, host->node.sim->now);
     }
@@ -85,6 +86,10 @@ static void drain(struct sim_host *host, struct quic_conn *conn)
 static void serve(struct sim_host *host, struct quic_conn *conn)
 {
     drain(host, conn);
+    if (host->control_first) {
+        host->control_first = false;
+        flush(host, conn);
+    }
     if (host->app.turn)
         host->app.turn(host, conn);
     flush(host, conn);

@@ -27,6 +27,7 @@ struct sim_app {
     void (*dgram)(struct sim_host *host, struct quic_conn *conn,
                   const struct quic_dgram_rx *dgram);
     void (*turn)(struct sim_host *host, struct quic_conn *conn);  /* write, open, close ... */
+    bool fair; /* what quic_send kept back goes before the next turn's DATAGRAMs */
     bool (*busy)(struct sim_host *host, struct quic_conn *conn);  /* has DATAGRAMs to send */
     void (*freed)(struct sim_host *host, struct quic_conn *conn); /* about to be deleted */
 };
@@ -41,6 +42,7 @@ struct sim_host {
     size_t n_conns;
     struct sim_packet *inbox, **inbox_tail;
     bool awake, reap;
+    bool control_first;  /* it was kept waiting: before the application's turn, next time */
     uint8_t ecn_in;      /* or of all marks seen */
     uint64_t ecn_out[4]; /* datagrams sent with each */
     uint64_t trains, datagrams, answers, largest;
