@@ -6,6 +6,13 @@
  * so that the pipe is full when the probe begins), UP (faster, until the rate stops growing
  * or too much is lost) and DOWN (slower, until the queue is gone); `acks` follows which of
  * these the acknowledgements are about, a round trip later.
+ *
+ * Flows that share a path find each other by probing one at a time: together they only drive
+ * the queue to its end, with shares as before. ProbeRTT is common to all, since each sees the
+ * queue that it empties; so it doesn't start the wait for the next probe anew, and the waits
+ * differ by seconds. Between probes the window has little more than the pipe: the queue that
+ * flows keep standing who each believe in more than their share, and what other controllers'
+ * flows find no room in.
  */
 #include "quic/cc.h"
 
@@ -15,11 +22,13 @@
 #define UP_GAIN        1.25
 #define UP_CWND_GAIN   2.25
 #define CWND_GAIN      2.0
+#define CRUISE_GAIN    1.25 /* of the window, once a probe has found the path's end */
 #define PROBE_RTT_CWND 0.5
 #define PACING_MARGIN  0.99
 #define DRAIN_ROUNDS   3
 #define STARTUP_LOSSES 6  /* BBRStartupFullLossCnt: runs of lost packets in a round */
-#define RENO_ROUNDS    63 /* the longest wait for a probe, in round trips */
+#define PROBE_WAIT     (4 * NS_PER_S) /* for a probe, at least; at most twice that, */
+#define RENO_ROUNDS    256            /* and so many round trips */
 #define QUANTUM_MAX    65536
 #define UP_ROUNDS_MAX  30
 #define BPS_MAX        ((uint64_t)1000000000000)
@@ -96,23 +105,33 @@ static void enter_startup(struct cc_bbr *b)
     enter(b, BBR_STARTUP, STARTUP_GAIN, CWND_GAIN);
 }
 
-static void start_down(struct cc *cc, ns_t now)
+static void start_cycle(struct cc *cc, ns_t now)
 {
     struct cc_bbr *b = &cc->u.bbr;
 
+    b->rounds_since_up = cc_random(cc) < 0.5 ? 0 : 1;
+    b->probe_wait = PROBE_WAIT + (ns_t)(cc_random(cc) * (double)PROBE_WAIT);
+    b->cycle_stamp = now;
+}
+
+static void stop_probe(struct cc_bbr *b)
+{
     bbr_reset_signals(b);
     b->up_per_inc = BBR_INF;
-    b->rounds_since_up = cc_random(cc) < 0.5 ? 0 : 1;
-    b->probe_wait = 2 * NS_PER_S + (ns_t)(cc_random(cc) * (double)NS_PER_S);
-    b->cycle_stamp = now;
     b->acks = BBR_ACKS_STOPPING;
     bbr_start_round(b);
-    enter(b, BBR_DOWN, DOWN_GAIN, CWND_GAIN);
+}
+
+static void start_down(struct cc *cc, ns_t now)
+{
+    stop_probe(&cc->u.bbr);
+    start_cycle(cc, now);
+    enter(&cc->u.bbr, BBR_DOWN, DOWN_GAIN, CWND_GAIN);
 }
 
 static void start_cruise(struct cc_bbr *b)
 {
-    enter(b, BBR_CRUISE, 1.0, CWND_GAIN);
+    enter(b, BBR_CRUISE, 1.0, b->inflight_long == BBR_INF ? CWND_GAIN : CRUISE_GAIN);
 }
 
 static void start_refill(struct cc_bbr *b)
@@ -350,7 +369,9 @@ static void check_probe_rtt_done(struct cc *cc, ns_t now)
     bbr_restore_cwnd(cc);
     bbr_reset_short(b);
     if (b->full_reached) {
-        start_down(cc, now);
+        if (!b->cycle_stamp)
+            start_cycle(cc, now);
+        stop_probe(b);
         start_cruise(b);
     } else {
         enter_startup(b);

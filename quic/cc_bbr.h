@@ -9,7 +9,7 @@
  *     STARTUP -> DRAIN -> DOWN -> CRUISE -> REFILL -> UP -> DOWN ...
  *     any -> PROBE_RTT -> CRUISE, or STARTUP if the pipe was never full
  *
- * One deviation from the draft, so that a path that loses packets at random is not taken for
+ * Deviations from the draft (docs/congestion.md has figures). One is so that a path that loses packets at random is not taken for
  * a full one. `base_loss` is the share lost while we do not send faster than the path is
  * believed to be: between probes, and in those rounds of Startup after which the rate still
  * grew, so that they were not the path's end. A probe went too high when it loses more
@@ -21,6 +21,11 @@
  *
  * The search for a plateau begins anew where a round's rate falls well below its baseline: a
  * sender that had little to say for a while is not judged by the rate it had before.
+ *
+ * Probes for bandwidth come every 4 to 8 s (the draft: 2 to 3 s, or 63 round trips), and
+ * ProbeRTT doesn't start that wait anew: flows that share a path probe one at a time, which is
+ * how they find equal shares. Once a probe has found the path's end, the window between probes
+ * is 1.25 bandwidth-delay products (the draft: 2), which bounds the queue of several flows.
  *
  * CE marks, to which the draft leaves the answer open, are answered like a round of excess
  * loss: once per round trip.
