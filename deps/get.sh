@@ -516,12 +516,14 @@ END
     chmod +x "tools/bin/$1"
 }
 
-# A program that needs nothing but libc, of this release or a following one.
+# A program that needs nothing but libc, of this release or a following one. The package's version
+# is kept beside it.
 newer_tool() { # COMMAND PACKAGE MINIMUM
-    [ ! -x "tools/bin/$1" ] || return 0
+    [ ! -x "tools/bin/$1" ] || [ ! -f "tools/$2/version" ] || return 0
     release=$codename
     while [ -n "$release" ]; do
-        unpack_package "$2" "$3" "$release" "$DEPS/tools/$2" tools.log && wrap "$1" "$2" && return 0
+        unpack_package "$2" "$3" "$release" "$DEPS/tools/$2" tools.log && wrap "$1" "$2" &&
+            echo "$built" >"tools/$2/version" && return 0
         release=$(next_release "$release")
     done
     return 1
