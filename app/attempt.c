@@ -32,7 +32,7 @@ static int open_socket(struct attempt *a, const struct attempt_env *env,
     }
     if (ring_udp_add(env->ring, fd, a, &sock))
         return EXIT_INTERNAL;
-    if (socks_add(&a->socks, (uint32_t)link->ifindex, family_of(link), sock)) {
+    if (socks_add(&a->socks, (uint32_t)link->ifindex, family_of(link), link->priority, sock)) {
         ring_udp_del(sock);
         return EXIT_INTERNAL;
     }
@@ -85,6 +85,7 @@ int attempt_new(struct attempt **out, const struct attempt_env *env, const struc
     a->link = *link;
     a->remote = *remote;
     a->open_by = now + OPEN_WITHIN;
+    a->paths_at = NS_NEVER;
     rc = open_socket(a, env, link, hopeless);
     if (rc == 0 && (rc = open_session(a, env, now))) {
         *hopeless = true;
@@ -144,8 +145,8 @@ void attempt_close(struct attempt *a, int ifindex, sa_family_t family)
         ring_udp_del(sock);
 }
 
-int attempt_move(struct attempt *a, const struct attempt_env *env, const struct link *link,
-                 ns_t now)
+int attempt_move(struct attempt *a, const struct attempt_env *env, size_t path,
+                 const struct link *link, ns_t now)
 {
     struct quic_route route;
     int rc = attempt_open(a, env, link);
@@ -153,7 +154,7 @@ int attempt_move(struct attempt *a, const struct attempt_env *env, const struct 
     if (rc == 0)
         rc = attempt_route(a, link, &route);
     if (rc == 0)
-        rc = quic_path_move(a->session.quic, 0, &route, now);
+        rc = quic_path_move(a->session.quic, path, &route, now);
     if (rc)
         return rc;
     if (a->link.ifindex != link->ifindex || a->link.family != link->family)

@@ -26,12 +26,22 @@ struct attempt_env {
     struct peer *peer;
 };
 
+/* Which path lies over which link; see app/paths.h. */
+struct attempt_path {
+    struct link link;
+    size_t path;
+};
+
 struct attempt {
     struct session session;
     struct socks socks;
-    struct link link; /* of path 0 */
+    struct link link; /* on which it was begun, or goes on */
     union udp_addr remote;
     ns_t open_by; /* a tunnel should be there */
+
+    struct attempt_path path[LINKS_MAX]; /* with multipath */
+    size_t paths;
+    ns_t paths_at; /* try those again that came to nothing */
 };
 
 /*
@@ -58,9 +68,9 @@ void attempt_close(struct attempt *a, int ifindex, sa_family_t family);
  * link has no socket here, or is of the other family. */
 int attempt_route(const struct attempt *a, const struct link *link, struct quic_route *out);
 
-/* Go on by `link` instead of the present one, whose socket is closed: see quic_path_move, whose
+/* Go on with `path` by `link` instead of `a->link`, whose socket is closed: see quic_path_move, whose
  * codes it returns, and those of attempt_open. */
-int attempt_move(struct attempt *a, const struct attempt_env *env, const struct link *link,
-                 ns_t now);
+int attempt_move(struct attempt *a, const struct attempt_env *env, size_t path,
+                 const struct link *link, ns_t now);
 
 #endif

@@ -21,9 +21,8 @@
  *
  * The server is reached by sockets bound to one interface each, so that the routes into the
  * TUN, which are more specific than the machine's default route, don't catch the
- * tunnel's own packets. Links are followed (links.h): when the connection's own goes away or
- * gets another address, the connection moves on, by another link if need be; and to a link of
- * higher priority when that appears.
+ * tunnel's own packets. Links are followed (links.h), and the tunnel's connection has a path over
+ * each (paths.h), or moves from one to another.
  *
  * A failure before the first success ends the program after TRIES_FIRST rounds, at
  * once where trying again can't help (wrong key, wrong certificate, no such server).
@@ -38,6 +37,7 @@
 #include "app/host.h"
 #include "app/links.h"
 #include "app/netcheck.h"
+#include "app/paths.h"
 #include "app/peer.h"
 #include "app/qlog_file.h"
 #include "app/race.h"
@@ -441,6 +441,15 @@ static void check_machine(struct client *c, const struct attempt *a)
     netcheck_log(item, n < ARRAY_LEN(item) ? n : ARRAY_LEN(item), c->log);
 }
 
+/* The tunnel's connection follows the links; without one it is made anew. */
+static void follow(struct client *c, ns_t now)
+{
+    struct attempt *a = c->at;
+
+    if (c->state == UP && paths_follow(a, &c->env, &c->links, now))
+        failed(c, a, EXIT_NO_ANSWER, false, now);
+}
+
 /* Addresses and MTU are known: the machine's side can stand. */
 static void bring_up(struct client *c, struct attempt *a, ns_t now)
 {
@@ -471,6 +480,7 @@ static void bring_up(struct client *c, struct attempt *a, ns_t now)
     c->ever_up = true;
     if (first)
         check_machine(c, a);
+    follow(c, now);
 }
 
 /* The connection is over: say why, in words that help. */
@@ -602,6 +612,12 @@ static void events(struct client *c, struct attempt *a, ns_t now)
         case SESSION_MTU:
             bring_up(c, a, now);
             break;
+        case SESSION_PATHS:
+            if (ev.gone != SESSION_NO_PATH)
+                paths_gone(a, &c->env, ev.gone, now);
+            else
+                follow(c, now);
+            break;
         case SESSION_ENDED:
             ended(c, a, now);
             break;
@@ -620,54 +636,23 @@ static void events(struct client *c, struct attempt *a, ns_t now)
 
 /* ---- links ----------------------------------------------------------------------------- */
 
-/* The tunnel goes on by another link, or anew. */
-static void move(struct client *c, const struct link *to, ns_t now)
-{
-    struct attempt *a = c->at;
-
-    if (attempt_move(a, &c->env, to, now)) {
-        failed(c, a, EXIT_NO_ANSWER, false, now);
-        return;
-    }
-    LOG_AT(c->log, LOG_INFO, "going on via %s", to->name);
-}
-
 /* The link of a running attempt is gone. */
 static void link_lost(struct client *c, struct attempt *a, ns_t now)
 {
-    const struct link *list;
-    size_t n;
-
     LOG_AT(c->log, LOG_WARN, "%s went down", a->link.name);
-    list = links_list(&c->links, &n);
-    for (size_t i = 0; i < n && c->state == UP; i++) {
-        if (list[i].family == a->link.family) {
-            move(c, &list[i], now);
-            return;
-        }
-    }
-    failed(c, a, EXIT_NO_ANSWER, false, now);
-}
-
-/* A link of the tunnel's connection, or one that could be. */
-static void link_there(struct client *c, const struct link *it, ns_t now)
-{
-    const struct link *mine = &c->at->link;
-
-    if (it->id == mine->id && tun_addr_equal(&it->local, &mine->local))
-        c->at->link = *it;
-    else if (it->id == mine->id ||
-             (it->family == mine->family && it->priority < mine->priority))
-        move(c, it, now);
+    if (c->state == CONNECTING)
+        failed(c, a, EXIT_NO_ANSWER, false, now);
 }
 
 /* What became of the links. */
 static void link_events(struct client *c, ns_t now)
 {
     struct link_event ev;
+    bool any = false;
 
     links_tick(&c->links, now);
     while (!c->stopping && links_next(&c->links, &ev)) {
+        any = true;
         LOG_AT(c->log, LOG_DEBUG, "link %s (IPv%d) %s", ev.link.name,
                ev.link.family == AF_INET6 ? 6 : 4,
                ev.type == LINK_ADDED     ? "leads to the server"
@@ -677,13 +662,13 @@ static void link_events(struct client *c, ns_t now)
             for (size_t i = c->n_run; i-- > 0;)
                 if (i < c->n_run && c->run[i]->link.id == ev.link.id)
                     link_lost(c, c->run[i], now);
-        } else if (c->state == UP) {
-            link_there(c, &ev.link, now);
         } else if (ev.type == LINK_ADDED && c->state == CONNECTING && !c->at &&
                    !planned(c, ev.link.id)) {
             join_race(c, &ev.link, now);
         }
     }
+    if (any)
+        follow(c, now);
 }
 
 /* ---- the loop's calls ------------------------------------------------------------------ */
@@ -714,15 +699,6 @@ static void on_tun(void *ctx, struct ring_tun *tun, struct ring_pkt *pkts, size_
     }
 }
 
-/* Probe after probe unanswered: a server that is gone without a word. */
-static bool silent(const struct client *c, const struct attempt *a, ns_t now)
-{
-    struct quic_path_view v;
-
-    return c->state == UP && quic_path_view(a->session.quic, 0, now, &v) == 0 &&
-           v.pto_count >= SILENT_PTOS && now - v.last_received >= SILENT_AFTER;
-}
-
 /* The timers of one attempt. */
 static void attempt_tick(struct client *c, struct attempt *a, ns_t now)
 {
@@ -730,7 +706,7 @@ static void attempt_tick(struct client *c, struct attempt *a, ns_t now)
         quic_tick(a->session.quic, now);
         events(c, a, now);
     }
-    if (runs(c, a) && silent(c, a, now)) {
+    if (runs(c, a) && c->state == UP && paths_silent(a, SILENT_AFTER, SILENT_PTOS, now)) {
         LOG_AT(c->log, LOG_WARN, "the server has not answered for %d s",
                (int)(SILENT_AFTER / NS_PER_S));
         failed(c, a, EXIT_NO_ANSWER, false, now);
@@ -749,6 +725,8 @@ static void on_deadline(void *ctx, ns_t now)
             attempt_tick(c, c->run[i], now);
     if (c->next_at <= now)
         race_on(c, now);
+    if (c->at && c->at->paths_at <= now)
+        follow(c, now);
     if (c->state == WAITING && !c->stopping && c->retry_at <= now)
         connect_now(c, now);
 }
@@ -761,8 +739,7 @@ static ns_t deadline(const struct client *c, ns_t now)
         at = ns_min(at, c->retry_at);
     for (size_t i = 0; i < c->n_run; i++) {
         at = ns_min(at, session_deadline(&c->run[i]->session, now));
-        if (c->state == CONNECTING)
-            at = ns_min(at, c->run[i]->open_by);
+        at = ns_min(at, c->state == CONNECTING ? c->run[i]->open_by : c->run[i]->paths_at);
     }
     return at;
 }

@@ -124,6 +124,8 @@ static const struct row rows[] = {
      "tunnel MTU, 1280 to 9000 (default: what the path carries)", W_BOTH, C_NONE, 1280, 9000, NULL},
     {"cc", "Multipath", "CC", K_STRING, AT(cc), "NAME",
      "congestion control: cubic (default), newreno, or bbr (on trial)", W_BOTH, C_NONE, 0, 0, NULL},
+    {"multipath", "Multipath", "Multipath", K_WORD, AT(multipath), "on|off",
+     "several links at a time, where both ends allow it (default on)", W_BOTH, C_NONE, 0, 0, "on|off"},
     {"io", "Advanced", "IO", K_WORD, AT(io), "auto|io_uring|epoll",
      "how to talk to the kernel (default auto)", W_BOTH, C_NONE, 0, 0, "auto|io_uring|epoll"},
     {"offload", "Advanced", "Offload", K_WORD, AT(offload), "auto|off",

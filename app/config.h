@@ -45,6 +45,7 @@ struct config {
     char *state_dir;
     int io;      /* enum config_io */
     int offload; /* 0: auto, 1: off */
+    int multipath; /* 0: on, 1: off */
     char *cc;
     char *qlog_dir;
 

@@ -116,6 +116,13 @@ static void train_send(struct sender *s, struct udp_train *u, const struct quic_
 
 /* ---- the queue ------------------------------------------------------------------------- */
 
+static enum sched_priority priority_of(enum link_priority p)
+{
+    return p == LINK_BACKUP      ? SCHED_BACKUP
+           : p == LINK_SECONDARY ? SCHED_SECONDARY
+                                 : SCHED_PRIMARY;
+}
+
 static struct sched_path path_snapshot(const struct sender *s, size_t path, ns_t now)
 {
     struct quic_path_view v;
@@ -139,6 +146,7 @@ static struct sched_path path_snapshot(const struct sender *s, size_t path, ns_t
         .earliest = v.next_send,
         .mtu_bytes = v.dgram_max_bytes,
         .loss_ppm = v.packets_sent ? (uint32_t)(v.packets_lost * 1000000 / v.packets_sent) : 0,
+        .priority = v.standby ? SCHED_BACKUP : priority_of(socks_priority(s->socks, &v.route)),
         .jitter = v.has_rtt ? v.rttvar : 0,
         .silence = v.pto_count > 1   ? SCHED_SILENT
                    : v.pto_count > 0 ? SCHED_SUSPECT

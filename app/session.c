@@ -22,7 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BURST 64 /* datagrams looked at together */
+#define BURST      64   /* datagrams looked at together */
+#define IP_MTU_MIN 1280 /* RFC 8200 5 */
 
 /* Our end of the request stream is over without harm, seen from HTTP/3. */
 static void stream_let_go(struct session *s, uint64_t id, bool recv_done, bool send_done)
@@ -261,19 +262,20 @@ ns_t session_deadline(const struct session *s, ns_t now)
     return s->sender.starved ? ns_max(at, now + SESSION_STARVED) : at;
 }
 
+/* Of all paths that carry IP at all; a packet travels only where it fits. */
 size_t session_mtu(const struct session *s)
 {
-    size_t max = quic_dgram_max(s->quic, 0), head;
+    size_t head = s->open ? cip_prefix(&s->cip)->len : 0, least = 0, most = 0;
 
-    for (size_t i = 1; i < quic_path_count(s->quic); i++) {
-        size_t m = quic_dgram_max(s->quic, i);
-        if (m > 0 && (max == 0 || m < max))
-            max = m;
+    for (size_t i = 0; i < quic_path_count(s->quic) && s->open; i++) {
+        size_t max = quic_dgram_max(s->quic, i), m = max > head ? max - head : 0;
+
+        if (m >= IP_MTU_MIN && (least == 0 || m < least))
+            least = m;
+        if (m > most)
+            most = m;
     }
-    if (!s->open)
-        return 0;
-    head = cip_prefix(&s->cip)->len;
-    return max > head ? max - head : 0;
+    return least ? least : most;
 }
 
 int session_request(struct session *s, const struct h3_field *fields, size_t n)
@@ -469,6 +471,13 @@ static bool on_quic(struct session *s, const struct quic_event *qe, struct sessi
         /* Few streams and coalesced events: only a flood of openings gets here. */
         quic_close(s->quic, H3_EXCESSIVE_LOAD, "too many stream events", now);
         return false;
+    case QUIC_EV_PATH_NEW:
+    case QUIC_EV_PATH_VALIDATED:
+    case QUIC_EV_PATHS_ALLOWED:
+    case QUIC_EV_PATH_GONE:
+        ev->type = SESSION_PATHS;
+        ev->gone = qe->type == QUIC_EV_PATH_GONE ? qe->path : SESSION_NO_PATH;
+        return true;
     case QUIC_EV_DGRAM_MAX:
         return false; /* seen by comparison, see mtu_changed */
     case QUIC_EV_CLOSED:

@@ -24,6 +24,8 @@
 #define SESSION_STREAMS_MAX 32               /* streams of one connection, own and peer's */
 #define SESSION_STARVED     (20 * NS_PER_MS) /* timers run this late while the socket is full */
 
+#define SESSION_NO_PATH     SIZE_MAX
+
 enum session_event_type {
     SESSION_READY,     /* client: the peer's SETTINGS allow an IP tunnel: session_request */
     SESSION_UNFIT,     /* client: they don't: it is no CONNECT-IP server */
@@ -33,6 +35,7 @@ enum session_event_type {
     SESSION_ROUTES,    /* what the peer routes has changed */
     SESSION_ASKED,     /* the peer asks for an address: `asked` */
     SESSION_MTU,       /* session_mtu has changed */
+    SESSION_PATHS,     /* paths came, went (`gone`: which), or may be opened */
     SESSION_ENDED,     /* the tunnel's stream is over; the connection is not */
     SESSION_CLOSED     /* the connection is closing or gone: quic_close_info */
 };
@@ -43,6 +46,7 @@ struct session_event {
     const struct h3_field *fields; /* valid until the next session call */
     size_t n;
     struct ip_assign asked;
+    size_t gone; /* SESSION_PATHS: index of a path that is over; SESSION_NO_PATH: none is */
 };
 
 struct session_cfg {

@@ -2,6 +2,7 @@
 
 #include "app/exit.h"
 #include "app/keep.h"
+#include "mp/mp.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #define CERT_DAYS 3650
+#define PATHS     9 /* of one connection: path IDs 0 to 8 at first */
 
 static const char *const alpn[] = {"h3"};
 
@@ -36,7 +38,8 @@ void transport_config(struct quic_config *q, const struct config *cfg, struct tl
     q->stream_send_buffer = 256 << 10;
     q->max_datagram_frame_size = 65535;
     q->max_udp_payload = transport_payload(1500, false);
-    q->max_paths = 1;
+    q->ext = cfg->multipath ? NULL : &mp_ext;
+    q->max_paths = cfg->multipath ? 1 : PATHS;
 }
 
 size_t transport_payload(unsigned link_mtu_bytes, bool v6)

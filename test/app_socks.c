@@ -38,14 +38,17 @@ static void test_links(void **state)
     (void)state;
     assert_null(socks_find(&s, &any));
     assert_null(socks_take(&s, 2, 4));
-    assert_int_equal(socks_add(&s, 2, 4, sock(0)), 0);
-    assert_int_equal(socks_add(&s, 2, 6, sock(1)), 0);
-    assert_int_equal(socks_add(&s, 3, 4, sock(2)), 0);
+    assert_int_equal(socks_add(&s, 2, 4, LINK_PRIMARY, sock(0)), 0);
+    assert_int_equal(socks_add(&s, 2, 6, LINK_PRIMARY, sock(1)), 0);
+    assert_int_equal(socks_add(&s, 3, 4, LINK_BACKUP, sock(2)), 0);
     assert_ptr_equal(socks_find(&s, &any), sock(0));
     assert_ptr_equal(socks_find(&s, &a4), sock(0));
     assert_ptr_equal(socks_find(&s, &a6), sock(1));
     assert_ptr_equal(socks_find(&s, &b4), sock(2));
     assert_null(socks_find(&s, &b6));
+    assert_int_equal(socks_priority(&s, &a6), LINK_PRIMARY);
+    assert_int_equal(socks_priority(&s, &b4), LINK_BACKUP);
+    assert_int_equal(socks_priority(&s, &b6), LINK_PRIMARY);
     assert_int_equal(socks_ifindex(&s, sock(1)), 2);
     assert_int_equal(socks_ifindex(&s, sock(2)), 3);
     assert_int_equal(socks_ifindex(&s, sock(3)), 0);
@@ -62,10 +65,10 @@ static void test_full(void **state)
 
     (void)state;
     for (uint32_t i = 0; i < LINKS_MAX; i++)
-        assert_int_equal(socks_add(&s, i + 1, 4, sock(i)), 0);
-    assert_int_equal(socks_add(&s, 99, 4, sock(LINKS_MAX)), QUIC_NOMEM);
+        assert_int_equal(socks_add(&s, i + 1, 4, LINK_PRIMARY, sock(i)), 0);
+    assert_int_equal(socks_add(&s, 99, 4, LINK_PRIMARY, sock(LINKS_MAX)), QUIC_NOMEM);
     assert_ptr_equal(socks_take(&s, LINKS_MAX, 4), sock(LINKS_MAX - 1));
-    assert_int_equal(socks_add(&s, 99, 4, sock(LINKS_MAX)), 0);
+    assert_int_equal(socks_add(&s, 99, 4, LINK_PRIMARY, sock(LINKS_MAX)), 0);
 }
 
 int main(void)

@@ -1,5 +1,6 @@
 #!/bin/bash
-# links.sh - a client with two links: a dead one costs nothing, one that goes is not missed.
+# links.sh - a client with two links, one at a time: a dead one costs nothing, one that goes is
+# not missed. (Several at a time: multipath.sh.)
 #
 #     ┌──────── c1 ─────────┐                      ┌────── server ───────┐
 #     │  eth0 172.31.1.2    │────────veth──────────│  c1  172.31.1.1     │
@@ -31,7 +32,7 @@ remember c1 server
 server
 
 step "the routing table's choice, then the other"
-client 1
+client 1 --multipath off
 said c1 "connecting to 172.31.1.1:443 via eth0"
 pings c1 20 $FAR
 
@@ -65,7 +66,7 @@ ip -n c1 route add default via 172.31.1.1
 ip -n c1 -6 route add default via fd00:31:1::1
 black_hole c1
 began=$(date +%s%N)
-client 1
+client 1 --multipath off
 took=$((($(date +%s%N) - began) / 1000000))
 echo "   up after $took ms"
 [ $took -lt $((2000 * slow)) ] || fail "it took $took ms"
@@ -83,7 +84,7 @@ stop c1
 client 1 --no-path eth0
 silent_about c1 "via eth0"
 stop c1
-client 1 --link 'eth0=backup'
+client 1 --link 'eth0=backup' --multipath off
 said c1 "via eth1"
 silent_about c1 "via eth0"
 
