@@ -73,10 +73,10 @@ static size_t set_of(size_t ranges)
 /* Sent packets with their records, acknowledged numbers, verdicts; received numbers. */
 static size_t path_bound(void)
 {
-    size_t space = SENT_MAX_PACKETS * sizeof(struct sent_packet) +
-                   SENT_MAX_RECORDS * sizeof(struct sent_record) +
-                   set_of(RECOVERY_ACKED_RANGES) + set_of(ACKRX_MAX);
-    return SPACE_N * space + doubled(SENT_MAX_PACKETS) * sizeof(struct verdict_run);
+    size_t packets = SENT_MAX_APP + 2 * SENT_MAX_HANDSHAKE;
+    size_t sets = set_of(RECOVERY_ACKED_RANGES) + set_of(ACKRX_MAX);
+    return packets * (sizeof(struct sent_packet) + sizeof(struct sent_record)) +
+           SPACE_N * sets + SENT_MAX_APP * sizeof(struct verdict_run);
 }
 
 /* Bytes of the handshake that came or are to go, at each level; the TLS side of it. */

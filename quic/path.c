@@ -161,14 +161,16 @@ ns_t path_deadline(const struct quic_path *p, unsigned spaces, size_t least)
         bool stuck = path_amplification_room(r) < PATH_SMALLEST || !path_dcid(p, r);
         at = ns_min(at, stuck ? r->validate.give_up : validate_deadline(&r->validate));
     }
-    if (path_amplification_room(&p->route[p->current]) < least)
+    size_t room = path_amplification_room(&p->route[p->current]);
+    if (room < least || room < PATH_ACK_ROOM)
         return at;
     for (unsigned s = 0; s < SPACE_N; s++)
-        if (spaces & 1u << s)
+        if (spaces & 1u << s && !sent_scarce(&p->recovery.space[s].sent))
             at = ns_min(at, ackrx_deadline(&p->ack[s]));
     at = ns_min(at, p->ack_own_at);
     size_t probe = mtu_next_probe(&p->mtu, NS_NEVER - 1);
-    if (recovery_room(&p->recovery) >= probe && p->route[p->current].validated)
+    if (recovery_room(&p->recovery) >= probe && p->route[p->current].validated &&
+        !sent_scarce(&p->recovery.space[SPACE_APP].sent))
         at = ns_min(at, mtu_deadline(&p->mtu));
     return at;
 }

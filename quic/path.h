@@ -35,6 +35,7 @@
 #define PATH_RESPONSES     4  /* PATH_CHALLENGEs to answer; older ones are forgotten */
 #define PATH_AMPLIFICATION 3  /* RFC 9000 8 */
 #define PATH_SMALLEST      64 /* with less amplification room than this nothing is built */
+#define PATH_ACK_ROOM      96 /* with so much an ACK can be, whatever its numbers and the IDs */
 
 struct path_route {
     bool used, validated;
@@ -165,7 +166,8 @@ uint64_t path_window_room(const struct quic_path *p);
 
 /*
  * The earliest instant at which something of this path is due. What could not leave then for
- * lack of window or amplification room is left out: it waits for a packet, not for time.
+ * lack of window, of amplification room, or of room among the sent packets (sent_scarce) is left
+ * out: it waits for a packet, not for time.
  * ACKs of spaces without a bit in `spaces` (no keys to send with) are left out too. `least` is
  * the amplification room without which no datagram is built.
  */

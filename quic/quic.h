@@ -502,7 +502,7 @@ void quic_stats(const struct quic_conn *conn, struct quic_stats *out);
 /*
  * The most that quic_stats can ever say as memory_bytes for a connection with `cfg`, whatever
  * its peer does, while at most `own_streams` streams of the user's are open. Where it comes
- * from: packets that are not yet settled (SENT_MAX_PACKETS, SENT_MAX_RECORDS), the handshake
+ * from: packets that are not yet settled (SENT_MAX_APP, SENT_MAX_HANDSHAKE), the handshake
  * (CONN_CRYPTO_*), the windows and stream counts of `cfg`, and small change. libssl comes on
  * top, with some 20 kB.
  *

@@ -12,13 +12,13 @@
 #define RUNS_KEPT    64   /* verdict runs whose memory isn't given back */
 #define RETIRE_BATCH 4    /* packets forgotten at most for one that is sent */
 
-static void init_space(struct recovery_space *s)
+static void init_space(struct recovery_space *s, uint32_t max)
 {
     *s = (struct recovery_space){.largest_acked = RECOVERY_NO_PN,
                                  .next_skip = RECOVERY_NO_PN,
                                  .loss_time = NS_NEVER,
                                  .lost_run = NS_NEVER};
-    sent_init(&s->sent);
+    sent_init(&s->sent, max);
     ranges_init(&s->acked, RECOVERY_ACKED_RANGES);
 }
 
@@ -39,7 +39,7 @@ int recovery_init(struct recovery *r, const struct recovery_config *cfg)
         return QUIC_INVAL;
     rtt_init(&r->rtt, cfg->initial_rtt);
     for (int i = 0; i < SPACE_N; i++)
-        init_space(&r->space[i]);
+        init_space(&r->space[i], i == SPACE_APP ? SENT_MAX_APP : SENT_MAX_HANDSHAKE);
     r->initial_rtt = cfg->initial_rtt;
     r->rng = cfg->rng;
     seed(r);
@@ -114,7 +114,7 @@ static bool settled(const struct recovery *r, const struct sent_packet *p, bool 
 /* Forget the lowest packets, at most `most` of them. */
 static void retire(struct recovery *r, struct recovery_space *s, uint64_t most, ns_t now)
 {
-    bool pressed = sent_count(&s->sent) > SENT_MAX_PACKETS / 2;
+    bool pressed = sent_pressed(&s->sent);
 
     if (r->n_runs)
         return;

@@ -5,16 +5,16 @@
 
 #define MAX_GAP 16 /* numbers that one begin may pass over */
 
-void sent_init(struct sent *s)
+void sent_init(struct sent *s, uint32_t max)
 {
-    memset(s, 0, sizeof *s);
+    *s = (struct sent){.max = max};
 }
 
 void sent_free(struct sent *s)
 {
     free(s->ring);
     free(s->recs);
-    sent_init(s);
+    sent_init(s, s->max);
 }
 
 size_t sent_memory(const struct sent *s)
@@ -84,7 +84,7 @@ static int packet_room(struct sent *s, uint64_t n)
 
     while (sent_count(s) + n > cap)
         cap *= 2;
-    if (cap > SENT_MAX_PACKETS)
+    if (cap > s->max)
         return QUIC_BLOCKED;
     return cap == s->cap ? 0 : resize_packets(s, cap);
 }
@@ -139,7 +139,7 @@ int sent_record_add(struct sent *s, const struct sent_record *rec)
     first = s->rec_cap ? unwrapped(s->open_first, s->open_n + 1, s->rec_cap) : 0;
     if (first + s->open_n + 1 - s->rec_base > s->rec_cap) {
         uint32_t cap = s->rec_cap ? s->rec_cap * 2 : SENT_MIN;
-        int err = cap > SENT_MAX_RECORDS ? QUIC_BLOCKED : resize_records(s, cap);
+        int err = cap > s->max ? QUIC_BLOCKED : resize_records(s, cap);
 
         if (err)
             return err;

@@ -3,7 +3,7 @@
  *
  * A ring of fixed-size packets, addressed by packet number: finding one is O(1). What
  * frames a packet carried stands as records in a second ring; a packet with only ACK and
- * DATAGRAM frames has none. Both rings are powers of two, grow by doubling up to a bound
+ * DATAGRAM frames has none. Both rings are powers of two, grow by doubling up to `max`
  * and shrink by sent_trim when they are mostly empty.
  *
  * Sending is a transaction:
@@ -26,11 +26,11 @@
 
 #include "quic/types.h"
 
-#define SENT_MAX_PACKETS (1u << 17)
-#define SENT_MAX_RECORDS (1u << 17)
-#define SENT_MIN         64u /* smallest ring that is not empty */
-#define SENT_NO_ACK      UINT64_MAX
-#define SENT_TICK        64 /* ns, unit of since_first: 32 bits of it are more than 4 minutes */
+#define SENT_MAX_APP       (1u << 17) /* packets and records, of 1-RTT */
+#define SENT_MAX_HANDSHAKE (1u << 10) /* of Initial, of Handshake */
+#define SENT_MIN           64u /* smallest ring that is not empty */
+#define SENT_NO_ACK        UINT64_MAX
+#define SENT_TICK          64 /* ns, unit of since_first: 32 bits of it are more than 4 minutes */
 
 enum {
     SENT_ELICITING = 0x01,
@@ -82,13 +82,15 @@ struct sent {
     uint64_t base, next; /* packet numbers in the ring: [base, next) */
     uint64_t rec_base, rec_next;
     uint32_t cap, rec_cap; /* powers of two, or 0 */
+    uint32_t max;          /* of both */
     uint64_t open_first;   /* of the open transaction: first record, */
     uint32_t open_n;       /* count of records */
     bool open;
     uint32_t peak, rec_peak; /* most in use since the last sent_trim */
 };
 
-void sent_init(struct sent *s);
+/* Empty, from number 0 on. Neither ring exceeds `max`, a power of two, at least SENT_MIN. */
+void sent_init(struct sent *s, uint32_t max);
 void sent_free(struct sent *s);
 
 /* The lowest packet number that may be used next. */
@@ -103,17 +105,32 @@ static inline uint64_t sent_count(const struct sent *s)
     return s->next - s->base;
 }
 
+/* Past half of what it may hold, it is time to forget what needn't be remembered. */
+static inline bool sent_pressed(const struct sent *s)
+{
+    return sent_count(s) > s->max / 2;
+}
+
+/*
+ * Almost full: what is left is for packets that may bring relief, not for those that only
+ * acknowledge.
+ */
+static inline bool sent_scarce(const struct sent *s)
+{
+    return sent_count(s) > s->max - s->max / 8;
+}
+
 /*
  * Open the transaction for packet number `pn`.
  * Returns 0, QUIC_INVAL if one is open, or pn was used already or is more than 16 ahead;
- * QUIC_BLOCKED if the ring has reached SENT_MAX_PACKETS; QUIC_NOMEM.
+ * QUIC_BLOCKED if the ring would exceed its bound; QUIC_NOMEM.
  */
 int sent_begin(struct sent *s, uint64_t pn);
 
 /*
  * Add a record to the open packet.
  * Returns 0, QUIC_INVAL outside of a transaction, QUIC_TOOBIG past 65535 records in one
- * packet, QUIC_BLOCKED at SENT_MAX_RECORDS, QUIC_NOMEM; the transaction stays open.
+ * packet, QUIC_BLOCKED at the bound of the ring, QUIC_NOMEM; the transaction stays open.
  */
 int sent_record_add(struct sent *s, const struct sent_record *rec);
 

@@ -16,6 +16,7 @@
 /* What a datagram may carry. */
 struct allowance {
     bool flight;           /* window and pacer allow what counts as in flight */
+    bool route;            /* PATH_CHALLENGE or PATH_RESPONSE is due: these frames regardless */
     unsigned probe_spaces; /* bit per space that owes a probe: allowed regardless */
 };
 
@@ -244,6 +245,16 @@ static bool flight_due(struct quic_conn *c, struct quic_path *p, enum quic_level
            (level == LEVEL_APP && app_due(c, p));
 }
 
+/* Whether an ACK is. Where room for sent packets is scarce, one alone is not worth it. */
+static bool ack_due(const struct quic_conn *c, const struct quic_path *p, enum quic_level level)
+{
+    enum quic_space space = space_of(level);
+    if (sent_scarce(&p->recovery.space[space].sent))
+        return false;
+    return level == LEVEL_APP && c->complete ? conn_acks_due(c, p)
+                                             : ackrx_due(&p->ack[space], c->now);
+}
+
 static void write_level(struct build *b, enum quic_level level, const struct allowance *may)
 {
     struct quic_conn *c = b->conn;
@@ -254,13 +265,13 @@ static void write_level(struct build *b, enum quic_level level, const struct all
         return;
     bool probe = may->probe_spaces & 1u << space;
     bool flight = (may->flight || probe) && flight_due(c, p, level);
-    bool ack_due =
-        level == LEVEL_APP && c->complete ? conn_acks_due(c, p) : ackrx_due(ack, c->now);
-    if (!ack_due && !flight)
+    bool route = may->route && level == LEVEL_APP && c->complete;
+    bool due = ack_due(c, p, level);
+    if (!due && !flight && !route)
         return;
     if (!build_room(b, level, FRAME_MIN))
         return;
-    if (ack_due || ackrx_pending(ack))
+    if (due || ackrx_pending(ack))
         write_ack(b);
     if (flight) {
         /* A second copy is a better probe than a PING. */
@@ -276,6 +287,8 @@ static void write_level(struct build *b, enum quic_level level, const struct all
         bool asks = b->open && b->level == level && b->proto.flags & SENT_ELICITING;
         if (probe && (!asks || ping == FRAME_IMMEDIATE_ACK) && build_room(b, level, FRAME_MIN))
             simple_frame(b, ping, NULL);
+    } else if (route) {
+        write_path(b);
     }
     /* Both ends fill up datagrams that carry Initials (RFC 9000 14.1). */
     bool eliciting = b->open && b->level == level && b->proto.flags & SENT_ELICITING;
@@ -346,14 +359,9 @@ static bool any_flight_due(struct quic_conn *c, struct quic_path *p)
 
 static bool any_ack_due(const struct quic_conn *c, const struct quic_path *p)
 {
-    for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
-        enum quic_level l = levels[i];
-        if (!aead_ready(&c->keys.tx[l]))
-            continue;
-        if (l == LEVEL_APP && c->complete ? conn_acks_due(c, p)
-                                          : ackrx_due(&p->ack[space_of(l)], c->now))
+    for (size_t i = 0; i < ARRAY_LEN(levels); i++)
+        if (aead_ready(&c->keys.tx[levels[i]]) && ack_due(c, p, levels[i]))
             return true;
-    }
     return false;
 }
 
@@ -376,9 +384,8 @@ static struct allowance allowance(const struct quic_conn *c, struct quic_path *p
     for (unsigned s = 0; s < SPACE_N; s++)
         if (recovery_probes(&p->recovery, (enum quic_space)s) || handshake_stuck(c, p, s))
             may.probe_spaces |= 1u << s;
-    /* Few and urgent: the validation of the route itself (RFC 9000 8.2.2). */
-    if (path_route_due(path_current(p), c->now))
-        may.probe_spaces |= 1u << SPACE_APP;
+    /* Few and urgent, and nothing else with them (RFC 9000 8.2.2). */
+    may.route = path_route_due(path_current(p), c->now);
     if (window && paced)
         p->paced_until = pacer_next(&p->pacer);
     return may;
@@ -412,7 +419,7 @@ static int datagram(struct quic_conn *c, struct quic_path *p, struct quic_train 
     if (!flight && !ack)
         return 0;
     struct allowance may = allowance(c, p);
-    if (!ack && !may.flight && !may.probe_spaces)
+    if (!ack && !may.flight && !may.probe_spaces && !may.route)
         return QUIC_BLOCKED;
     struct path_route *r = path_current(p);
     if (path_amplification_room(r) < conn_least(c))

@@ -53,7 +53,7 @@ static void test_transaction(void **state)
     struct sent s;
 
     (void)state;
-    sent_init(&s);
+    sent_init(&s, SENT_MAX_APP);
     assert_int_equal(sent_memory(&s), 0);
     assert_null(sent_get(&s, 0));
     assert_int_equal(sent_record_add(&s, &rec), QUIC_INVAL);
@@ -81,7 +81,7 @@ static void test_skip(void **state)
     struct sent s;
 
     (void)state;
-    sent_init(&s);
+    sent_init(&s, SENT_MAX_APP);
     put(&s, 0, 1);
     put(&s, 3, 1); /* passes over 1 and 2 */
     assert_int_equal(sent_skip(&s, 4), 0);
@@ -104,17 +104,17 @@ static void test_limits(void **state)
     struct sent s;
 
     (void)state;
-    sent_init(&s);
-    for (uint64_t pn = 0; pn < SENT_MAX_PACKETS; pn++)
+    sent_init(&s, SENT_MAX_APP);
+    for (uint64_t pn = 0; pn < SENT_MAX_APP; pn++)
         put(&s, pn, 0);
-    assert_int_equal(sent_begin(&s, SENT_MAX_PACKETS), QUIC_BLOCKED);
-    assert_int_equal(sent_skip(&s, SENT_MAX_PACKETS), QUIC_BLOCKED);
+    assert_int_equal(sent_begin(&s, SENT_MAX_APP), QUIC_BLOCKED);
+    assert_int_equal(sent_skip(&s, SENT_MAX_APP), QUIC_BLOCKED);
     sent_retire(&s);
-    put(&s, SENT_MAX_PACKETS, 0);
+    put(&s, SENT_MAX_APP, 0);
     assert_true(sent_check(&s));
     sent_clear(&s);
     assert_int_equal(sent_memory(&s), 0);
-    assert_int_equal(sent_next(&s), SENT_MAX_PACKETS + 1); /* numbering goes on */
+    assert_int_equal(sent_next(&s), SENT_MAX_APP + 1); /* numbering goes on */
 
     assert_int_equal(sent_begin(&s, sent_next(&s)), 0);
     for (uint32_t i = 0; i < UINT16_MAX; i++)
@@ -142,7 +142,7 @@ static void test_trim(void **state)
     size_t small;
 
     (void)state;
-    sent_init(&s);
+    sent_init(&s, SENT_MAX_APP);
     for (; pn < 10000; pn++) {
         put(&s, pn, pn % 3);
         if (sent_count(&s) > 40)
@@ -179,7 +179,7 @@ static void test_random(void **state)
         uint64_t base = 0, next = 0, most = rnd_below(&rnd, 600) + 1;
         struct sent s;
 
-        sent_init(&s);
+        sent_init(&s, SENT_MAX_APP);
         while (next < N - 16) {
             uint64_t gap = rnd_chance(&rnd, 1, 50) ? rnd_below(&rnd, 16) + 1 : 0;
 

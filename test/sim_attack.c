@@ -455,6 +455,75 @@ static void test_retire_while_blocked(void **state)
     pair_free(&p);
 }
 
+/*
+ * PATH_RESPONSE does not wait for the window, so a peer who never acknowledges may go on asking
+ * for it: it gets one datagram of 1200 bytes for each of its own, and nothing of a stream in it.
+ */
+static void test_challenge_pull(void **state)
+{
+    (void)state;
+    static uint8_t data[1 << 20];
+    struct pair p;
+    meet(&p);
+    struct quic_conn *victim = p.conn[SERVER];
+    struct recovery *r = &victim->path[0].recovery;
+    uint64_t id;
+    size_t taken, before, n;
+    assert_int_equal(quic_stream_open(victim, true, &id), 0);
+    quic_stream_write(victim, id, span_of(data, sizeof(data)), &taken);
+    for (int i = 0; i < 100; i++) {
+        swallow(&p, SERVER);
+        p.now += NS_PER_MS;
+    }
+    assert_true(recovery_room(r) < 1200);
+    swallow(&p, SERVER);
+    before = r->bytes_in_flight;
+    uint64_t sent = streams_find(&victim->streams, id)->out.next;
+    for (n = 0; n < 500; n++) {
+        uint8_t frame[9] = {FRAME_PATH_CHALLENGE, (uint8_t)n};
+        assert_int_equal(say(&p, SERVER, frame, sizeof(frame)), 0);
+        assert_true(swallow(&p, SERVER) <= 1);
+        assert_int_equal(path_current(&victim->path[0])->n_responses, 0); /* it was answered */
+    }
+    assert_int_equal(streams_find(&victim->streams, id)->out.next, sent);
+    assert_true(r->bytes_in_flight - before <= n * 1200);
+    assert_true(sent > 5000 && sent < sizeof(data));
+    pair_free(&p);
+}
+
+/*
+ * Initials that only ask for an ACK, while what the server said is never acknowledged: the record
+ * of its packets is bounded, it keeps room for repeating itself, and does not spin.
+ */
+static void test_initial_pings(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p);
+    pair_connect(&p);
+    pair_flush(&p, CLIENT); /* makes the server */
+    swallow(&p, SERVER);
+    struct quic_conn *server = p.conn[SERVER];
+    struct recovery *r = &server->path[0].recovery;
+    struct evil e = {.level = LEVEL_INITIAL, .deaf = true, .pad = true};
+    uint64_t before = sent_next(&r->space[SPACE_INITIAL].sent);
+    for (int i = 0; i < 3 * (int)SENT_MAX_HANDSHAKE; i++) {
+        evil_send(p.conn[CLIENT], server, &e, SPAN_LIT("\x01"), p.now);
+        swallow(&p, SERVER);
+        assert_true(quic_deadline(server) > p.now);
+    }
+    assert_true(sent_next(&r->space[SPACE_INITIAL].sent) - before > SENT_MAX_HANDSHAKE / 2);
+    assert_true(recovery_memory(r) < 1 << 18);
+    /* Its timeout still brings its flight. */
+    p.now = quic_deadline(server);
+    quic_tick(server, p.now);
+    assert_true(swallow(&p, SERVER) > 0);
+    assert_true(recovery_memory(r) < 1 << 18);
+    pair_run(&p, 5 * NS_PER_S);
+    assert_true(quic_is_established(server));
+    pair_free(&p);
+}
+
 /* The same the other way: our IDs are retired as fast as they come, for nothing. */
 static void test_retire_churn(void **state)
 {
@@ -651,6 +720,8 @@ int main(void)
         cmocka_unit_test(test_old_keys_again),
         cmocka_unit_test(test_integrity_limit),
         cmocka_unit_test(test_retire_while_blocked),
+        cmocka_unit_test(test_challenge_pull),
+        cmocka_unit_test(test_initial_pings),
         cmocka_unit_test(test_retire_churn),
         cmocka_unit_test(test_address_churn),
         cmocka_unit_test(test_rapid_reset),

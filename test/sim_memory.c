@@ -391,7 +391,7 @@ static void test_unacknowledged(void **state)
     worst_start(&w);
     struct quic_conn *server = w.p.conn[SERVER];
     struct evil e = {.level = LEVEL_APP, .deaf = true};
-    for (unsigned i = 0; i < 3 * SENT_MAX_PACKETS; i++) {
+    for (unsigned i = 0; i < 3 * SENT_MAX_APP; i++) {
         struct quic_train t = {.buf = out, .cap = 65507, .max_count = 64};
         assert_int_equal(evil_send(w.p.conn[CLIENT], server, &e, SPAN_LIT("\x01\x01"), w.p.now),
                          0);
@@ -401,7 +401,7 @@ static void test_unacknowledged(void **state)
     quic_stats(server, &stats);
     assert_true(quic_is_established(server));
     assert_true(sent_count(&server->path[0].recovery.space[SPACE_APP].sent) <=
-                SENT_MAX_PACKETS);
+                SENT_MAX_APP);
     print_message("deaf peer: %zu kB of at most %zu kB\n", stats.memory_bytes / 1024,
                   w.bound / 1024);
     assert_true(stats.memory_bytes <= w.bound);
