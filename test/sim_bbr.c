@@ -179,7 +179,7 @@ static void steps(uint64_t seed)
     bulk_share(&b, 10, &share[2]);
     if (show())
         print_message("rate: %.3f %.3f %.3f\n", share[0], share[1], share[2]);
-    WORLD_CHECK(&b.w, share[0] > 0.93 && share[1] > 0.9 && share[2] > 0.65);
+    WORLD_CHECK(&b.w, share[0] > 0.93 && share[1] > 0.9 && share[2] > 0.55);
     bulk_share(&b, 5, &share[2]);
     WORLD_CHECK(&b.w, share[2] > 0.9);
     assert_true(bulk_free(&b));
@@ -324,7 +324,7 @@ static void test_pairs(void **state)
         {{"bbr", "bbr"},     BDP,     10, 10, 0.33, false},
         {{"bbr", "bbr"},     BDP / 4,  0, 10, 0.33, true},
         {{"bbr", "bbr"},     4 * BDP,  0, 10, 0.40, true},
-        {{"cubic", "cubic"}, BDP,      0, 40, 0.40, true},
+        {{"cubic", "cubic"}, BDP,      0, 40, 0.38, true},
         {{"bbr", "cubic"},   BDP / 2,  0, 20, 0.15, true},
         {{"bbr", "cubic"},   BDP,      0, 20, 0.18, true},
         {{"bbr", "cubic"},   2 * BDP,  0, 20, 0.25, false},
