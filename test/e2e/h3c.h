@@ -1,7 +1,7 @@
 /*
  * h3c - the smallest HTTP/3 client on our own layers, for test programs.
  *
- * One connection to a numeric address, one UDP socket, poll. The program makes requests and
+ * One connection to a numeric address, one UDP socket (or two, with h3c_multipath), poll. The program makes requests and
  * pulls HTTP/3 events by h3c_next, which waits for them; nothing of app/'s loop is used.
  */
 #ifndef TEST_E2E_H3C_H
@@ -11,6 +11,7 @@
 #include "app/qlog_file.h"
 #include "app/random.h"
 #include "h3/h3.h"
+#include "mp/mp.h"
 #include "quic/quic.h"
 #include "quic/tls.h"
 
@@ -39,6 +40,12 @@ struct h3c {
     size_t consume; /* bytes of the last h3_recv, to be consumed before the next */
     bool consume_due;
     const char *closed; /* why the connection is over */
+
+    /* A second path, from another local port. */
+    bool multipath, more_valid, gone;
+    int more_fd; /* -1: none */
+    size_t more_path;
+    struct quic_route more;
 };
 
 static inline ns_t h3c_now(void)
@@ -72,12 +79,14 @@ static inline void h3c_line(void *ctx, enum log_level level, const char *text)
 }
 
 /*
- * Connect to `ip`:`port`; the certificate is not looked at. From the environment: SUITES=... are the
+ * Connect to `ip`:`port`; the certificate is not looked at. Of `c` only `multipath` is read: open
+ * a second path as soon as that is allowed. From the environment: SUITES=... are the
  * cipher suites to offer, QLOG=DIR is where a qlog file goes. 0, or -1 with a word to stderr.
  */
 static inline int h3c_open(struct h3c *c, const char *ip, uint16_t port, const char *name)
 {
     static const char *const alpn[] = {"h3"};
+    bool multipath = c->multipath;
     static const struct log log = {.line = h3c_line, .level = LOG_TRACE};
     struct tls_ctx_config t = {.alpn = alpn, .n_alpn = 1, .verify = TLS_VERIFY_NONE};
     t.suites = getenv("SUITES");
@@ -87,6 +96,8 @@ static inline int h3c_open(struct h3c *c, const char *ip, uint16_t port, const c
     char err[512] = "";
 
     memset(c, 0, sizeof(*c));
+    c->multipath = multipath;
+    c->more_fd = -1;
     if (udp_addr_parse(ip, port, &to)) {
         fprintf(stderr, "\"%s\" is no address\n", ip);
         return -1;
@@ -108,7 +119,8 @@ static inline int h3c_open(struct h3c *c, const char *ip, uint16_t port, const c
     q.streams_uni = 8;
     q.max_datagram_frame_size = 65535;
     q.max_udp_payload = 1452;
-    q.max_paths = 1;
+    q.max_paths = multipath ? 9 : 1;
+    q.ext = multipath ? &mp_ext : NULL;
     c->quic = c->tls ? quic_connect(&q, name, &c->route, h3c_now()) : NULL;
     c->h3 = h3_conn_new(&h);
     if (!c->quic || !c->h3) {
@@ -149,33 +161,44 @@ static inline void h3c_flush(struct h3c *c)
 
     if (quic_is_established(c->quic))
         h3c_streams_out(c);
-    while (quic_send(c->quic, 0, &t, h3c_now()) > 0 || t.count > 0) {
-        for (size_t i = 0; i < t.count; i++)
-            if (send(c->fd, t.buf + i * t.segment, quic_train_size(&t, i), 0) < 0 &&
-                errno != ECONNREFUSED)
-                perror("send");
-        quic_train_reset(&t);
+    for (size_t path = 0; path < quic_path_count(c->quic); path++)
+        while (quic_send(c->quic, path, &t, h3c_now()) > 0 || t.count > 0) {
+            int fd = c->more_fd >= 0 && path == c->more_path ? c->more_fd : c->fd;
+            for (size_t i = 0; i < t.count; i++)
+                if (send(fd, t.buf + i * t.segment, quic_train_size(&t, i), 0) < 0 &&
+                    errno != ECONNREFUSED)
+                    perror("send");
+            quic_train_reset(&t);
+        }
+}
+
+static inline void h3c_receive(struct h3c *c, int fd, const struct quic_route *route)
+{
+    static uint8_t buf[65536];
+    ssize_t n;
+
+    while ((n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
+        struct quic_dgram_rx drop[64];
+        struct quic_rx rx = {.route = *route, .p = buf, .n = (size_t)n};
+        quic_recv(c->quic, &rx, 1, h3c_now());
+        while (quic_dgram_recv(c->quic, drop, ARRAY_LEN(drop)) > 0)
+            ;
     }
 }
 
 /* Wait for datagrams or the deadline; feed the connection. */
 static inline void h3c_wait(struct h3c *c)
 {
-    static uint8_t buf[65536];
-    struct pollfd p = {.fd = c->fd, .events = POLLIN};
-    ns_t now = h3c_now(), at = quic_deadline(c->quic);
-    ssize_t n;
+    struct pollfd p[2] = {{.fd = c->fd, .events = POLLIN},
+                          {.fd = c->more_fd, .events = POLLIN}};
+    ns_t now = h3c_now(), at;
 
     h3c_flush(c);
     at = quic_deadline(c->quic);
-    poll(&p, 1, at <= now ? 0 : at - now > NS_PER_S ? 1000 : (int)((at - now) / NS_PER_MS) + 1);
-    while ((n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
-        struct quic_dgram_rx drop[64];
-        struct quic_rx rx = {.route = c->route, .p = buf, .n = (size_t)n};
-        quic_recv(c->quic, &rx, 1, h3c_now());
-        while (quic_dgram_recv(c->quic, drop, ARRAY_LEN(drop)) > 0)
-            ;
-    }
+    poll(p, 2, at <= now ? 0 : at - now > NS_PER_S ? 1000 : (int)((at - now) / NS_PER_MS) + 1);
+    h3c_receive(c, c->fd, &c->route);
+    if (c->more_fd >= 0)
+        h3c_receive(c, c->more_fd, &c->more);
     if (quic_deadline(c->quic) <= h3c_now())
         quic_tick(c->quic, h3c_now());
     h3c_flush(c);
@@ -185,6 +208,18 @@ static inline void h3c_failed(struct h3c *c, int code)
 {
     if (code > 0)
         quic_close(c->quic, (uint64_t)code, h3_fail_text(c->h3), h3c_now());
+}
+
+/* A second path, from another local port. */
+static inline void h3c_second(struct h3c *c)
+{
+    c->more = c->route;
+    if (c->more_fd >= 0 || h3c_socket(&c->to, &c->more_fd, &c->more.local))
+        return;
+    if (mp_open(c->quic, &c->more, h3c_now(), &c->more_path) == 0)
+        return;
+    close(c->more_fd);
+    c->more_fd = -1;
 }
 
 static inline void h3c_on_quic(struct h3c *c, const struct quic_event *ev)
@@ -210,6 +245,15 @@ static inline void h3c_on_quic(struct h3c *c, const struct quic_event *ev)
         break;
     case QUIC_EV_STREAM_STOPPED:
         h3c_failed(c, h3_stream_stopped(c->h3, ev->stream, ev->code));
+        break;
+    case QUIC_EV_PATHS_ALLOWED:
+        h3c_second(c);
+        break;
+    case QUIC_EV_PATH_VALIDATED:
+        c->more_valid |= c->more_fd >= 0 && ev->path == c->more_path;
+        break;
+    case QUIC_EV_PATH_GONE:
+        c->gone = true;
         break;
     case QUIC_EV_CLOSED:
         quic_close_info(c->quic, &info);
@@ -311,6 +355,8 @@ static inline void h3c_close(struct h3c *c)
     qlog_dir_close(&c->qlog);
     if (c->fd >= 0)
         close(c->fd);
+    if (c->more_fd >= 0)
+        close(c->more_fd);
 }
 
 #endif

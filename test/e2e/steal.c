@@ -80,7 +80,7 @@ int main(int argc, char **argv)
     ns_t until = h3c_now() + PATIENCE;
     struct h3_event ev;
     struct cip cip;
-    struct h3c c;
+    struct h3c c = {0};
     int rc = -1;
 
     if (argc < 4 || argc > 5) {

@@ -1,10 +1,11 @@
 /*
  * get - fetch files by our QUIC and HTTP/3 in the client role.
  *
- *   get [-k] [-m] ADDRESS PORT NAME PATH...   all at once; the bodies go to stdout in turn
+ *   get [-k] [-m] [-p] [-a] ADDRESS PORT NAME PATH...   all at once; the bodies go to stdout in turn
  *
  * -k updates the keys on the way, -m moves to another local port, both as soon as that is
- * allowed; it is an error if it never was. NAME is the authority. Prints one line for each response to stderr. Exit status: 0 if every
+ * allowed; -p opens a second path by multipath from another local port, -a does too and then
+ * abandons the first. It is an error if that never was allowed. NAME is the authority. Prints one line for each response to stderr. Exit status: 0 if every
  * answer was 200 and complete, 1 if not, 2 if the connection failed or took over a minute.
  */
 #include "test/e2e/h3c.h"
@@ -80,7 +81,7 @@ static int all_over(const struct body *b, int n)
 }
 
 /* What is to be done on the way, as soon as it may be. */
-static void on_the_way(struct h3c *c, bool *update, bool *move)
+static void on_the_way(struct h3c *c, bool *update, bool *move, bool *second, bool *leave)
 {
     struct quic_stats st;
 
@@ -93,16 +94,39 @@ static void on_the_way(struct h3c *c, bool *update, bool *move)
         fprintf(stderr, "moved to port %u\n", c->route.local.port);
         *move = false;
     }
+    if (*second && c->more_valid) {
+        fprintf(stderr, "second path from port %u\n", c->more.local.port);
+        *second = false;
+    }
+    if (*leave && c->more_valid &&
+        mp_abandon(c->quic, 0, MP_APPLICATION_ABANDON_PATH, h3c_now()) == 0) {
+        fprintf(stderr, "abandoned the first path\n");
+        *leave = false;
+    }
+}
+
+static void views(struct h3c *c)
+{
+    struct quic_path_view v;
+
+    for (size_t i = 0; i < quic_path_count(c->quic); i++)
+        if (quic_path_view(c->quic, i, h3c_now(), &v) == 0)
+            fprintf(stderr, "path %u: %llu packets received, %llu sent, %llu lost, mtu %zu\n",
+                    v.id, (unsigned long long)v.packets_received,
+                    (unsigned long long)v.packets_sent, (unsigned long long)v.packets_lost,
+                    v.mtu_bytes);
 }
 
 int main(int argc, char **argv)
 {
-    bool update = false, move = false;
+    bool update = false, move = false, second = false, leave = false;
     int option;
 
-    while ((option = getopt(argc, argv, "+km")) != -1) {
+    while ((option = getopt(argc, argv, "+kmpa")) != -1) {
         update |= option == 'k';
         move |= option == 'm';
+        second |= option == 'p' || option == 'a';
+        leave |= option == 'a';
     }
     argv += optind - 1;
     argc -= optind - 1;
@@ -111,10 +135,10 @@ int main(int argc, char **argv)
     int n = argc - 4, rc = 1, bad = 0;
     ns_t until = h3c_now() + PATIENCE;
     struct h3_event ev;
-    struct h3c c;
+    struct h3c c = {.multipath = second};
 
     if (n < 1 || n > PATHS_MAX) {
-        fprintf(stderr, "usage: get [-k] [-m] ADDRESS PORT NAME PATH...\n");
+        fprintf(stderr, "usage: get [-k] [-m] [-p] [-a] ADDRESS PORT NAME PATH...\n");
         return 2;
     }
     if (h3c_open(&c, argv[1], (uint16_t)atoi(argv[2]), argv[3]))
@@ -128,7 +152,7 @@ int main(int argc, char **argv)
     }
     while (!all_over(body, n) && (rc = h3c_next(&c, &ev, until)) > 0) {
         on_event(&ev, body, n);
-        on_the_way(&c, &update, &move);
+        on_the_way(&c, &update, &move, &second, &leave);
     }
     if (rc <= 0)
         fprintf(stderr, "%s\n", rc ? c.closed : "no complete answer in a minute");
@@ -139,9 +163,14 @@ int main(int argc, char **argv)
         fwrite(body[i].p, 1, body[i].n, stdout);
         free(body[i].p);
     }
-    if (update || move)
-        fprintf(stderr, "no %s was allowed\n", update ? "key update" : "move");
-    bad |= update || move;
+    if (c.multipath)
+        views(&c);
+    if (update || move || second || leave)
+        fprintf(stderr, "no %s was allowed\n",
+                update ? "key update"
+                : move ? "move"
+                       : "second path");
+    bad |= update || move || second || leave;
     h3c_close(&c);
     return rc <= 0 ? 2 : bad || fflush(stdout) != 0;
 }
