@@ -186,6 +186,26 @@ static void test_zero_length(void **state)
     lanes_free(&l);
 }
 
+/* What was not negotiated is unknown. */
+static void test_not_negotiated(void **state)
+{
+    (void)state;
+    static const char *const frames[] = {"\x3e\x01\x01\x01\x01\x01", "\x7e\x75\x01\x01",
+                                         "\x7e\x7a\x10"};
+    for (size_t i = 0; i < ARRAY_LEN(frames); i++) {
+        struct lanes l;
+        lanes_init(&l, 1, 2);
+        l.w.client_cfg.conn.ext = NULL;
+        lanes_start(&l);
+        lanes_run(&l, 1);
+        struct evil e = {.level = LEVEL_APP};
+        evil_send(l.conn[0], l.conn[1], &e, span_of(frames[i], strlen(frames[i])), l.w.sim.now);
+        assert_false(conn_alive(l.conn[1]));
+        assert_int_equal(l.conn[1]->close.code, QUIC_FRAME_ENCODING_ERROR);
+        lanes_free(&l);
+    }
+}
+
 static size_t memory(const struct quic_conn *c)
 {
     struct quic_stats s;
@@ -343,9 +363,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),       cmocka_unit_test(test_plain_frames),
-        cmocka_unit_test(test_zero_length), cmocka_unit_test(test_churn),
-        cmocka_unit_test(test_cid_flood),   cmocka_unit_test(test_open_all),
-        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_zero_length), cmocka_unit_test(test_not_negotiated),
+        cmocka_unit_test(test_churn),       cmocka_unit_test(test_cid_flood),
+        cmocka_unit_test(test_open_all),    cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

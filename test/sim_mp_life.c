@@ -62,7 +62,8 @@ static void reopen(uint64_t seed)
         WORLD_CHECK(&l.w,
                     mp_abandon(l.conn[end], at, MP_APPLICATION_ABANDON_PATH, l.w.sim.now) == 0);
         WORLD_CHECK(&l.w, !usable(&l, end, at));
-        lanes_run(&l, 0.1);
+        for (int wait = 0; wait < 20 && index_of(&l, !end, v.id) != SIZE_MAX; wait++)
+            lanes_run(&l, 0.1);
         WORLD_CHECK(&l.w, index_of(&l, 0, v.id) == SIZE_MAX);
         WORLD_CHECK(&l.w, index_of(&l, 1, v.id) == SIZE_MAX);
         WORLD_CHECK(&l.w, l.gone_code[!end] == MP_APPLICATION_ABANDON_PATH);
@@ -74,7 +75,9 @@ static void reopen(uint64_t seed)
         WORLD_CHECK(&l.w, r == 0 && view(&l, 0, l.path[lane], &v));
         WORLD_CHECK(&l.w, v.id > last_id); /* never used again */
         last_id = v.id;
-        lanes_run(&l, 0.2);
+        for (int wait = 0; wait < 20 && !usable(&l, 0, l.path[lane]); wait++)
+            lanes_run(&l, 0.1);
+        lanes_run(&l, 0.1);
         WORLD_CHECK(&l.w, usable(&l, 0, l.path[lane]));
         WORLD_CHECK(&l.w, lanes_check(&l));
     }
