@@ -33,6 +33,7 @@
 
 #include "app/address.h"
 #include "app/attempt.h"
+#include "app/control.h"
 #include "app/exit.h"
 #include "app/host.h"
 #include "app/links.h"
@@ -42,6 +43,7 @@
 #include "app/qlog_file.h"
 #include "app/race.h"
 #include "app/random.h"
+#include "app/status.h"
 #include "app/transport.h"
 #include "masque/request.h"
 #include "quic/errors.h"
@@ -96,6 +98,10 @@ struct client {
     ns_t retry_at, up_since;
     bool ever_up, stopping;
     int status; /* of the last failure */
+
+    struct control *control;
+    struct status_rates rates;
+    ns_t started;
 };
 
 /* ---- ending and trying again ----------------------------------------------------------- */
@@ -807,6 +813,36 @@ static void on_network(void *ctx, int fd, short ready, ns_t now)
         c->retry_at = now + NETWORK_SETTLE;
 }
 
+/* A question by the control socket. */
+static void on_question(void *ctx, const char *line, struct json *out, ns_t now)
+{
+    static const char *const state[] = {"waiting", "connecting", "up"};
+    struct client *c = ctx;
+    struct status_self self = {.role = "client",
+                               .state = state[c->state],
+                               .server = c->peer.authority,
+                               .tun = c->host.tun.name,
+                               .mtu_bytes = c->host.tun.mtu_bytes,
+                               .addr = c->host.addr,
+                               .started = c->started};
+    struct status_peer peer = {.number = c->up_since,
+                               .name = "server",
+                               .interface = "",
+                               .since = c->state == UP ? c->up_since : 0};
+
+    if (strcmp(line, "status") != 0) {
+        status_unknown(out);
+        return;
+    }
+    status_begin(out, &c->rates, &self, now);
+    if (c->at) {
+        peer.session = &c->at->session;
+        peer.interface = c->at->link.name;
+        status_peer(out, &c->rates, &peer, now);
+    }
+    status_end(out, &c->rates);
+}
+
 /* ---- setting up ------------------------------------------------------------------------ */
 
 static int set_up(struct client *c)
@@ -848,6 +884,12 @@ static int set_up(struct client *c)
         ring_signal_add(c->ring, SIGINT) || ring_signal_add(c->ring, SIGTERM) ||
         ring_signal_add(c->ring, SIGHUP))
         return EXIT_INTERNAL;
+    c->started = ring_clock();
+    if (c->cfg->state_dir && /* a demo leaves no trace */
+        control_open(&c->control, c->ring, CONTROL_DIR, c->host.tun.name, on_question, c, why,
+                     sizeof(why)))
+        LOG_AT(c->log, LOG_INFO, "mqvpn status will find nothing: %s", why);
+    why[0] = 0;
     links_init(&c->links, c->host.nc, c->host.tun.ifindex, &rules, why, sizeof(why));
     if (links_fd(&c->links) >= 0)
         ring_fd_add(c->ring, links_fd(&c->links), POLLIN, on_network, c);
@@ -874,6 +916,8 @@ static void tear_down(struct client *c)
             ring_fd_del(c->ring, links_fd(&c->links));
         links_free(&c->links);
     }
+    control_close(c->control);
+    status_rates_free(&c->rates);
     ring_free(c->ring);
     device_close(&c->device);
     host_close(&c->host);

@@ -42,7 +42,18 @@ enum kind {
     K_REFUSED /* known to the existing mqvpn, not to this one: `help` says what to do */
 };
 
-enum check { C_NONE, C_CIDR, C_CIDR4, C_CIDR6, C_IP, C_HOSTPORT, C_IFNAME, C_LINK, C_USER, C_KEY };
+enum check {
+    C_NONE,
+    C_CIDR,
+    C_CIDR4,
+    C_CIDR6,
+    C_IP,
+    C_HOSTPORT,
+    C_IFNAME,
+    C_LINK,
+    C_USER,
+    C_KEY
+};
 
 enum who { W_BOTH, W_CLIENT, W_SERVER, W_TOOLS };
 
@@ -149,6 +160,10 @@ static const struct row rows[] = {
      "demo: its one-way delay (default 15)", W_TOOLS, C_NONE, 0, 1000, NULL},
     {"name", NULL, NULL, K_LIST, AT(names), "NAME|IP",
      "gencert: what the certificate is for (repeatable)", W_TOOLS, C_NONE, 0, 0, NULL},
+    {"json", NULL, NULL, K_TRUE, AT(json), NULL,
+     "status: as JSON (docs/status.md)", W_TOOLS, C_NONE, 0, 0, NULL},
+    {"watch", NULL, NULL, K_TRUE, AT(watch), NULL,
+     "status: again each second", W_TOOLS, C_NONE, 0, 0, NULL},
     {NULL, NULL, NULL, K_STRING, AT(wan_file), "FILE", NULL, W_TOOLS, C_NONE, 0, 0, NULL},
 
     {NULL, "Interface", "KillSwitch", K_REFUSED, 0, NULL,
@@ -452,9 +467,10 @@ static int set_mode(struct source *s, const char *v)
     static const struct {
         const char *word;
         enum config_mode mode;
-    } modes[] = {{"client", CONFIG_CLIENT},  {"server", CONFIG_SERVER},   {"demo", CONFIG_DEMO},
-                 {"genkey", CONFIG_GENKEY},  {"gencert", CONFIG_GENCERT}, {"help", CONFIG_HELP},
-                 {"version", CONFIG_VERSION}, {"wan", CONFIG_WAN}};
+    } modes[] = {
+        {"client", CONFIG_CLIENT},   {"server", CONFIG_SERVER},   {"demo", CONFIG_DEMO},
+        {"genkey", CONFIG_GENKEY},   {"gencert", CONFIG_GENCERT}, {"help", CONFIG_HELP},
+        {"version", CONFIG_VERSION}, {"wan", CONFIG_WAN},         {"status", CONFIG_STATUS}};
 
     for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
         if (strcmp(v, modes[i].word) == 0) {
@@ -464,8 +480,8 @@ static int set_mode(struct source *s, const char *v)
     }
     return complain(
         s, EXIT_USAGE,
-        "\"%s\" is no command; there are client, server, demo, genkey, gencert, wan "
-        "(see mqvpn --help)",
+        "\"%s\" is no command; there are client, server, status, demo, genkey, gencert, "
+        "wan (see mqvpn --help)",
         v);
 }
 
@@ -500,6 +516,7 @@ static int set(struct source *s, const struct row *r, const char *v)
             return complain(s, EXIT_INTERNAL, "out of memory");
         free(*(char **)(void *)base);
         *(char **)(void *)base = copy;
+        s->c->tun_named |= r->at == AT(tun_name);
         return 0;
     case K_LIST:
         return set_list(s, r, (struct config_list *)(void *)base, v);
@@ -763,10 +780,12 @@ void config_help(FILE *to)
         "  mqvpn                           demo: two hosts in private namespaces, one tunnel\n"
         "  mqvpn server [options]          serve; prints the client's command line\n"
         "  mqvpn client HOST[:PORT] [options]\n"
+        "  mqvpn status                    what the one that runs here is doing\n"
         "  mqvpn genkey                    print a new key\n"
         "  mqvpn gencert --name NAME [--cert FILE --key FILE]\n"
         "                                  make a certificate and its key, print its pin\n"
-        "  mqvpn wan FILE                  emulated links between network namespaces, for tests\n"
+        "  mqvpn wan FILE                  emulated links between network namespaces, for "
+        "tests\n"
         "  mqvpn --help | --version\n",
         to);
     fputs("\nClient:\n", to);

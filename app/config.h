@@ -23,6 +23,7 @@ enum config_mode {
     CONFIG_GENKEY,
     CONFIG_GENCERT,
     CONFIG_WAN,
+    CONFIG_STATUS,
     CONFIG_HELP,
     CONFIG_VERSION
 };
@@ -41,6 +42,7 @@ struct config {
     char *config_file;
     int log_level; /* enum log_level */
     char *tun_name;
+    bool tun_named; /* it was asked for */
     int mtu; /* tunnel MTU in bytes, 0 to follow the path */
     char *state_dir;
     int io;      /* enum config_io */
@@ -79,6 +81,7 @@ struct config {
     char *auth_key_file;
 
     char *wan_file; /* wan: its orders */
+    bool json, watch; /* status */
 
     /* demo and gencert */
     int demo_seconds;

@@ -9,6 +9,7 @@
 #include "app/keep.h"
 #include "app/random.h"
 #include "app/server.h"
+#include "app/status_show.h"
 #include "app/wan_host.h"
 #include "quic/cert.h"
 
@@ -132,6 +133,9 @@ int main(int argc, char **argv)
         break;
     case CONFIG_CLIENT:
         status = client_run(&c, &log);
+        break;
+    case CONFIG_STATUS:
+        status = status_show_run(&c, &log);
         break;
     case CONFIG_WAN:
         status = wan_host_run(c.wan_file, &log);

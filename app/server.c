@@ -72,6 +72,8 @@ static struct client_entry *entry_new(struct server *s, struct quic_conn *conn, 
         return NULL;
     }
     e->number = i;
+    e->serial = ++s->serial;
+    e->since = now;
     e->slot = POOL_NONE;
     e->admit_by = now + ADMIT_WITHIN;
     s->sweep_at = ns_min(s->sweep_at, e->admit_by);
@@ -375,6 +377,38 @@ static void on_tun_error(void *ctx, struct ring_tun *tun, int err, ns_t now)
     ring_stop(s->ring, EXIT_TUN);
 }
 
+/* A question by the control socket. */
+static void on_question(void *ctx, const char *line, struct json *out, ns_t now)
+{
+    struct server *s = ctx;
+    struct status_self self = {.role = "server",
+                               .state = "up",
+                               .tun = s->host.tun.name,
+                               .mtu_bytes = s->host.tun.mtu_bytes,
+                               .addr = s->host.addr,
+                               .started = s->started};
+
+    if (strcmp(line, "status") != 0) {
+        status_unknown(out);
+        return;
+    }
+    status_begin(out, &s->rates, &self, now);
+    for (uint32_t i = 0; i < s->max_clients; i++) {
+        struct client_entry *e = s->clients[i];
+
+        if (!e || e->slot == POOL_NONE)
+            continue;
+        status_peer(out, &s->rates,
+                    &(struct status_peer){.number = e->serial,
+                                          .name = server_user(e),
+                                          .interface = "",
+                                          .session = &e->session,
+                                          .since = e->since},
+                    now);
+    }
+    status_end(out, &s->rates);
+}
+
 /* ---- setting up ------------------------------------------------------------------------ */
 
 /* A killed server's socket outlives it a little: io_uring lets go of it in its own time. */
@@ -511,6 +545,11 @@ static int set_up(struct server *s)
         ring_signal_add(s->ring, SIGINT) || ring_signal_add(s->ring, SIGTERM) ||
         ring_signal_add(s->ring, SIGHUP))
         return EXIT_INTERNAL;
+    s->started = ring_clock();
+    if (s->cfg->state_dir && /* a demo leaves no trace */
+        control_open(&s->control, s->ring, CONTROL_DIR, s->host.tun.name, on_question, s, why,
+                     sizeof(why)))
+        LOG_AT(s->log, LOG_INFO, "mqvpn status will find nothing: %s", why);
     return 0;
 }
 
@@ -520,6 +559,8 @@ static void tear_down(struct server *s)
         if (s->clients[i])
             entry_del(s, s->clients[i]);
     quic_endpoint_del(s->endpoint);
+    control_close(s->control);
+    status_rates_free(&s->rates);
     ring_free(s->ring);
     device_close(&s->device);
     host_close(&s->host);

@@ -9,11 +9,13 @@
 
 #include "app/auth.h"
 #include "app/config.h"
+#include "app/control.h"
 #include "app/host.h"
 #include "app/lease.h"
 #include "app/pool.h"
 #include "app/qlog_file.h"
 #include "app/session.h"
+#include "app/status.h"
 #include "quic/cert.h"
 #include "quic/endpoint.h"
 
@@ -31,6 +33,8 @@ struct client_entry {
     uint32_t slot;   /* in the pool, POOL_NONE while not let in */
     unsigned failures;
     ns_t admit_by; /* closed then if it has no tunnel */
+    ns_t since;    /* the connection began */
+    uint64_t serial;
     char user[AUTH_NAME_MAX];
 };
 
@@ -56,7 +60,10 @@ struct server {
     uint32_t max_clients, free_hint;
     struct client_entry *busy;
     ns_t stop_at, sweep_at;
-    uint64_t hash_seed;
+    uint64_t hash_seed, serial;
+    struct control *control;
+    struct status_rates rates;
+    ns_t started;
 
     uint8_t lease_secret[LEASE_SECRET], reset_key[32], ticket_key[32];
     char pin[TLS_PIN_TEXT];

@@ -46,6 +46,7 @@ static void good_lines(void **state)
         {"genkey", CONFIG_GENKEY},
         {"gencert --name vpn.example --name 192.0.2.1", CONFIG_GENCERT},
         {"wan links", CONFIG_WAN},
+        {"status --json --watch --tun-name tun3", CONFIG_STATUS},
         {"--help", CONFIG_HELP},
         {"-V", CONFIG_VERSION},
     };
