@@ -40,6 +40,11 @@ void conn_trim(struct quic_conn *c)
         recovery_release(r, c->now);
         settled &= sent_count(&r->space[SPACE_APP].sent) == 0;
     }
+    streams_trim(&c->streams);
+    for (int s = 0; s < SPACE_N; s++) {
+        sbuf_trim(&c->crypto[s].tx);
+        rbuf_trim(&c->crypto[s].rx);
+    }
     if (c->dgram_first == c->dgram_n) {
         free(c->dgram);
         c->dgram = NULL;

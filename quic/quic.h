@@ -28,7 +28,9 @@
  *
  * Memory: what a connection needs is allocated when it is made, or when its peer or its
  * user raises its use (a stream, a larger window), and goes back when it falls idle; see
- * quic_memory_bound. Sending and receiving in a steady state doesn't allocate. A failed allocation closes the connection with INTERNAL_ERROR.
+ * quic_memory_bound. Sending and receiving in a steady state doesn't allocate, but for streams
+ * that hold more than 16 kB at a time, again and again (SBUF_SMALL, RBUF_SMALL), and where more
+ * gaps come up at once than a set keeps room for (ranges.h). A failed allocation closes the connection with INTERNAL_ERROR.
  */
 #ifndef QUIC_QUIC_H
 #define QUIC_QUIC_H

@@ -32,7 +32,6 @@ static int resize(struct rbuf *r, uint32_t cap)
 {
     uint8_t *ring = malloc(cap);
 
-
     if (!ring)
         return QUIC_NOMEM;
     for (size_t i = 0; i < ranges_count(&r->got); i++) {
@@ -173,10 +172,16 @@ void rbuf_consume(struct rbuf *r, size_t n)
         return;
     r->base += n;
     ranges_remove(&r->got, 0, r->base);
+    if (!ranges_empty(&r->got))
+        shrink(r);
+    else if (r->cap > RBUF_SMALL)
+        let_go(r);
+}
+
+void rbuf_trim(struct rbuf *r)
+{
     if (ranges_empty(&r->got))
         let_go(r);
-    else
-        shrink(r);
 }
 
 uint64_t rbuf_discard(struct rbuf *r)
@@ -201,7 +206,7 @@ bool rbuf_check(const struct rbuf *r)
     if (r->final_size != RBUF_NO_SIZE && r->highest > r->final_size)
         return false;
     if (ranges_empty(&r->got))
-        return r->cap == 0;
+        return r->cap <= RBUF_SMALL;
     return ranges_first(&r->got) >= r->base && ranges_end(&r->got) <= r->highest &&
            ranges_end(&r->got) - r->base <= r->cap;
 }

@@ -3,9 +3,10 @@
  *
  * Bytes lie in a ring at (offset modulo capacity); `got` says which of them are there.
  * The ring is a power of two that grows by doubling as far as the highest offset asks,
- * and is given back when nothing is held: an idle buffer owns no memory. It never exceeds
- * `max` (rounded up to a power of two), and shrinks when little of it is in use: who bounds
- * offsets by flow control bounds memory, for all streams of a connection together too.
+ * and is given back when nothing is held, but for a small one, which rbuf_trim gives back: else a
+ * stream that is read as it comes would allocate for each packet. It never exceeds `max` (rounded
+ * up to a power of two), and shrinks when little of it is in use: who bounds offsets by flow
+ * control bounds memory, for all streams of a connection together too.
  * At most RBUF_GAPS ranges may lie beyond the first gap.
  *
  * Bytes that came before are ignored when they come again.
@@ -20,8 +21,8 @@
 #include "quic/types.h"
 
 #define RBUF_GAPS    256
-#define RBUF_SLACK   8    /* a ring is at most so many times what it spans, */
-#define RBUF_SMALL   4096 /* or it is of at most so many bytes */
+#define RBUF_SLACK   8     /* a ring is at most so many times what it spans, */
+#define RBUF_SMALL   16384 /* or it is of at most so many bytes */
 #define RBUF_NO_SIZE UINT64_MAX
 
 struct rbuf {
@@ -45,6 +46,9 @@ void rbuf_free(struct rbuf *r);
  * case of error nothing changed.
  */
 int rbuf_add(struct rbuf *r, uint64_t off, struct span data, bool fin);
+
+/* Nothing has come for long: give back the ring if it holds nothing. */
+void rbuf_trim(struct rbuf *r);
 
 /* Whether every byte of [off, end) came before. */
 bool rbuf_has(const struct rbuf *r, uint64_t off, uint64_t end);

@@ -134,13 +134,14 @@ static void release(struct sbuf *s)
         ranges_drop_first(&s->acked);
         ranges_remove(&s->lost, 0, s->base);
     }
-    if (s->base < s->end || !s->cap)
-        return;
-    free(s->ring);
-    s->ring = NULL;
-    s->cap = 0;
-    ranges_free(&s->acked);
-    ranges_free(&s->lost);
+    if (s->base == s->end && s->cap > SBUF_SMALL)
+        sbuf_trim(s);
+}
+
+void sbuf_trim(struct sbuf *s)
+{
+    if (s->base == s->end)
+        sbuf_free(s);
 }
 
 void sbuf_on_acked(struct sbuf *s, uint64_t off, size_t n, bool fin)

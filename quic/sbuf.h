@@ -8,7 +8,8 @@
  *
  * Between base and next, `lost` holds what is to be sent again and `acked` what is
  * acknowledged out of order. The ring is a power of two, grows by doubling as far as
- * `max` asks, and is given back when it is empty: an idle buffer owns no memory.
+ * `max` asks, and is given back when it is empty, but for a small one, which sbuf_trim gives back:
+ * else who writes little and often would allocate each time.
  *
  * Reports never fail: where a set of ranges is full or memory is lacking, more is sent
  * again than needed.
@@ -22,7 +23,8 @@
 #include "quic/ranges.h"
 #include "quic/types.h"
 
-#define SBUF_RANGES 128 /* of lost, and of acked, ranges */
+#define SBUF_RANGES 128   /* of lost, and of acked, ranges */
+#define SBUF_SMALL  16384 /* bytes of a ring that is kept while it is empty */
 
 struct sbuf {
     uint8_t *ring;
@@ -93,6 +95,9 @@ static inline bool sbuf_settled(const struct sbuf *s)
 {
     return s->base == s->end;
 }
+
+/* Nothing was written for long: give back the ring if it holds nothing. */
+void sbuf_trim(struct sbuf *s);
 
 /* Bytes on the heap. */
 size_t sbuf_memory(const struct sbuf *s);

@@ -30,6 +30,12 @@ size_t stream_memory(const struct stream *st)
     return sizeof *st + sbuf_memory(&st->out) + rbuf_memory(&st->in);
 }
 
+void stream_trim(struct stream *st)
+{
+    sbuf_trim(&st->out);
+    rbuf_trim(&st->in);
+}
+
 /* Bring the control bits that follow from other state up to date. */
 static void refresh(struct stream *st)
 {

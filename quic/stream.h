@@ -167,6 +167,9 @@ static inline bool stream_over(const struct stream *st)
 /* Bytes on the heap, and its own. */
 size_t stream_memory(const struct stream *st);
 
+/* Give back what empty buffers keep. */
+void stream_trim(struct stream *st);
+
 /* Whether the invariant holds: for tests. */
 bool stream_check(const struct stream *st);
 

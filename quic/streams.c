@@ -399,6 +399,13 @@ size_t streams_memory(const struct streams *s)
     return sum;
 }
 
+void streams_trim(struct streams *s)
+{
+    for (uint32_t i = 0; i < s->table_cap; i++)
+        for (struct stream *st = s->table[i]; st; st = st->hash_next)
+            stream_trim(st);
+}
+
 /* ---- the invariant ------------------------------------------------------------------- */
 
 static bool check_queue(const struct streams *s, const struct stream *st)

@@ -160,6 +160,9 @@ struct stream *streams_find(struct streams *s, uint64_t id);
 /* Bytes on the heap, buffers included. */
 size_t streams_memory(const struct streams *s);
 
+/* Nothing has happened for long: give back what empty buffers keep. */
+void streams_trim(struct streams *s);
+
 /* Whether the invariant holds: for tests. */
 bool streams_check(const struct streams *s);
 

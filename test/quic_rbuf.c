@@ -245,6 +245,8 @@ static void run_random(uint64_t seed)
             drain(&r, rnd_below(&rnd, 4000), &fin);
         assert_true(r.cap <= 512 || r.cap < 2 * window);
     }
+    assert_true(r.cap <= RBUF_SMALL);
+    rbuf_trim(&r);
     assert_int_equal(rbuf_memory(&r), 0);
     rbuf_free(&r);
 }
