@@ -137,6 +137,10 @@ static const struct row rows[] = {
      "congestion control: cubic (default), newreno, or bbr (on trial)", W_BOTH, C_NONE, 0, 0, NULL},
     {"multipath", "Multipath", "Multipath", K_WORD, AT(multipath), "on|off",
      "several links at a time, where both ends allow it (default on)", W_BOTH, C_NONE, 0, 0, "on|off"},
+    {"scheduler", "Multipath", "Scheduler", K_WORD, AT(scheduler), "NAME",
+     "which path takes what: minrtt (default), auto (on trial), wlb,\n"
+     "wlb_udp_pin, backup or redundant; with one path they are all the same", W_BOTH, C_NONE, 0, 0,
+     "minrtt|auto|wlb|wlb_udp_pin|backup|redundant"},
     {"io", "Advanced", "IO", K_WORD, AT(io), "auto|io_uring|epoll",
      "how to talk to the kernel (default auto)", W_BOTH, C_NONE, 0, 0, "auto|io_uring|epoll"},
     {"offload", "Advanced", "Offload", K_WORD, AT(offload), "auto|off",

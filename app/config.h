@@ -48,6 +48,7 @@ struct config {
     int io;      /* enum config_io */
     int offload; /* 0: auto, 1: off */
     int multipath; /* 0: on, 1: off */
+    int scheduler; /* as sched_at counts them */
     char *cc;
     char *qlog_dir;
 

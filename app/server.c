@@ -55,7 +55,7 @@ static struct client_entry *entry_new(struct server *s, struct quic_conn *conn, 
     struct session_cfg cfg = {.socks = &s->socks,
                               .device = &s->device,
                               .log = s->log,
-                              .sched = sched_find("minrtt"),
+                              .sched = sched_at((size_t)s->cfg->scheduler),
                               .hash_seed = s->hash_seed};
     struct client_entry *e = NULL;
     uint32_t i = s->free_hint;

@@ -8,10 +8,12 @@
  *
  * Bulk flows whose far end puts them in order are pulled by every link that has room, the
  * earliest first. A link later than another one is left out for a flow
+ *   - while the faster ones have no standing queue: less than STANDING of work for them waits;
  *   - by the finish time: its first packet would arrive after the faster links alone had carried
  *     all that is expected of the flow, which is what waits and once more what was sent so far;
  *   - by the deadline: what comes over it, repaired if it loses, could come too late;
  *   - by memory: the far end would hold more than SCHED_REORDER_BYTES;
+ *   - by its gain: it is later than SPREAD_MOST, or RISKY and too slow to be worth that delay;
  *   - by result: RISKY links are on trial (sched_trial_allows).
  * Bulk flows without order at the far end stay on one path (sched_pinned).
  *
@@ -19,10 +21,14 @@
  */
 #include "sched/pick.h"
 
-#define GAIN_LEAST (2 * NS_PER_MS)  /* of arrival, for a prompt flow to change paths */
-#define RISKY      (25 * NS_PER_MS) /* later than the fastest: a link is on trial */
-#define LOSS_SEEN  200              /* per million: losses are to be expected */
-#define LOSS_MOST  250000           /* per million: above, repairs are a second flow */
+#define GAIN_LEAST  (2 * NS_PER_MS)   /* of arrival, for a prompt flow to change paths */
+#define RISKY       (25 * NS_PER_MS)  /* later than the fastest, repairs included: on trial */
+#define SPREAD_MOST (100 * NS_PER_MS) /* later than that, a link is left out */
+#define GAIN_SHARE  4 /* a risky link carries at least that part of what the faster ones do */
+#define STANDING    (5 * NS_PER_MS) /* of the faster links' work waits before a later one joins */
+#define LOSS_SEEN   200             /* per million: losses are to be expected */
+#define LOSS_BESIDE 5000   /* per million: too much beside faster links that lose nothing */
+#define LOSS_MOST   250000 /* per million: above, repairs are a second flow */
 
 /* All that one decision looks at. */
 struct look {
@@ -96,20 +102,23 @@ static bool prompt_shared(const struct look *l, const struct sched_head *heads, 
 
 /* What the links of the set that are faster than `p` carry together, and how fast the fastest is. */
 static uint64_t faster(const struct look *l, const struct sched_set *set,
-                       const struct sched_path *p, ns_t *least)
+                       const struct sched_path *p, ns_t *least, bool *lossy)
 {
     ns_t own = sched_delay(set, p);
     uint64_t bps = 0;
 
     *least = own;
+    *lossy = false;
     for (size_t i = 0; i < set->n; i++) {
         const struct sched_path *o = &l->views[set->at[i]];
         ns_t delay = sched_delay(set, o);
 
         if (o->priority > p->priority || o->loss_ppm > LOSS_MOST)
             continue;
-        if (delay < own || (delay == own && o < p))
+        if (delay < own || (delay == own && o < p)) {
             bps += o->rate_bps;
+            *lossy |= o->loss_ppm > LOSS_SEEN;
+        }
         *least = ns_min(*least, delay);
     }
     return bps;
@@ -119,8 +128,9 @@ static uint64_t faster(const struct look *l, const struct sched_set *set,
 static bool worth(const struct look *l, const struct sched_set *set, const struct sched_head *h,
                   const struct sched_path *p)
 {
+    bool lossy;
     ns_t least, spread, late, deadline = h->deadline ? h->deadline : SCHED_HOLD;
-    uint64_t bps = faster(l, set, p, &least);
+    uint64_t bps = faster(l, set, p, &least, &lossy);
     double left = (double)(h->backlog_bytes + h->moved_bytes) * 8;
 
     spread = sched_delay(set, p) - least;
@@ -133,10 +143,18 @@ static bool worth(const struct look *l, const struct sched_set *set, const struc
         late += p->srtt + least;
     if (late > deadline || (double)spread * (double)bps / 8e9 > SCHED_REORDER_BYTES)
         return false;
+    if ((double)h->backlog_bytes * 8e9 / (double)bps < (double)ns_min(spread, STANDING))
+        return false;
     if (p->rate_bps > 0 && (double)spread + (double)h->bytes * 8e9 / (double)p->rate_bps >
                                left * 1e9 / (double)bps)
         return false;
-    if (spread <= RISKY || !l->st)
+    if ((lossy ? spread : late) <= RISKY)
+        return true;
+    if (spread > SPREAD_MOST || (p->rate_bps > 0 && p->rate_bps < bps / GAIN_SHARE))
+        return false;
+    if (!lossy && p->loss_ppm > LOSS_BESIDE)
+        return false;
+    if (!l->st)
         return true;
     return sched_trial_allows(sched_trial_of(l->st, h->flow, l->now), p->path, h->busy, bps,
                               l->now);

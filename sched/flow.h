@@ -6,6 +6,9 @@
  * FLOW_UP_BYTES went through is limited by the links and nothing else: it becomes bulk. One that
  * sends less than the links carry, however fast, is not: its queue is mostly empty.
  *
+ * While links lose packets this can't be told: a flow may be held down by the losses and leave
+ * its queue empty. Then FLOW_UP_BYTES in one FLOW_WINDOW are enough.
+ *
  * A bulk flow stays one until no packet of it came or went for FLOW_QUIET: so no flow changes
  * lanes more often than that, and its packets never overtake each other by changing.
  *
@@ -64,15 +67,16 @@ static inline void flow_pushed(struct flow *f, bool udp, ns_t now)
     f->filled = true;
 }
 
-/* `bytes` left it; `filled`: others still wait. */
-static inline void flow_took(struct flow *f, uint32_t bytes, bool filled, ns_t now)
+/* `bytes` left it; `filled`: others still wait; `lossy`: links lose packets. */
+static inline void flow_took(struct flow *f, uint32_t bytes, bool filled, bool lossy, ns_t now)
 {
     if (now != f->last)
         flow_account(f, now);
     f->filled = filled;
     f->moved += bytes;
     f->window_bytes += bytes;
-    if (f->score >= FLOW_UP_TIME && f->moved >= FLOW_UP_BYTES)
+    if ((f->score >= FLOW_UP_TIME && f->moved >= FLOW_UP_BYTES) ||
+        (lossy && f->window_bytes >= FLOW_UP_BYTES))
         f->lane = SCHED_BULK;
 }
 

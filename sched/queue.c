@@ -384,7 +384,7 @@ bool queue_took(struct queue *q, struct queue_pkt *pkt, uint32_t bytes, ns_t now
 
     if (rest)
         bytes = pkt->bytes;
-    flow_took(&s->flow, bytes, !rest || s->count > 1, now);
+    flow_took(&s->flow, bytes, !rest || s->count > 1, q->lossy, now);
     if (rest) {
         shift(q, s);
         q->stats.popped++;

@@ -97,6 +97,7 @@ struct queue {
     ns_t max_age;
     ns_t target[2];  /* CoDel's, by enum sched_lane; may be changed at any time */
     bool may_number; /* the far end knows numbered packets: the owner's to set */
+    bool lossy;      /* the links lose packets: the owner's to set */
     bool paused;
     ns_t paused_since, paused_for;
     ns_t used; /* when a packet came last */

@@ -125,20 +125,23 @@ static void join(const struct sched_trial *t, struct sched_trial_link *l, uint64
     l->other_bps = other_bps;
 }
 
+/* Two seconds later, and every two seconds again. */
 static void judge(const struct sched_trial *t, struct sched_trial_link *l, uint32_t busy,
                   uint64_t other_bps, ns_t now)
 {
+    uint64_t bps = recent(t) * 8 * NS_PER_S / (SCHED_BINS * SCHED_BIN);
     bool raised = recent(t) > l->before + l->before / 20;
     bool fell = other_bps < l->other_bps - l->other_bps / 10;
+    bool kept = busy >= 512 ? bps >= other_bps - other_bps / 16 : raised;
 
-    if (busy >= 512 || raised || fell) {
+    if (kept || fell || (l->state == SCHED_TRIAL_IN && busy < 512)) {
         l->state = SCHED_TRIAL_IN;
-        l->backoff = 0;
-        return;
+        l->other_bps = other_bps;
+    } else {
+        l->state = SCHED_TRIAL_OUT;
+        l->backoff = ns_min(ns_max(2 * l->backoff, BACKOFF_LEAST), BACKOFF_MOST);
     }
-    l->state = SCHED_TRIAL_OUT;
     l->since = now;
-    l->backoff = ns_min(ns_max(2 * l->backoff, BACKOFF_LEAST), BACKOFF_MOST);
 }
 
 bool sched_trial_allows(struct sched_trial *t, uint32_t path, uint32_t busy, uint64_t other_bps,
@@ -162,14 +165,13 @@ bool sched_trial_allows(struct sched_trial *t, uint32_t path, uint32_t busy, uin
             join(t, l, other_bps, now);
         break;
     case SCHED_TRIAL_ON:
+    case SCHED_TRIAL_IN:
         if (ns_sub(now, l->since) >= TRIAL_TIME)
             judge(t, l, busy, other_bps, now);
         break;
     case SCHED_TRIAL_OUT:
         if (ns_sub(now, l->since) >= l->backoff)
             join(t, l, other_bps, now);
-        break;
-    case SCHED_TRIAL_IN:
         break;
     }
     return l->state == SCHED_TRIAL_ON || l->state == SCHED_TRIAL_IN;

@@ -76,9 +76,11 @@ void sched_trial_sent(struct sched_trial *t, size_t bytes, ns_t now);
 
 /*
  * Whether a link that may do harm is used for the flow: it joins when the flow is SCHED_BINS bins
- * old, and two seconds later it leaves unless the flow kept its queue filled all the same
- * (`busy`, of 1024: so the links are what limits it), or sends more than before, or what the
- * other links offer (`other_bps`) fell meanwhile. It is tried again after a time that doubles.
+ * old. Where the flow keeps its queue filled (`busy`, of 1024: so the links are what limits it),
+ * it must send what the other links offer alone (`other_bps`), or the link leaves, looked at every
+ * two seconds. Where it doesn't, it must send more than before the link joined, looked at once.
+ * Neither counts if what the others offer fell meanwhile. It is tried again after a time that
+ * doubles.
  */
 bool sched_trial_allows(struct sched_trial *t, uint32_t path, uint32_t busy, uint64_t other_bps,
                         ns_t now);

@@ -31,7 +31,7 @@ static ns_t play(struct flow *f, const struct habit *h, ns_t now)
         bool filled = h->wait_us >= h->every_us;
 
         flow_pushed(f, h->udp, now);
-        flow_took(f, h->bytes, filled, now + (filled ? 0 : h->wait_us * NS_PER_US));
+        flow_took(f, h->bytes, filled, false, now + (filled ? 0 : h->wait_us * NS_PER_US));
     }
     return now;
 }
@@ -69,7 +69,7 @@ static void when(void **state)
     (void)state;
     for (; now < 100 * MS && !up; now += MS / 2) {
         flow_pushed(&f, false, now);
-        flow_took(&f, 1400, true, now);
+        flow_took(&f, 1400, true, false, now);
         if (f.lane == SCHED_BULK)
             up = now;
     }
@@ -87,12 +87,12 @@ static void no_oscillation(void **state)
     ns_t now = play(&f, &download, 5 * MS);
 
     (void)state;
-    flow_took(&f, 1, false, now);
+    flow_took(&f, 1, false, false, now);
     for (unsigned i = 0; i < 40; i++) {
         enum sched_lane was = f.lane;
 
         now = play(&f, i % 2 ? &trickle : &download, now);
-        flow_took(&f, 1, false, now);
+        flow_took(&f, 1, false, false, now);
         changes += f.lane != was;
     }
     assert_int_equal(changes, 0);
@@ -113,7 +113,7 @@ static void waiting_is_not_quiet(void **state)
     (void)state;
     flow_pushed(&f, false, MS);
     assert_false(flow_quiet(&f, 100 * NS_PER_S));
-    flow_took(&f, 100, false, 2 * MS);
+    flow_took(&f, 100, false, false, 2 * MS);
     assert_true(flow_quiet(&f, 2 * MS + FLOW_QUIET));
 }
 
@@ -128,7 +128,7 @@ static void steady(void **state)
 
     (void)state;
     assert_int_equal(f.lane, SCHED_BULK);
-    flow_took(&f, 1, false, now);
+    flow_took(&f, 1, false, false, now);
     now = play(&f, &live, now);
     assert_true(f.lane == SCHED_BULK && f.steady);
     now = play(&f, &jam, now);
