@@ -42,6 +42,23 @@ static bool name_of(const char *file, char *name, size_t size)
     return name[0] != 0;
 }
 
+/*
+ * Whether the process that listens at the other end is dead. Its socket may take connections for
+ * a while longer: io_uring lets go of the files of a killed process in its own time.
+ */
+static bool is_dead(int fd)
+{
+    struct ucred who;
+    socklen_t n = sizeof(who);
+    struct stat st;
+    char path[48];
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) || who.pid <= 0)
+        return false; /* of another PID namespace: not to be told */
+    snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)who.pid);
+    return stat(path, &st) != 0 && errno == ENOENT && stat("/proc/self/ns/net", &st) == 0;
+}
+
 void control_sweep(const char *dir, const char *name)
 {
     struct dirent *e;
@@ -56,7 +73,8 @@ void control_sweep(const char *dir, const char *name)
             strcmp(of, name) != 0)
             continue;
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a)) && errno == ECONNREFUSED)
+        if (fd >= 0 && (connect(fd, (struct sockaddr *)&a, sizeof(a)) ? errno == ECONNREFUSED
+                                                                      : is_dead(fd)))
             unlink(a.sun_path);
         if (fd >= 0)
             close(fd);
@@ -96,6 +114,10 @@ static void look_at(struct search *s, const char *dir, const char *file)
         return;
     if (connect(f->fd, (struct sockaddr *)&a, sizeof(a))) {
         s->denied |= errno == EACCES || errno == EPERM;
+        close(f->fd);
+        return;
+    }
+    if (is_dead(f->fd)) {
         close(f->fd);
         return;
     }

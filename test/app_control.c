@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -260,6 +261,30 @@ static void test_ask(void **state)
     assert_int_equal(rmdir(r.dir), 0);
 }
 
+/* The socket of a dead process that someone else still holds takes connections, for nobody. */
+static void test_outlived(void **state)
+{
+    char dir[] = "/tmp/mqvpn-control-XXXXXX", why[256];
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), status;
+    pid_t child;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(a.sun_path, sizeof(a.sun_path), "%s/tun0.sock", dir);
+    child = fork();
+    if (child == 0)
+        _exit(bind(fd, (struct sockaddr *)&a, sizeof(a)) || listen(fd, 4));
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(control_connect(dir, "tun0", why, sizeof(why)), -ENOENT);
+    assert_int_equal(access(a.sun_path, F_OK), 0);
+    control_sweep(dir, "tun0");
+    assert_int_equal(access(a.sun_path, F_OK), -1);
+    close(fd);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_slow),
         cmocka_unit_test(test_ask),
+        cmocka_unit_test(test_outlived),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
