@@ -150,15 +150,16 @@ static const char *look(void)
     return events();
 }
 
-/* Read what the kernel has told, within five seconds something. */
+/* Read what the kernel tells until something of it matters; that comes within five seconds. */
 static void hear(void)
 {
     struct pollfd p = {.fd = links_fd(&l), .events = POLLIN};
     bool changed = false;
 
-    assert_int_equal(poll(&p, 1, 5000), 1);
-    assert_int_equal(links_read(&l, now, &changed), 0);
-    assert_true(changed);
+    while (!changed) {
+        assert_int_equal(poll(&p, 1, 5000), 1);
+        assert_int_equal(links_read(&l, now, &changed), 0);
+    }
 }
 
 /*
