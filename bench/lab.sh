@@ -37,9 +37,8 @@ case ${1:-} in
     exit 64
     ;;
 esac
-# shellcheck source=test/e2e/lib.sh
-. "$(dirname "$0")/../test/e2e/lib.sh"
-exec 3>&1 1>&2
+# shellcheck source=bench/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 TIME=${TIME:-30} FLOWS=${FLOWS:-1 4} WAYS=${WAYS:-down} UDP=${UDP-60 90 100}
 UDP_SIZES=${UDP_SIZES:-1100 160} UDP_TIME=${UDP_TIME:-5} ALONE=${ALONE-1} ALL=${ALL-1}
@@ -49,7 +48,6 @@ for n in $TIME $FLOWS $UDP_TIME $UDP $UDP_SIZES; do
     case $n in *[!0-9]* | '' | 0*) fail "\"$n\" is not a count" ;; esac
 done
 for n in $WAYS; do case $n in up | down) ;; *) fail "\"$n\" is neither up nor down" ;; esac done
-tick=$(getconf CLK_TCK)
 failures=0
 
 ### Environments: NAME:LINK,LINK...
@@ -65,8 +63,6 @@ environments="300+80:rate 300mbit delay 10ms,rate 80mbit delay 30ms
 300+30-loss:rate 300mbit delay 8ms,rate 30mbit delay 40ms jitter 8ms loss 0.5%
 2x100:rate 100mbit delay 25ms,rate 100mbit delay 25ms
 1x50-loss:$same loss 0.5%"
-
-result() { echo "$*" >&3; }
 
 # Links of an environment, one a line, with rates scaled: sets `links` and `rates` (bit/s).
 choose() { # NAME-OR-LINKS
@@ -163,21 +159,11 @@ client_off() {
 
 ### What a run costs
 
-ticks_of() { # PID: its own and its children's
-    local p line f sum=0
-    for p in "$1" $(cat "/proc/$1/task/$1/children" 2>/dev/null); do
-        { read -r line <"/proc/$p/stat"; } 2>/dev/null || continue
-        read -ra f <<<"${line##*) }"
-        sum=$((sum + f[11] + f[12]))
-    done
-    echo $sum
-}
-cost_now() {
-    local f
-    read -ra f </proc/stat
-    echo $((f[1] + f[2] + f[3] + f[6] + f[7] + f[8])) \
-        $((f[1] + f[2] + f[3] + f[4] + f[5] + f[6] + f[7] + f[8])) \
-        "$(ticks_of "${pid[client]}")" "$(ticks_of "${pid[server]}")" "$(ticks_of "${pid[wan]}")" \
+# A process and its children.
+family() { echo "$1" "$(cat "/proc/$1/task/$1/children" 2>/dev/null)"; } # PID
+cost_now() { # busy and all ticks of the machine, those of client, server and links, the time
+    # shellcheck disable=SC2046
+    echo $(machine) $(for p in client server wan; do cpu_of $(family "${pid[$p]}"); done) \
         "$(date +%s.%N)"
 }
 cost_begin() { cost_0=$(cost_now); }

@@ -1,5 +1,5 @@
 #!/bin/bash
-# lib.sh - what bench/e2e.sh and bench/soak.sh share: stages of several programs beside each other,
+# lib.sh - what bench/*.sh share: stages of several programs beside each other,
 # and what a measurement costs. Built upon test/e2e/lib.sh (namespaces, background programs).
 #
 # A program under test, here a "peer", has namespaces of its own, so that all can be up at once and

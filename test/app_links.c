@@ -183,6 +183,17 @@ static void follow(const char *want)
 static const char *const both[] = {"203.0.113.9", "2001:db8:f::9"};
 static const char *const only4[] = {"203.0.113.9"};
 
+/* By the server's IPv4 address alone, without rules: the state that most tests begin with. */
+static void find_two(void)
+{
+    struct link_rules none = {0};
+
+    if (!here)
+        skip();
+    start(&none, only4, 1);
+    assert_string_equal(look(), "+one/4 +two/4");
+}
+
 static void finds_them(void **state)
 {
     struct link_rules none = {0};
@@ -212,16 +223,12 @@ static void finds_them(void **state)
 static void server_near(void **state)
 {
     static const char *const near[] = {"172.17.0.9"};
-    struct link_rules none = {0};
     static char docker[] = "docker*", two[] = "t*";
     static char *const names[] = {docker, two};
     struct link_rules named = {.paths = names, .n_paths = 2};
 
     (void)state;
-    if (!here)
-        skip();
-    start(&none, only4, 1);
-    assert_string_equal(look(), "+one/4 +two/4");
+    find_two();
     links_free(&l);
     start(&named, near, 1);
     assert_string_equal(look(), "+docker0/4 +two/4");
@@ -233,13 +240,8 @@ static void server_near(void **state)
 /* Routes into the TUN hide neither the links nor which one is the best. */
 static void behind_the_tun(void **state)
 {
-    struct link_rules none = {0};
-
     (void)state;
-    if (!here)
-        skip();
-    start(&none, only4, 1);
-    assert_string_equal(look(), "+one/4 +two/4");
+    find_two();
     assert_int_equal(netcfg_link_up(nc, index_of("tunx"), why, sizeof(why)), 0);
     assert_int_equal(netcfg_link_up(nc, index_of("tuny"), why, sizeof(why)), 0);
     address("tunx", "10.0.0.2/32");
@@ -247,13 +249,11 @@ static void behind_the_tun(void **state)
     route("128.0.0.0/1", NULL, "tunx", 0);
     assert_string_equal(look(), "");
     links_free(&l);
-    start(&none, only4, 1);
-    assert_string_equal(look(), "+one/4 +two/4");
+    find_two();
 }
 
 static void follows(void **state)
 {
-    struct link_rules none = {0};
     const struct link *list;
     char text[TUN_ADDR_TEXT];
     uint32_t one, two;
@@ -261,10 +261,7 @@ static void follows(void **state)
     struct netcfg_route r = {.metric = 200};
 
     (void)state;
-    if (!here)
-        skip();
-    start(&none, only4, 1);
-    assert_string_equal(look(), "+one/4 +two/4");
+    find_two();
     list = links_list(&l, &n);
     one = list[0].id;
     two = list[1].id;
@@ -300,13 +297,8 @@ static void follows(void **state)
 /* The carrier, at once; the interface itself. */
 static void goes_down(void **state)
 {
-    struct link_rules none = {0};
-
     (void)state;
-    if (!here)
-        skip();
-    start(&none, only4, 1);
-    assert_string_equal(look(), "+one/4 +two/4");
+    find_two();
     assert_int_equal(link_set("onex", false), 0);
     do /* no waiting then */
         hear();
