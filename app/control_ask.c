@@ -42,21 +42,32 @@ static bool name_of(const char *file, char *name, size_t size)
     return name[0] != 0;
 }
 
+/* A process at the other end of a socket, as seen from here. */
+struct listener {
+    bool dead, here; /* here: in our network namespace */
+};
+
 /*
- * Whether the process that listens at the other end is dead. Its socket may take connections for
- * a while longer: io_uring lets go of the files of a killed process in its own time.
+ * The socket of a dead one may take connections for a while longer: io_uring lets go of the files
+ * of a killed process in its own time. Of another PID namespace there is nothing to be told.
  */
-static bool is_dead(int fd)
+static struct listener listener_of(int fd)
 {
+    struct listener l = {false, false};
+    struct stat ours, theirs;
     struct ucred who;
     socklen_t n = sizeof(who);
-    struct stat st;
     char path[48];
 
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) || who.pid <= 0)
-        return false; /* of another PID namespace: not to be told */
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) || who.pid <= 0 ||
+        stat("/proc/self/ns/net", &ours))
+        return l;
     snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)who.pid);
-    return stat(path, &st) != 0 && errno == ENOENT && stat("/proc/self/ns/net", &st) == 0;
+    if (stat(path, &theirs))
+        l.dead = errno == ENOENT;
+    else
+        l.here = ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
+    return l;
 }
 
 void control_sweep(const char *dir, const char *name)
@@ -74,7 +85,7 @@ void control_sweep(const char *dir, const char *name)
             continue;
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd >= 0 && (connect(fd, (struct sockaddr *)&a, sizeof(a)) ? errno == ECONNREFUSED
-                                                                      : is_dead(fd)))
+                                                                      : listener_of(fd).dead))
             unlink(a.sun_path);
         if (fd >= 0)
             close(fd);
@@ -83,25 +94,11 @@ void control_sweep(const char *dir, const char *name)
         closedir(d);
 }
 
-/* Whether the process at the other end is in our network namespace. */
-static bool is_here(int fd)
-{
-    struct ucred who;
-    socklen_t n = sizeof(who);
-    struct stat ours, theirs;
-    char path[48];
-
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n))
-        return false;
-    snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)who.pid);
-    return stat("/proc/self/ns/net", &ours) == 0 && stat(path, &theirs) == 0 &&
-           ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
-}
-
 static void look_at(struct search *s, const char *dir, const char *file)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     struct found *f = &s->found[s->n];
+    struct listener who;
     int n;
 
     if (s->n == FOUND_MAX || !name_of(file, f->name, sizeof(f->name)))
@@ -117,11 +114,12 @@ static void look_at(struct search *s, const char *dir, const char *file)
         close(f->fd);
         return;
     }
-    if (is_dead(f->fd)) {
+    who = listener_of(f->fd);
+    if (who.dead) {
         close(f->fd);
         return;
     }
-    f->here = is_here(f->fd);
+    f->here = who.here;
     s->n++;
 }
 

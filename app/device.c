@@ -49,6 +49,16 @@ bool device_split(struct device *d, const struct ring_pkt *read, struct vnet_spl
     return false;
 }
 
+size_t device_split_batch(struct device *d, struct ring_pkt **reads, size_t *n,
+                          struct vnet_split out[DEVICE_BATCH])
+{
+    size_t k = 0;
+
+    for (; *n > 0 && k < DEVICE_BATCH; ++*reads, --*n)
+        k += device_split(d, *reads, &out[k]);
+    return k;
+}
+
 static struct packet *get(struct device *d, unsigned size_class)
 {
     struct packet *p = d->spare[size_class];

@@ -22,6 +22,7 @@
 
 #define DEVICE_HEAD_MAX 24 /* bytes before each packet that leaves: prefixes of ours */
 #define DEVICE_CLASSES  4
+#define DEVICE_BATCH    64 /* reads that are looked at together */
 
 /* One read that waits to leave: packets `next` .. split.count - 1 of it. */
 struct packet {
@@ -65,6 +66,13 @@ void device_close(struct device *d);
  * which are the caller's until its on_flush is over.
  */
 bool device_split(struct device *d, const struct ring_pkt *read, struct vnet_split *out);
+
+/*
+ * The same for the first of `*n` reads, without those that are no packets; `*reads` and `*n` go on
+ * behind those that were looked at. Returns how many there are in `out`.
+ */
+size_t device_split_batch(struct device *d, struct ring_pkt **reads, size_t *n,
+                          struct vnet_split out[DEVICE_BATCH]);
 
 /*
  * Make it one to be queued, its node filled but for `flow`: `head`, of at most DEVICE_HEAD_MAX

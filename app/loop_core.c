@@ -134,8 +134,13 @@ static void deliver_errors(struct ring *r, ns_t now)
     for (unsigned i = 0; i < r->errors_n; i++) {
         struct loop_error *e = &r->errors[i];
 
-        if (e->sock && !e->sock->dead && r->cfg.ops.on_udp_error)
+        if (!e->sock || e->sock->dead)
+            continue;
+        if (r->cfg.ops.on_udp_error)
             r->cfg.ops.on_udp_error(r->cfg.ctx, e->sock, &e->e, now);
+        else
+            LOG_AT(r->cfg.log, LOG_DEBUG, "sending %zu x %zu bytes: %s", e->e.count, e->e.bytes,
+                   strerror(e->e.err));
     }
     r->errors_n = 0;
 }

@@ -84,7 +84,8 @@ struct ring_stats {
     uint64_t no_buffers;     /* ... because all buffers were taken */
 };
 
-/* What the loop calls. NULL entries are skipped. `now` is CLOCK_MONOTONIC of the batch. */
+/* What the loop calls. NULL entries are skipped (errors of sends: told to the log at debug level).
+ * `now` is CLOCK_MONOTONIC of the batch. */
 struct ring_ops {
     void (*on_udp)(void *ctx, struct ring_udp *sock, struct udp_dgram *dgrams, size_t n,
                    ns_t now);

@@ -28,11 +28,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TUN_MTU_DEFAULT 1400
-#define TUN_BATCH       64
-#define TAKEN_TRIES     40 /* how often a port that is taken is asked for */
-#define TAKEN_PAUSE_US  50000
-#define DRAIN           (200 * NS_PER_MS) /* after a signal, for the goodbyes */
+#define TAKEN_TRIES    40 /* how often a port that is taken is asked for */
+#define TAKEN_PAUSE_US 50000
+#define DRAIN          (200 * NS_PER_MS) /* after a signal, for the goodbyes */
 
 static struct client_entry *entry_of(struct quic_conn *conn)
 {
@@ -53,7 +51,7 @@ static void busy(struct server *s, struct client_entry *e)
 static struct client_entry *entry_new(struct server *s, struct quic_conn *conn, ns_t now)
 {
     struct session_cfg cfg = {.socks = &s->socks,
-                              .device = &s->device,
+                              .device = &s->base.device,
                               .log = s->log,
                               .sched = sched_at((size_t)s->cfg->scheduler),
                               .hash_seed = s->hash_seed};
@@ -260,14 +258,12 @@ static void to_sessions(struct server *s, struct vnet_split *pkts, size_t n, ns_
 static void on_tun(void *ctx, struct ring_tun *tun, struct ring_pkt *pkts, size_t n, ns_t now)
 {
     struct server *s = ctx;
-    struct vnet_split split[TUN_BATCH];
+    struct vnet_split split[DEVICE_BATCH];
 
     (void)tun;
     while (n > 0) {
-        size_t k = 0;
+        size_t k = device_split_batch(&s->base.device, &pkts, &n, split);
 
-        for (; n > 0 && k < TUN_BATCH; pkts++, n--)
-            k += device_split(&s->device, pkts, &split[k]);
         to_sessions(s, split, k, now);
     }
 }
@@ -299,7 +295,7 @@ static void on_deadline(void *ctx, ns_t now)
     bool starved = false;
 
     if (s->stop_at <= now)
-        ring_stop(s->ring, EXIT_OK);
+        ring_stop(s->base.ring, EXIT_OK);
     if (s->sweep_at <= now)
         sweep(s, now);
     /* One turn each: what is due once more, or for want of a train, has to wait. */
@@ -322,7 +318,7 @@ static void on_flush(void *ctx, ns_t now)
     ns_t wake = NS_NEVER;
 
     s->busy = NULL;
-    device_flush(&s->device);
+    device_flush(&s->base.device);
     for (; e; e = next) {
         next = e->next_busy;
         e->busy = false;
@@ -332,10 +328,10 @@ static void on_flush(void *ctx, ns_t now)
     for (e = s->busy; e; e = e->next_busy)
         wake = ns_min(wake, e->session.sender.wake);
     wake = ns_min(wake, quic_endpoint_deadline(s->endpoint));
-    device_trim(&s->device, now);
+    device_trim(&s->base.device, now);
     if (starved) /* a train that comes back brings the next on_flush */
         wake = ns_max(wake, now + SESSION_STARVED);
-    ring_deadline_set(s->ring, ns_min(wake, ns_min(s->stop_at, s->sweep_at)));
+    ring_deadline_set(s->base.ring, ns_min(wake, ns_min(s->stop_at, s->sweep_at)));
 }
 
 static void on_signal(void *ctx, int signo, ns_t now)
@@ -344,7 +340,7 @@ static void on_signal(void *ctx, int signo, ns_t now)
     size_t n = quic_endpoint_count(s->endpoint);
 
     if (s->stop_at != NS_NEVER) {
-        ring_stop(s->ring, EXIT_OK);
+        ring_stop(s->base.ring, EXIT_OK);
         return;
     }
     LOG_AT(s->log, LOG_INFO, "%s: saying goodbye to %zu connections", strsignal(signo), n);
@@ -356,17 +352,6 @@ static void on_signal(void *ctx, int signo, ns_t now)
     s->stop_at = now + (n ? DRAIN : 0);
 }
 
-static void on_udp_error(void *ctx, struct ring_udp *sock, const struct ring_udp_error *e,
-                         ns_t now)
-{
-    struct server *s = ctx;
-
-    (void)sock;
-    (void)now;
-    LOG_AT(s->log, LOG_DEBUG, "sending %zu x %zu bytes: %s", e->count, e->bytes,
-           strerror(e->err));
-}
-
 static void on_tun_error(void *ctx, struct ring_tun *tun, int err, ns_t now)
 {
     struct server *s = ctx;
@@ -374,31 +359,27 @@ static void on_tun_error(void *ctx, struct ring_tun *tun, int err, ns_t now)
     (void)tun;
     (void)now;
     LOG_AT(s->log, LOG_ERROR, "the TUN device is gone: %s", strerror(err));
-    ring_stop(s->ring, EXIT_TUN);
+    ring_stop(s->base.ring, EXIT_TUN);
 }
 
 /* A question by the control socket. */
 static void on_question(void *ctx, const char *line, struct json *out, ns_t now)
 {
     struct server *s = ctx;
-    struct status_self self = {.role = "server",
-                               .state = "up",
-                               .tun = s->host.tun.name,
-                               .mtu_bytes = s->host.tun.mtu_bytes,
-                               .addr = s->host.addr,
-                               .started = s->started};
+    struct status_self self = base_self(&s->base, "server");
 
+    self.state = "up";
     if (strcmp(line, "status") != 0) {
         status_unknown(out);
         return;
     }
-    status_begin(out, &s->rates, &self, now);
+    status_begin(out, &s->base.rates, &self, now);
     for (uint32_t i = 0; i < s->max_clients; i++) {
         struct client_entry *e = s->clients[i];
 
         if (!e || e->slot == POOL_NONE)
             continue;
-        status_peer(out, &s->rates,
+        status_peer(out, &s->base.rates,
                     &(struct status_peer){.number = e->serial,
                                           .name = server_user(e),
                                           .interface = "",
@@ -406,7 +387,7 @@ static void on_question(void *ctx, const char *line, struct json *out, ns_t now)
                                           .since = e->since},
                     now);
     }
-    status_end(out, &s->rates);
+    status_end(out, &s->base.rates);
 }
 
 /* ---- setting up ------------------------------------------------------------------------ */
@@ -445,7 +426,7 @@ static int open_socket(struct server *s)
         LOG_AT(s->log, LOG_ERROR, "%s", why);
         return EXIT_BIND;
     }
-    if (ring_udp_add(s->ring, fd, NULL, &s->sock))
+    if (ring_udp_add(s->base.ring, fd, NULL, &s->sock))
         return EXIT_INTERNAL;
     s->socks = socks_one(s->sock);
     return udp_local(ring_udp_fd(s->sock), &s->listening) ? EXIT_INTERNAL : 0;
@@ -461,29 +442,29 @@ static int set_network(struct server *s)
 
     pool_addr4(&s->pool, 1, a.addr.b);
     s->self[0] = a.addr;
-    if ((rc = host_address(&s->host, &a)))
+    if ((rc = host_address(&s->base.host, &a)))
         return rc;
     pools[n++] = address_tun_prefix(&a);
     if (s->pool.has6) {
         a = (struct ip_prefix){.addr = {.version = 6}, .len = (uint8_t)s->pool.len6};
         pool_addr6(&s->pool, 1, a.addr.b);
         s->self[1] = a.addr;
-        if ((rc = host_address(&s->host, &a)))
+        if ((rc = host_address(&s->base.host, &a)))
             return rc;
-        if (s->host.addr[1].addr.family)
+        if (s->base.host.addr[1].addr.family)
             pools[n++] = address_tun_prefix(&a);
         else
             s->pool.has6 = false; /* switched off here: clients get none either */
     }
-    if ((rc = host_up(&s->host)))
+    if ((rc = host_up(&s->base.host)))
         return rc;
-    return s->cfg->nat ? host_nat(&s->host, pools, n, true) : 0;
+    return s->cfg->nat ? host_nat(&s->base.host, pools, n, true) : 0;
 }
 
 static void check_machine(struct server *s)
 {
     struct netcheck_cfg cfg = {
-        .server = true, .tun_name = s->host.tun.name, .ipv4 = true, .ipv6 = s->pool.has6};
+        .server = true, .tun_name = s->base.host.tun.name, .ipv4 = true, .ipv6 = s->pool.has6};
     struct netcheck_item item[8];
     size_t n = netcheck_run(&cfg, item, ARRAY_LEN(item));
 
@@ -505,17 +486,12 @@ static int open_endpoint(struct server *s)
 
 static int set_up(struct server *s)
 {
-    struct ring_cfg ring = {.kind = (enum ring_kind)s->cfg->io,
-                            .ops = {.on_udp = on_udp,
-                                    .on_tun = on_tun,
-                                    .on_deadline = on_deadline,
-                                    .on_flush = on_flush,
-                                    .on_signal = on_signal,
-                                    .on_udp_error = on_udp_error,
-                                    .on_tun_error = on_tun_error},
-                            .ctx = s,
-                            .log = s->log};
-    char why[WHY_SIZE] = "";
+    static const struct ring_ops ops = {.on_udp = on_udp,
+                                        .on_tun = on_tun,
+                                        .on_deadline = on_deadline,
+                                        .on_flush = on_flush,
+                                        .on_signal = on_signal,
+                                        .on_tun_error = on_tun_error};
     int rc;
 
     /* Sessions that are closing linger for a while beside those that serve. */
@@ -530,26 +506,10 @@ static int set_up(struct server *s)
              transport_server_tls(s->cfg, s->log, span_of(s->ticket_key, sizeof(s->ticket_key)),
                                   &s->tls, s->pin, &s->own_cert)))
         return rc;
-    rc = host_open(&s->host, s->cfg->tun_name,
-                   s->cfg->mtu ? (unsigned)s->cfg->mtu : TUN_MTU_DEFAULT, !s->cfg->offload,
-                   s->cfg->state_dir, s->log);
-    if (rc)
+    if ((rc = base_open(&s->base, s->cfg, &ops, s, s->log)) || (rc = open_socket(s)) ||
+        (rc = set_network(s)) || (rc = open_endpoint(s)))
         return rc;
-    if (ring_new(&ring, &s->ring, why, sizeof(why))) {
-        LOG_AT(s->log, LOG_ERROR, "%s", why);
-        return EXIT_INTERNAL;
-    }
-    if ((rc = open_socket(s)) || (rc = set_network(s)) || (rc = open_endpoint(s)))
-        return rc;
-    if (device_open(&s->device, s->ring, &s->host.tun, NULL) ||
-        ring_signal_add(s->ring, SIGINT) || ring_signal_add(s->ring, SIGTERM) ||
-        ring_signal_add(s->ring, SIGHUP))
-        return EXIT_INTERNAL;
-    s->started = ring_clock();
-    if (s->cfg->state_dir && /* a demo leaves no trace */
-        control_open(&s->control, s->ring, CONTROL_DIR, s->host.tun.name, on_question, s, why,
-                     sizeof(why)))
-        LOG_AT(s->log, LOG_INFO, "mqvpn status will find nothing: %s", why);
+    base_answer(&s->base, s->cfg, on_question, s, s->log);
     return 0;
 }
 
@@ -559,11 +519,7 @@ static void tear_down(struct server *s)
         if (s->clients[i])
             entry_del(s, s->clients[i]);
     quic_endpoint_del(s->endpoint);
-    control_close(s->control);
-    status_rates_free(&s->rates);
-    ring_free(s->ring);
-    device_close(&s->device);
-    host_close(&s->host);
+    base_close(&s->base);
     tls_ctx_del(s->tls);
     qlog_dir_close(&s->qlog);
     server_secrets_free(s);
@@ -586,7 +542,7 @@ int server_run(const struct config *config, const struct log *log)
     if (status == 0) {
         server_announce(s);
         check_machine(s);
-        status = ring_run(s->ring);
+        status = ring_run(s->base.ring);
         if (status < 0)
             status = EXIT_INTERNAL;
     }

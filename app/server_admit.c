@@ -197,7 +197,7 @@ static union udp_addr outward(const struct server *s)
         if (udp_addr_parse(far[i], 0, &to))
             continue;
         dst = address_tun_of_udp(&to);
-        if (netcfg_route_get(s->host.nc, &dst, 0, NULL, &hop, why, sizeof(why)) == 0 &&
+        if (netcfg_route_get(s->base.host.nc, &dst, 0, NULL, &hop, why, sizeof(why)) == 0 &&
             hop.source.family)
             return udp_addr_raw(hop.source.family, hop.source.ip, udp_addr_port(&s->listening));
     }
@@ -231,8 +231,8 @@ void server_announce(const struct server *s)
 
     udp_addr_text(&s->listening, where, sizeof(where));
     LOG_AT(s->log, LOG_INFO, "listening on UDP %s, pool %s%s%s, %s, %s", where, s->cfg->subnet,
-           s->pool.has6 ? " and " : "", s->pool.has6 ? s->cfg->subnet6 : "", s->host.tun.name,
-           ring_kind_name(s->ring));
+           s->pool.has6 ? " and " : "", s->pool.has6 ? s->cfg->subnet6 : "",
+           s->base.host.tun.name, ring_kind_name(s->base.ring));
     own_name(s, &at, name, sizeof(name));
     if (s->key_file[0] || s->own_key)
         key = " --auth-key-file mqvpn.key";

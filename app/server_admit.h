@@ -8,14 +8,11 @@
 #define APP_SERVER_ADMIT_H
 
 #include "app/auth.h"
-#include "app/config.h"
-#include "app/control.h"
-#include "app/host.h"
+#include "app/base.h"
 #include "app/lease.h"
 #include "app/pool.h"
 #include "app/qlog_file.h"
 #include "app/session.h"
-#include "app/status.h"
 #include "quic/cert.h"
 #include "quic/endpoint.h"
 
@@ -45,11 +42,9 @@ struct server {
     struct tls_ctx *tls;
     struct qlog_dir qlog;
     struct quic_endpoint *endpoint;
-    struct ring *ring;
+    struct base base;
     struct ring_udp *sock;
     struct socks socks; /* the same for the sessions */
-    struct device device;
-    struct host host;
     struct pool pool;
     struct auth *auth;
     struct lease_journal journal;
@@ -61,9 +56,6 @@ struct server {
     struct client_entry *busy;
     ns_t stop_at, sweep_at;
     uint64_t hash_seed, serial;
-    struct control *control;
-    struct status_rates rates;
-    ns_t started;
 
     uint8_t lease_secret[LEASE_SECRET], reset_key[32], ticket_key[32];
     char pin[TLS_PIN_TEXT];
