@@ -66,12 +66,14 @@ static void check_view(const struct ippkt *v, const uint8_t *pkt, size_t n)
 
 static void check_changes(struct ippkt *v, uint8_t *pkt, size_t n)
 {
-    uint16_t before = upper_sum(v, pkt);
+    uint16_t before = upper_sum(v, pkt), mtu = (uint16_t)(60 + before % 1500);
     uint32_t hash = ippkt_flow_hash(v, span_of(pkt, n), 7);
     struct ippkt after;
 
-    if (ippkt_mss_clamp(v, pkt, 1280))
-        require(upper_sum(v, pkt) == before && !ippkt_mss_clamp(v, pkt, 1280));
+    if (ippkt_mss_clamp(v, pkt, mtu)) {
+        require(ippkt_is_syn(v, pkt));
+        require(upper_sum(v, pkt) == before && !ippkt_mss_clamp(v, pkt, mtu));
+    }
     require(ippkt_hop_decrement(pkt) == (v->hop_limit > 1));
     require(ippkt_parse(span_of(pkt, n), &after) == 0);
     require(after.hop_limit == v->hop_limit - (v->hop_limit > 1));
@@ -140,8 +142,10 @@ static void set_up(struct cip *pair, bool few)
     }
     require(cip_assign(&pair[1], a, 2) == 0 && cip_advertise(&pair[1], r, n) == 0);
     tell(&pair[1], &pair[0]);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         cip_set_self(&pair[i], &self[0], &self[1]);
+        cip_set_mtu(&pair[i], 1280 + 100 * (size_t)i);
+    }
 }
 
 static void check_tunnel(struct cip *pair, int from, uint8_t *pkt, size_t n)

@@ -103,6 +103,8 @@ enum cip_verdict cip_out(struct cip *c, uint8_t *pkt, size_t len, size_t unit, s
         return verdict;
     c->stats.out_bytes += len;
     ippkt_hop_decrement(pkt);
+    if (ippkt_is_syn(&v, pkt) && unit == len)
+        ippkt_mss_clamp(&v, pkt, c->mtu);
     *head = c->head;
     head->flow = ippkt_flow_hash(&v, p, c->cfg.hash_seed);
     return CIP_OK;
@@ -124,21 +126,17 @@ static bool all_nodes_echo(const struct cip *c, const struct ippkt *v, struct sp
            (ip_bytes_link_local(6, v->src) || check_source(&theirs, v, pkt) == CIP_OK);
 }
 
-static enum cip_verdict judge_in(const struct cip *c, struct span pkt)
+static enum cip_verdict judge_in(const struct cip *c, const struct ippkt *v, struct span pkt)
 {
     struct side ours = our_side(c), theirs = their_side(c);
-    enum cip_verdict verdict;
-    struct ippkt v;
+    enum cip_verdict verdict = check_scope(v);
 
-    if (ippkt_parse(pkt, &v))
-        return CIP_MALFORMED;
-    verdict = check_scope(&v);
-    if (verdict == CIP_MULTICAST && all_nodes_echo(c, &v, pkt))
+    if (verdict == CIP_MULTICAST && all_nodes_echo(c, v, pkt))
         return CIP_ECHO;
     if (verdict == CIP_OK)
-        verdict = check_source(&theirs, &v, pkt);
+        verdict = check_source(&theirs, v, pkt);
     if (verdict == CIP_OK)
-        verdict = check_destination(&ours, &v);
+        verdict = check_destination(&ours, v);
     return verdict;
 }
 
@@ -164,7 +162,14 @@ enum cip_verdict cip_in(struct cip *c, struct span payload, struct span *pkt)
 
 enum cip_verdict cip_in_packet(struct cip *c, struct span pkt)
 {
-    return count_in(c, judge_in(c, pkt), pkt);
+    enum cip_verdict verdict = CIP_MALFORMED;
+    struct ippkt v;
+
+    if (ippkt_parse(pkt, &v) == 0)
+        verdict = judge_in(c, &v, pkt);
+    if (verdict == CIP_OK && ippkt_is_syn(&v, pkt.p))
+        ippkt_mss_clamp(&v, (uint8_t *)(uintptr_t)pkt.p, c->mtu);
+    return count_in(c, verdict, pkt);
 }
 
 /* The ICMP error for a verdict; ICMP_KINDS if it has none. */

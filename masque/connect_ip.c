@@ -45,6 +45,11 @@ void cip_set_self(struct cip *c, const struct ip_addr *v4, const struct ip_addr 
     c->self[1] = v6 && v6->version == 6 ? *v6 : (struct ip_addr){0};
 }
 
+void cip_set_mtu(struct cip *c, size_t mtu)
+{
+    c->mtu = mtu;
+}
+
 /* --- lists ------------------------------------------------------------------------- */
 
 static bool same_assign(const struct ip_assign *a, const struct ip_assign *b)

@@ -106,6 +106,7 @@ struct cip {
     struct cip_config cfg;
     struct cip_head head;
     struct ip_addr self[2]; /* IPv4, IPv6; version 0: unknown */
+    size_t mtu;             /* of our end of the tunnel; 0: unknown */
     struct icmp_limit limit;
     struct cip_stats stats;
     struct capsule_reader reader;
@@ -147,6 +148,13 @@ void cip_free(struct cip *c);
  * towards the peer, the first address assigned to us, else this one, else none is made.
  */
 void cip_set_self(struct cip *c, const struct ip_addr *v4, const struct ip_addr *v6);
+
+/*
+ * The longest packet that our end of the tunnel carries now. The maximum segment sizes that TCP
+ * SYNs announce are lowered to it in both directions (ippkt_mss_clamp); 0, the value at
+ * first: they are not.
+ */
+void cip_set_mtu(struct cip *c, size_t mtu);
 
 /* --- the request stream ------------------------------------------------------------ */
 
@@ -225,7 +233,8 @@ bool cip_address(const struct cip *c, uint8_t version, struct ip_addr *out);
 /* --- packets ----------------------------------------------------------------------- */
 
 /*
- * Check a packet that is to enter the tunnel, take one from its hop limit, and give the
+ * Check a packet that is to enter the tunnel, whose checksums are whole unless it is a
+ * super-packet, take one from its hop limit, clamp a SYN (cip_set_mtu), and give the
  * bytes that go before it. `unit` is the longest packet that is made of it: `len`, or less for
  * a super-packet that will be cut up. `room` is the longest that fits a DATAGRAM frame behind
  * those bytes.
@@ -237,7 +246,8 @@ enum cip_verdict cip_out(struct cip *c, uint8_t *pkt, size_t len, size_t unit, s
 
 /*
  * Check an HTTP datagram payload from the peer; `*pkt` is the packet within it, also
- * for the verdicts that cip_reject_in can answer.
+ * for the verdicts that cip_reject_in can answer. The bytes must be writable: a SYN is clamped
+ * in place (cip_set_mtu).
  *
  * Returns CIP_OK; any other verdict: it must not be delivered.
  */

@@ -5,7 +5,7 @@
 #include "masque/cksum.h"
 
 enum { ICMP_ECHO_REPLY = 0, ICMP_ECHO = 8, ICMPV6_INFO = 128, ICMPV6_REDIRECT = 137 };
-enum { TCP_HEAD = 20, TCP_SYN = 0x02, TCP_OPT_END = 0, TCP_OPT_NOP = 1, TCP_OPT_MSS = 2 };
+enum { TCP_HEAD = IPPKT_TCP_HEAD, TCP_OPT_END = 0, TCP_OPT_NOP = 1, TCP_OPT_MSS = 2 };
 
 static uint16_t get16(const uint8_t *p)
 {
@@ -251,19 +251,24 @@ bool ippkt_icmp_error(const struct ippkt *v, struct span pkt)
     return type < ICMPV6_INFO || type == ICMPV6_REDIRECT;
 }
 
-/* Offset of the MSS value in the TCP header `t` of `n` bytes, or 0. */
-static size_t mss_offset(const uint8_t *t, size_t n)
+/*
+ * Offset of the next MSS value in the TCP header `t` of `n` bytes, whose options are read from
+ * *at on; or 0. What stands behind a malformed option is none.
+ */
+static size_t mss_next(const uint8_t *t, size_t n, size_t *at)
 {
-    for (size_t i = TCP_HEAD; i < n && t[i] != TCP_OPT_END;) {
+    for (size_t i = *at; i < n && t[i] != TCP_OPT_END;) {
+        size_t option = i;
+
         if (t[i] == TCP_OPT_NOP) {
             i++;
             continue;
         }
         if (n - i < 2 || t[i + 1] < 2 || t[i + 1] > n - i)
             return 0;
-        if (t[i] == TCP_OPT_MSS)
-            return t[i + 1] == 4 ? i + 2 : 0;
-        i += t[i + 1];
+        *at = i += t[i + 1];
+        if (t[option] == TCP_OPT_MSS && i - option == 4)
+            return option + 2;
     }
     return 0;
 }
@@ -285,24 +290,25 @@ static uint16_t swapped_if(bool odd, uint16_t v)
 bool ippkt_mss_clamp(const struct ippkt *v, uint8_t *pkt, size_t mtu)
 {
     uint8_t *t = pkt + v->upper;
-    size_t head, at, most = mtu > (size_t)v->upper + TCP_HEAD ? mtu - v->upper - TCP_HEAD : 0;
-    uint16_t mss;
+    size_t heads = (v->version == 4 ? IPPKT_V4_HEAD : IPPKT_V6_HEAD) + TCP_HEAD;
+    size_t n, value, at = TCP_HEAD, most = mtu > heads ? mtu - heads : 0;
+    bool changed = false;
 
-    if (v->proto != IP_PROTO_TCP || v->fragment || !upper_has(v, TCP_HEAD) ||
-        !(t[13] & TCP_SYN))
+    if (!ippkt_is_syn(v, pkt) || most == 0)
         return false;
-    head = (size_t)(t[12] >> 4) * 4;
-    if (head < TCP_HEAD || !upper_has(v, head))
+    n = (size_t)(t[12] >> 4) * 4;
+    if (n < TCP_HEAD || !upper_has(v, n))
         return false;
-    at = mss_offset(t, head);
-    if (at == 0 || most == 0)
-        return false;
-    mss = get16(t + at);
-    if (mss <= most)
-        return false;
-    /* at an odd offset the value's bytes lie in two words, each in the other's half */
-    put16(t + 16, cksum_change(get16(t + 16), swapped_if(at % 2, mss),
-                               swapped_if(at % 2, (uint16_t)most)));
-    put16(t + at, (uint16_t)most);
-    return true;
+    while ((value = mss_next(t, n, &at)) > 0) {
+        uint16_t mss = get16(t + value);
+
+        if (mss <= most)
+            continue;
+        /* at an odd offset the value's bytes lie in two words, each in the other's half */
+        put16(t + 16, cksum_change(get16(t + 16), swapped_if(value % 2, mss),
+                                   swapped_if(value % 2, (uint16_t)most)));
+        put16(t + value, (uint16_t)most);
+        changed = true;
+    }
+    return changed;
 }

@@ -103,12 +103,24 @@ static inline bool ippkt_is_icmp(const struct ippkt *v)
  */
 bool ippkt_icmp_error(const struct ippkt *v, struct span pkt);
 
+#define IPPKT_TCP_HEAD  20
+#define IPPKT_TCP_FLAGS 13 /* offset of the flags in it; bit 1 is SYN */
+
+/* Whether the packet that `v` describes is a TCP SYN, or SYN and ACK; no fragment is one. */
+static inline bool ippkt_is_syn(const struct ippkt *v, const uint8_t *pkt)
+{
+    return v->proto == IP_PROTO_TCP && !v->fragment && v->len - v->upper >= IPPKT_TCP_HEAD &&
+           pkt[v->upper + IPPKT_TCP_FLAGS] & 2;
+}
+
 /*
  * Lower the maximum segment size that a TCP SYN announces to what fits a link of `mtu`
- * bytes, and correct the TCP checksum. `pkt` is the packet that `v` describes.
+ * bytes without options and extension headers, for which the sender of the segments makes
+ * room itself (RFC 6691 2), and correct the TCP checksum (RFC 1624). `pkt` is the packet that
+ * `v` describes, its checksum whole.
  *
  * Returns whether it was changed. Packets other than a whole SYN with an MSS option
- * above that stay as they are.
+ * above that stay as they are, and so does what stands behind a malformed option.
  */
 bool ippkt_mss_clamp(const struct ippkt *v, uint8_t *pkt, size_t mtu);
 

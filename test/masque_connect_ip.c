@@ -1036,6 +1036,61 @@ static void random_input(void **state)
     assert_true(ok > 300 && aborted > 300);
 }
 
+/* The MSS of a SYN of ours becomes that of the narrower end, whichever way it goes. */
+static void mss(void **state)
+{
+    static const struct {
+        int from;
+        const char *src, *dst;
+        size_t mtu[2]; /* of the client's end, of the proxy's */
+        unsigned mss;
+    } row[] = {
+        {CLIENT, "10.0.0.2", "10.0.0.9", {0, 0}, 1460},
+        {CLIENT, "10.0.0.2", "10.0.0.9", {1400, 0}, 1360},
+        {CLIENT, "10.0.0.2", "10.0.0.9", {0, 1380}, 1340},
+        {CLIENT, "10.0.0.2", "10.0.0.9", {1400, 1380}, 1340},
+        {PROXY, "10.0.0.9", "10.0.0.2", {1300, 1380}, 1260},
+        {PROXY, "10.0.0.9", "10.0.0.2", {1500, 1500}, 1460},
+        {CLIENT, "fd00::2", "fd00::9", {1400, 1380}, 1320},
+        {PROXY, "fd00::9", "fd00::2", {1280, 1380}, 1220},
+    };
+    uint8_t tcp[24] = {[12] = 0x60, [13] = 0x02, [20] = 2, [21] = 4, [22] = 0x05, [23] = 0xb4};
+    struct ip_range all[] = {ip_range_all(4, 0), ip_range_all(6, 0)};
+    uint8_t pkt[100], frame[120];
+    struct cip_head head;
+    struct span payload, got;
+    struct pair p;
+    uint64_t stream;
+
+    (void)state;
+    pair_init(&p, false);
+    assign(&p.end[PROXY], 0, "10.0.0.2/32", "fd00::2/128");
+    assert_int_equal(cip_advertise(&p.end[PROXY], all, 2), 0);
+    pump(&p);
+    for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+        size_t n = make_packet(pkt, row[i].src, row[i].dst, IP_PROTO_TCP, 64, tcp, 24);
+        size_t at = n - 24;
+
+        set16(pkt + at + 16, (uint16_t)~upper_sum(pkt, at, IP_PROTO_TCP, 24));
+        for (int k = 0; k < 2; k++)
+            cip_set_mtu(&p.end[k], row[i].mtu[k]);
+        assert_int_equal(cip_out(&p.end[row[i].from], pkt, n, n, 1500, &head), CIP_OK);
+        memcpy(frame, head.b, head.len);
+        memcpy(frame + head.len, pkt, n);
+        assert_int_equal(masque_dgram_decode(span_of(frame, head.len + n), &stream, &payload), 0);
+        assert_int_equal(cip_in(&p.end[!row[i].from], payload, &got), CIP_OK);
+        if ((unsigned)(got.p[at + 22] << 8 | got.p[at + 23]) != row[i].mss)
+            fail_msg("row %zu", i);
+        memcpy(pkt, got.p, n);
+        assert_int_equal(upper_sum(pkt, at, IP_PROTO_TCP, 24), 0xffff);
+        /* what is said to become several packets is no SYN, whatever its bytes are */
+        make_packet(pkt, row[i].src, row[i].dst, IP_PROTO_TCP, 64, tcp, 24);
+        assert_int_equal(cip_out(&p.end[row[i].from], pkt, n, n - 1, 1500, &head), CIP_OK);
+        assert_memory_equal(pkt + at, tcp, 24);
+    }
+    pair_free(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1057,6 +1112,7 @@ int main(void)
         cmocka_unit_test(datagram_capsules),
         cmocka_unit_test(hostile_peer),
         cmocka_unit_test(random_input),
+        cmocka_unit_test(mss),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -412,6 +412,9 @@ static void mss_clamp(void **state)
         {0x12, {2, 4, 0x05, 0xb4}, 4, 1400, 2, 1360},               /* SYN ACK */
         {0x02, {1, 2, 4, 0x05, 0xb4, 0, 0, 0}, 8, 1400, 3, 1360},   /* at an odd offset */
         {0x02, {4, 2, 1, 1, 2, 4, 0xff, 0xff}, 8, 1280, 6, 1240},
+        {0x02, {2, 4, 0x05, 0xb4, 5, 99, 1, 1}, 8, 1400, 2, 1360},  /* malformed behind it */
+        {0x02, {2, 4, 0x01, 0x00, 2, 4, 0x05, 0xb4}, 8, 1400, 6, 1360},
+        {0x02, {2, 4, 0x05, 0xb4, 0, 0, 0, 0}, 8, 1400, 2, 1360},
         {0x02, {2, 4, 0x05, 0x50}, 4, 1400, 0, 0},                  /* 1360 already fits */
         {0x02, {2, 4, 0x02, 0x18}, 4, 1400, 0, 0},
         {0x10, {2, 4, 0x05, 0xb4}, 4, 1400, 0, 0},                  /* no SYN */
@@ -426,6 +429,7 @@ static void mss_clamp(void **state)
     };
     uint8_t tcp[64], b[128], before[128];
     struct ippkt v;
+    size_t n_ext;
 
     (void)state;
     for (size_t i = 0; i < 2 * ARRAY_LEN(row); i++) {
@@ -455,6 +459,31 @@ static void mss_clamp(void **state)
         assert_int_equal(upper_sum(b, head, IP_PROTO_TCP, tn), 0xffff);
         assert_false(ippkt_mss_clamp(&v, b, mtu));
     }
+    /* each MSS option counts, since a receiver may take either */
+    memset(tcp, 0, sizeof(tcp));
+    tcp[12] = 0x70;
+    tcp[13] = 0x02;
+    memcpy(tcp + 20, "\x02\x04\xff\xff\x02\x04\x05\xb4", 8);
+    size_t two = make_packet(b, "10.0.0.1", "10.0.0.2", IP_PROTO_TCP, 64, tcp, 28);
+    set16(b + 36, (uint16_t)~upper_sum(b, 20, IP_PROTO_TCP, 28));
+    assert_int_equal(ippkt_parse(span_of(b, two), &v), 0);
+    assert_true(ippkt_mss_clamp(&v, b, 1400));
+    assert_memory_equal(b + 40, "\x02\x04\x05\x50\x02\x04\x05\x50", 8);
+    assert_int_equal(upper_sum(b, 20, IP_PROTO_TCP, 28), 0xffff);
+
+    /* behind extension headers: the MSS is without them (RFC 6691) */
+    uint8_t ext[24 + 24] = {IP_PROTO_DSTOPTS, 0, 1, 4, 0, 0, 0, 0, IP_PROTO_TCP, 1, 1, 12};
+    memcpy(ext + 24, tcp, 24);
+    ext[24 + 12] = 0x60;
+    n_ext = make_packet(b, "fd00::1", "fd00::2", IP_PROTO_HOPOPT, 64, ext, sizeof(ext));
+    set16(b + 64 + 16, 0);
+    set16(b + 64 + 16, (uint16_t)~upper_sum(b, 64, IP_PROTO_TCP, 24));
+    assert_int_equal(ippkt_parse(span_of(b, n_ext), &v), 0);
+    assert_int_equal(v.upper, 64);
+    assert_true(ippkt_mss_clamp(&v, b, 1400));
+    assert_memory_equal(b + 64 + 20, "\x02\x04\x05\x3c", 4);
+    assert_int_equal(upper_sum(b, 64, IP_PROTO_TCP, 24), 0xffff);
+
     /* a fragment and a header cut short are left alone */
     memset(tcp, 0, sizeof(tcp));
     memcpy(tcp + 20, "\x02\x04\xff\xff", 4);
