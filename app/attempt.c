@@ -45,6 +45,7 @@ static int open_session(struct attempt *a, const struct attempt_env *env, ns_t n
     struct session_cfg cfg = {.socks = &a->socks,
                               .device = env->device,
                               .log = env->log,
+                              .mtu_max = (size_t)env->cfg->mtu,
                               .sched = sched_at((size_t)env->cfg->scheduler)};
     struct quic_route route = {.remote = address_quic(&a->remote),
                                .ifindex = (uint32_t)a->link.ifindex};

@@ -132,7 +132,7 @@ static const struct row rows[] = {
     {"tun-name", "Interface", "TunName", K_STRING, AT(tun_name), "NAME",
      "name of the TUN device (default mqvpn0)", W_BOTH, C_IFNAME, 0, 0, NULL},
     {"mtu", "Interface", "MTU", K_INT, AT(mtu), "BYTES",
-     "tunnel MTU, 1280 to 9000 (default: what the path carries)", W_BOTH, C_NONE, 1280, 9000, NULL},
+     "tunnel MTU at most, 1280 to 9000 (default: what the paths carry)", W_BOTH, C_NONE, 1280, 9000, NULL},
     {"cc", "Multipath", "CC", K_STRING, AT(cc), "NAME",
      "congestion control: cubic (default), newreno, or bbr (on trial)", W_BOTH, C_NONE, 0, 0, NULL},
     {"multipath", "Multipath", "Multipath", K_WORD, AT(multipath), "on|off",

@@ -59,12 +59,9 @@ bool inside_ready(const struct session *s)
 int inside_apply(struct host *h, const struct config *cfg, struct session *s,
                  const struct log *log)
 {
-    size_t mtu = session_mtu(s);
     int rc;
 
-    if (cfg->mtu && mtu > (size_t)cfg->mtu)
-        mtu = (size_t)cfg->mtu;
-    if ((rc = host_mtu(h, mtu)) || (rc = apply_addresses(h, &s->cip, log)) || (rc = host_up(h)))
+    if ((rc = host_mtu(h, session_mtu(s))) || (rc = apply_addresses(h, &s->cip, log)) || (rc = host_up(h)))
         return rc;
     if (cfg->manage_routes && (rc = host_route(h, cfg->routes.item, cfg->routes.n)))
         return rc;

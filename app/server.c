@@ -53,6 +53,7 @@ static struct client_entry *entry_new(struct server *s, struct quic_conn *conn, 
     struct session_cfg cfg = {.socks = &s->socks,
                               .device = &s->base.device,
                               .log = s->log,
+                              .mtu_max = (size_t)s->cfg->mtu,
                               .sched = sched_at((size_t)s->cfg->scheduler),
                               .hash_seed = s->hash_seed};
     struct client_entry *e = NULL;
@@ -98,6 +99,13 @@ static void entry_del(struct server *s, struct client_entry *e)
     free(e);
 }
 
+/* The TUN is as wide as the widest tunnel; what is too long for a narrower one is told so. */
+static void widen(struct server *s, size_t mtu)
+{
+    if (mtu > s->base.host.tun.mtu_bytes)
+        host_mtu(&s->base.host, mtu); /* or stays: said in the log, and no harm */
+}
+
 static void events(struct server *s, struct client_entry *e, ns_t now)
 {
     struct session_event ev;
@@ -110,6 +118,9 @@ static void events(struct server *s, struct client_entry *e, ns_t now)
             break;
         case SESSION_ASKED:
             server_asked(e, &ev);
+            break;
+        case SESSION_MTU:
+            widen(s, session_mtu(&e->session));
             break;
         case SESSION_ENDED:
             server_release(s, e);

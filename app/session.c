@@ -22,8 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BURST      64   /* datagrams looked at together */
-#define IP_MTU_MIN 1280 /* RFC 8200 5 */
+#define BURST      64               /* datagrams looked at together */
+#define WIDTH_PACE (20 * NS_PER_MS) /* between two looks at the MTU of the paths */
 
 /* Our end of the request stream is over without harm, seen from HTTP/3. */
 static void stream_let_go(struct session *s, uint64_t id, bool recv_done, bool send_done)
@@ -259,23 +259,8 @@ ns_t session_deadline(const struct session *s, ns_t now)
 {
     ns_t at = ns_min(quic_deadline(s->quic), s->sender.wake);
 
-    return s->sender.starved ? ns_max(at, now + SESSION_STARVED) : at;
-}
-
-/* Of all paths that carry IP at all; a packet travels only where it fits. */
-size_t session_mtu(const struct session *s)
-{
-    size_t head = s->open ? cip_prefix(&s->cip)->len : 0, least = 0, most = 0;
-
-    for (size_t i = 0; i < quic_path_count(s->quic) && s->open; i++) {
-        size_t max = quic_dgram_max(s->quic, i), m = max > head ? max - head : 0;
-
-        if (m >= IP_MTU_MIN && (least == 0 || m < least))
-            least = m;
-        if (m > most)
-            most = m;
-    }
-    return least ? least : most;
+    at = s->sender.starved ? ns_max(at, now + SESSION_STARVED) : at;
+    return s->width.look_at ? ns_min(at, s->width.look_at) : at;
 }
 
 int session_request(struct session *s, const struct h3_field *fields, size_t n)
@@ -545,13 +530,37 @@ static bool on_cip(const struct cip_event *ce, struct session_event *ev)
     return false;
 }
 
-static bool mtu_changed(struct session *s, struct session_event *ev)
+/* Tell `width` of the paths. */
+static void look_at_paths(struct session *s, ns_t now)
 {
-    size_t mtu = session_mtu(s);
+    size_t head = cip_prefix(&s->cip)->len, max;
+    struct quic_path_view v;
 
-    if (!s->open || mtu == s->mtu_told)
+    width_begin(&s->width);
+    for (size_t i = 0; i < quic_path_count(s->quic); i++) {
+        enum link_priority p;
+
+        if (quic_path_view(s->quic, i, now, &v) || !v.usable)
+            continue;
+        p = socks_priority(s->cfg.socks, &v.route);
+        if (p == LINK_NEVER)
+            continue;
+        max = s->cfg.mtu_max ? s->cfg.mtu_max + head : SIZE_MAX;
+        max = v.dgram_max_bytes < max ? v.dgram_max_bytes : max;
+        width_path(&s->width, max > head ? max - head : 0,
+                   (v.pto_count > 1 ? WIDTH_DEAF : 0) + (v.standby || p == LINK_BACKUP));
+    }
+}
+
+static bool mtu_changed(struct session *s, struct session_event *ev, ns_t now)
+{
+    if (!s->open || (now < s->width_at && s->width.mtu))
         return false;
-    s->mtu_told = mtu;
+    s->width_at = now + WIDTH_PACE;
+    look_at_paths(s, now);
+    if (!width_look(&s->width, now))
+        return false;
+    cip_set_mtu(&s->cip, s->width.mtu);
     ev->type = SESSION_MTU;
     return true;
 }
@@ -578,7 +587,7 @@ bool session_next_event(struct session *s, struct session_event *ev, ns_t now)
             if (on_quic(s, &qe, ev, now))
                 return true;
         } else {
-            return mtu_changed(s, ev);
+            return mtu_changed(s, ev, now);
         }
     }
 }

@@ -17,6 +17,7 @@
 #define APP_SESSION_H
 
 #include "app/sender.h"
+#include "app/width.h"
 #include "h3/h3.h"
 #include "masque/connect_ip.h"
 #include "quic/quic.h"
@@ -56,6 +57,7 @@ struct session_cfg {
     const struct sched *sched;
     uint64_t hash_seed;
     uint64_t grease; /* of the HTTP/3 SETTINGS */
+    size_t mtu_max;  /* of the tunnel; 0: what the paths carry */
 };
 
 /* Packets that left the way, by reason; what the tunnel itself refuses is in cip.stats. */
@@ -81,7 +83,8 @@ struct session {
     uint64_t request; /* the tunnel's stream; on a client from session_request on */
     bool requested;
     bool ready_told, closed_told, ended_told;
-    size_t mtu_told;
+    struct width width; /* of the tunnel, as of the last look at the paths */
+    ns_t width_at;      /* no need to look before */
 
     struct session_stream stream[SESSION_STREAMS_MAX];
     size_t streams;
@@ -133,7 +136,10 @@ int session_open(struct session *s, uint64_t stream);
 /* What the session did, in a few debug lines: packets, drops by reason, path. */
 void session_log(const struct session *s, ns_t now);
 
-/* The longest IP packet that the tunnel carries now, 0 before it is known. */
-size_t session_mtu(const struct session *s);
+/* The longest IP packet that should enter the tunnel now (app/width.h), 0 before it is known. */
+static inline size_t session_mtu(const struct session *s)
+{
+    return s->width.mtu;
+}
 
 #endif
