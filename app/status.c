@@ -197,15 +197,27 @@ static void path(struct json *j, const struct status_peer *p, const struct quic_
 }
 
 /* The queue in front of the paths; its delay by what the paths carry together. */
-static void queue(struct json *j, const struct session *s, uint64_t pacing_bps)
+static void queue(struct json *j, const struct session *s, uint64_t pacing_bps, ns_t now)
 {
     const struct queue *q = &s->sender.queue;
+    struct queue_flows f;
 
+    queue_flows(q, now, &f);
+    json_open(j, "flows", '{');
+    json_number(j, "prompt", f.prompt);
+    json_number(j, "bulk", f.bulk);
+    json_number(j, "steady", f.steady);
+    json_number(j, "numbered", f.numbered);
+    json_close(j, '}');
     json_open(j, "queue", '{');
     json_number(j, "packets", q->count);
     json_number(j, "bytes", q->bytes);
     json_ms(j, "delay_ms",
             pacing_bps ? (ns_t)((unsigned __int128)q->bytes * 8 * NS_PER_S / pacing_bps) : 0);
+    json_ms(j, "prompt_ms", f.waited[SCHED_PROMPT]);
+    json_ms(j, "bulk_ms", f.waited[SCHED_BULK]);
+    json_number(j, "marked", q->stats.marked);
+    json_number(j, "dropped_codel", q->stats.dropped_codel);
     json_number(j, "dropped_full", q->stats.dropped_full);
     json_number(j, "dropped_old", q->stats.dropped_old);
     json_number(j, "dropped_too_big", s->sender.stats.too_big);
@@ -260,6 +272,6 @@ void status_peer(struct json *j, struct status_rates *r, const struct status_pee
         pacing += v.usable ? v.pacing_bps : 0;
     }
     json_close(j, ']');
-    queue(j, s, pacing);
+    queue(j, s, pacing, now);
     json_close(j, '}');
 }

@@ -35,20 +35,31 @@ static const char *text(const char *object, const char *key, char *out, size_t s
     return json_scan_text(json_scan_member(object, key), out, size);
 }
 
-/* "1.5 GB" */
-static const char *bytes(double v, char out[16])
+/* "1.5 GB" of the unit "B"; "999", "12.3 k" where that is "" */
+static const char *scaled(double v, const char *of, char out[16])
 {
-    static const char *const unit[] = {"B", "kB", "MB", "GB", "TB", "PB"};
+    static const char *const prefix[] = {"", "k", "M", "G", "T", "P"};
     size_t u = 0;
 
-    while (v >= 999.5 && u + 1 < ARRAY_LEN(unit)) {
+    while (v >= 999.5 && u + 1 < ARRAY_LEN(prefix)) {
         v /= 1000;
         u++;
     }
     if (v > 9999)
         v = 9999;
-    snprintf(out, 16, u && v < 99.95 ? "%.1f %s" : "%.0f %s", v, unit[u]);
+    snprintf(out, 16, u && v < 99.95 ? "%.1f%s%s%.1s" : "%.0f%s%s%.1s", v, u || *of ? " " : "",
+             prefix[u], of);
     return out;
+}
+
+static const char *bytes(double v, char out[16])
+{
+    return scaled(v, "B", out);
+}
+
+static const char *count(double v, char out[16])
+{
+    return scaled(v, "", out);
 }
 
 /* "3 d 4 h", "5 min 2 s" */
@@ -108,9 +119,10 @@ static void show_path(FILE *to, const char *path)
 static void show_peer(FILE *to, const char *peer)
 {
     const char *queue = json_scan_member(peer, "queue"),
+               *flows = json_scan_member(peer, "flows"),
                *total = json_scan_member(peer, "total");
     const char *paths = json_scan_member(peer, "paths"), *p = NULL;
-    char name[32], state[16], v4[48], v6[48], up[32], b[2][16];
+    char name[32], state[16], v4[48], v6[48], up[32], b[3][16];
     double drops = number(queue, "dropped_full", 1e11) + number(queue, "dropped_old", 1e11) +
                    number(queue, "dropped_too_big", 1e11);
 
@@ -120,10 +132,15 @@ static void show_peer(FILE *to, const char *peer)
         fprintf(to, " for %s", duration(number(peer, "uptime_ms", 1e13), up));
     fprintf(to, "\n  %s %s, MTU %.0f\n", text(peer, "ipv4", v4, sizeof(v4)),
             text(peer, "ipv6", v6, sizeof(v6)), number(peer, "mtu_bytes", 99999));
-    fprintf(to, "  %s in, %s out;", bytes(number(total, "rx_bytes", 1e18), b[0]),
-            bytes(number(total, "tx_bytes", 1e18), b[1]));
-    fprintf(to, " queue %s, %.1f ms, %.0f dropped\n", bytes(number(queue, "bytes", 1e18), b[0]),
-            number(queue, "delay_ms", 1e6), drops);
+    fprintf(to, "  %s in, %s out, %s dropped;", bytes(number(total, "rx_bytes", 1e18), b[0]),
+            bytes(number(total, "tx_bytes", 1e18), b[1]), count(drops, b[2]));
+    fprintf(to, " flows: %.0f prompt, %.0f bulk\n", number(flows, "prompt", 999),
+            number(flows, "bulk", 999));
+    fprintf(to, "  queue %s, wait %.1f ms, bulk %.1f;", bytes(number(queue, "bytes", 1e18), b[0]),
+            number(queue, "prompt_ms", 9999), number(queue, "bulk_ms", 9999));
+    fprintf(to, " CoDel %s drops, %s marks\n",
+            count(number(queue, "dropped_codel", 1e18), b[0]),
+            count(number(queue, "marked", 1e18), b[1]));
     while ((p = json_scan_item(paths, p)))
         show_path(to, p);
 }

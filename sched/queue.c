@@ -386,6 +386,9 @@ bool queue_took(struct queue *q, struct queue_pkt *pkt, uint32_t bytes, ns_t now
         bytes = pkt->bytes;
     flow_took(&s->flow, bytes, !rest || s->count > 1, q->lossy, now);
     if (rest) {
+        ns_t *mean = &q->sojourn[s->flow.lane];
+
+        *mean += ns_sub(clock_of(q, now), pkt->arrived) / 8 - *mean / 8;
         shift(q, s);
         q->stats.popped++;
     } else {
@@ -443,6 +446,27 @@ struct queue_pkt *queue_dropped(struct queue *q)
     if (pkt)
         q->dropped = pkt->next;
     return pkt;
+}
+
+void queue_flows(const struct queue *q, ns_t now, struct queue_flows *out)
+{
+    *out = (struct queue_flows){0};
+    for (uint32_t i = 0; i <= QUEUE_SLOTS; i++) {
+        const struct queue_slot *s = i == QUEUE_SLOTS ? &q->one : q->table ? slot_at(q, i) : NULL;
+
+        if (!s || s->flow.last == 0 || flow_quiet(&s->flow, now))
+            continue;
+        if (s->flow.lane == SCHED_BULK)
+            out->bulk++;
+        else
+            out->prompt++;
+        out->steady += s->flow.steady;
+        out->numbered += s->flow.numbered;
+    }
+    if (out->prompt)
+        out->waited[SCHED_PROMPT] = q->sojourn[SCHED_PROMPT];
+    if (out->bulk)
+        out->waited[SCHED_BULK] = q->sojourn[SCHED_BULK];
 }
 
 /* ---- the invariant --------------------------------------------------------------------- */

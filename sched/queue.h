@@ -100,7 +100,8 @@ struct queue {
     bool lossy;      /* the links lose packets: the owner's to set */
     bool paused;
     ns_t paused_since, paused_for;
-    ns_t used; /* when a packet came last */
+    ns_t used;       /* when a packet came last */
+    ns_t sojourn[2]; /* how long packets that left had waited, a mean of the last few, by lane */
     struct queue_stats stats;
     struct queue_list list[QUEUE_LISTS];
     struct queue_slot *recent; /* looked up last */
@@ -157,6 +158,15 @@ struct queue_pkt *queue_dropped(struct queue *q);
 
 /* Stop its clock, or let it go on. */
 void queue_pause(struct queue *q, bool pause, ns_t now);
+
+/* Flows that had a packet within the last FLOW_QUIET, and how long their packets wait. */
+struct queue_flows {
+    unsigned prompt, bulk;
+    unsigned steady, numbered; /* of them */
+    ns_t waited[2];            /* by those that left lately, by enum sched_lane */
+};
+
+void queue_flows(const struct queue *q, ns_t now, struct queue_flows *out);
 
 /* Give back memory that was not needed for QUEUE_TRIM. Cheap. */
 void queue_trim(struct queue *q, ns_t now);

@@ -55,7 +55,9 @@ static const char answer[] =
     "234567,"
     "\"rtt_min_ms\":40.000001,\"jitter_ms\":1.500000,\"loss_ppm\":5000,\"cwnd_bytes\":250000,"
     "\"in_flight_bytes\":1,\"mtu_bytes\":1452,\"ecn\":true,\"tx_bytes\":\"9007199254740993\","
-    "\"rx_bytes\":5}],\"queue\":{\"packets\":3,\"bytes\":4200,\"delay_ms\":0.700000,"
+    "\"rx_bytes\":5}],\"flows\":{\"prompt\":3,\"bulk\":1},\"queue\":{\"packets\":3,"
+    "\"bytes\":4200,\"delay_ms\":0.700000,\"prompt_ms\":0.7,\"bulk_ms\":12.04,"
+    "\"marked\":12345,\"dropped_codel\":17,"
     "\"dropped_full\":1,\"dropped_old\":2,\"dropped_too_big\":0}}]}";
 
 static const char shown[] =
@@ -67,7 +69,8 @@ static const char shown[] =
     "\n"
     "ann: up for 1 min 5 s\n"
     "  10.0.0.2 fd6d:7176:706e::2, MTU 1402\n"
-    "  999 B in, 1.5 GB out; queue 4.2 kB, 0.7 ms, 3 dropped\n"
+    "  999 B in, 1.5 GB out, 3 dropped; flows: 3 prompt, 1 bulk\n"
+    "  queue 4.2 kB, wait 0.7 ms, bulk 12.0; CoDel 17 drops, 12.3 k marks\n"
     "  wlan0      up             0.80    52.40   100    41.2    40.0    1.5  0.50\n"
     "     192.0.2.1:443 > 198.51.100.7:40000\n"
     "     MTU 1452, ECN yes, window 250 kB, 5 B in, 9.0 PB out\n";

@@ -464,6 +464,49 @@ static void crowded_set(void **state)
     done(&q);
 }
 
+/* Counted while they are not quiet, in their lane; and how long their packets had waited. */
+static void flows(void **state)
+{
+    struct queue_flows f;
+    struct queue_pkt bulk[80], one;
+    struct queue q;
+    ns_t now = MS;
+
+    (void)state;
+    queue_init(&q, 1 << 20, NS_NEVER);
+    queue_flows(&q, now, &f);
+    assert_int_equal(f.prompt + f.bulk + f.steady + f.numbered, 0);
+    for (size_t i = 0; i < ARRAY_LEN(bulk); i++) {
+        bulk[i] = pkt(1, 1400, 1400);
+        queue_push(&q, &bulk[i], now);
+    }
+    one = pkt(2, 100, 100);
+    queue_push(&q, &one, now);
+    queue_flows(&q, now, &f);
+    assert_int_equal(f.prompt, 2);
+    for (size_t i = 0; i + 1 < ARRAY_LEN(bulk); i++) {
+        now += MS / 2;
+        queue_took(&q, &bulk[i], 1400, now);
+    }
+    queue_took(&q, &one, 100, now);
+    queue_numbered(&q, 1);
+    queue_flows(&q, now, &f);
+    assert_int_equal(f.prompt, 1);
+    assert_int_equal(f.bulk, 1);
+    assert_int_equal(f.numbered, 1);
+    /* the last one left after half a millisecond for each before it */
+    assert_in_range(f.waited[SCHED_BULK], 20 * MS, 40 * MS);
+    assert_in_range(f.waited[SCHED_PROMPT], 4 * MS, 40 * MS);
+    queue_flows(&q, now + FLOW_QUIET, &f); /* what still waits is not quiet */
+    assert_int_equal(f.prompt, 0);
+    assert_int_equal(f.bulk, 1);
+    assert_int_equal(f.waited[SCHED_PROMPT], 0);
+    queue_took(&q, &bulk[ARRAY_LEN(bulk) - 1], 1400, now);
+    queue_flows(&q, now + FLOW_QUIET, &f);
+    assert_int_equal(f.prompt + f.bulk, 0);
+    done(&q);
+}
+
 static void table_comes_and_goes(void **state)
 {
     struct queue_pkt a = pkt(3, 100, 100);
@@ -575,6 +618,7 @@ int main(void)
         cmocka_unit_test(bulk_may_wait_longer),
         cmocka_unit_test(paused),
         cmocka_unit_test(crowded_set),
+        cmocka_unit_test(flows),
         cmocka_unit_test(table_comes_and_goes),
         cmocka_unit_test(random_calls),
     };
