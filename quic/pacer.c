@@ -11,6 +11,7 @@ static uint64_t clamped(uint64_t v, uint64_t least, uint64_t most)
 static void set_burst(struct pacer *p)
 {
     uint64_t per_ms = p->rate_bps / 8 / 1000, most = PACER_PACKETS * p->mss;
+    uint64_t fast = clamped(per_ms / (NS_PER_MS / PACER_FAST), 0, PACER_FAST_MAX);
     uint64_t slow = clamped(2 * per_ms, PACER_FIRST * p->mss, most);
 
     p->burst = per_ms > slow ? per_ms : slow;
@@ -18,6 +19,8 @@ static void set_burst(struct pacer *p)
         p->burst = p->quantum > 2 * p->mss ? p->quantum : 2 * p->mss;
     if (p->burst > PACER_BURST_MAX)
         p->burst = PACER_BURST_MAX;
+    if (p->burst < fast)
+        p->burst = fast;
     p->train = clamped(per_ms, 2 * p->mss, most);
     if (p->train > p->burst / 2)
         p->train = p->burst / 2;
@@ -60,7 +63,7 @@ void pacer_set_mss(struct pacer *p, size_t mss)
         p->tokens = full(p);
     if (p->tokens < -full(p))
         p->tokens = -full(p);
-    p->dry |= p->tokens < BYTE;
+    p->dry |= p->tokens < (int64_t)p->mss * BYTE;
 }
 
 void pacer_rate(struct pacer *p, uint64_t bps, ns_t now)
@@ -119,7 +122,7 @@ void pacer_sent(struct pacer *p, size_t bytes, ns_t now)
         p->dry = false;
     cost = (int64_t)(bytes < 2 * p->burst ? bytes : 2 * p->burst) * BYTE;
     p->tokens = p->tokens - cost < -full(p) ? -full(p) : p->tokens - cost;
-    p->dry |= p->tokens < BYTE;
+    p->dry |= p->tokens < (int64_t)p->mss * BYTE;
 }
 
 bool pacer_check(const struct pacer *p)

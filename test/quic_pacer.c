@@ -28,7 +28,10 @@ static const struct burst bursts[] = {
     {1200, 500 * MBIT, 0, 62500, 19200},      /* and 16 packets */
     {1200, 1000 * MBIT, 0, 65536, 19200},     /* no more than one offloaded send */
     {9000, 1 * MBIT, 0, 65536, 18000},
-    {1200, 100000 * MBIT, 0, 65536, 19200},
+    {1200, 2097 * MBIT, 0, 65536, 19200},
+    {1200, 4000 * MBIT, 0, 125000, 19200},    /* but for fast ones: 1/4 ms of it */
+    {1200, 100000 * MBIT, 0, 262144, 19200},
+    {1200, 4000 * MBIT, 50000, 125000, 19200},
     {1200, 10 * MBIT, 1, 2400, 1200},         /* a quantum: at least 2 packets */
     {1200, 100 * MBIT, 5000, 5000, 2500},
     {1200, 100 * MBIT, 30000, 30000, 12500},
@@ -125,8 +128,11 @@ static void test_slow(void **state)
     assert_int_equal(pacer_next(&p), 6400 * s);
     pacer_sent(&p, 0, 6400 * s);
     assert_int_equal(pacer_ready(&p, 6400 * s), 2400);
-    pacer_sent(&p, 2399, 6400 * s);
-    assert_int_equal(pacer_ready(&p, 6400 * s), 1);
+    pacer_sent(&p, 1200, 6400 * s);
+    assert_int_equal(pacer_ready(&p, 6400 * s), 1200);
+    pacer_sent(&p, 1, 6400 * s); /* no packet is left, so it waits for a train again */
+    assert_int_equal(pacer_ready(&p, 6400 * s), 0);
+    assert_int_equal(pacer_next(&p), 6400 * s + 1201 * 8 * s / 3 + 1);
 }
 
 /*
