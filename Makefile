@@ -62,6 +62,7 @@ USE_mp     := mp quic leaf openssl
 USE_tun    := tun leaf libmnl
 USE_app    := app mp quic h3 masque sched tun leaf openssl liburing libmnl inih
 USE_sim    := sim mp quic h3 masque sched leaf openssl
+USE_bond   := sim app mp quic h3 masque sched tun leaf openssl liburing libmnl inih
 USE_fuzz   := mp quic h3 masque sched tun leaf openssl libmnl
 
 # Flags to link single tests and fuzz targets with.

@@ -180,7 +180,7 @@ static void connect_now(struct client *c, ns_t now)
 
 static void request(struct client *c, struct attempt *a, ns_t now)
 {
-    struct h3_field extra[1];
+    struct h3_field extra[2];
     struct masque_ask ask = {.authority = span_of(c->peer.authority, strlen(c->peer.authority)),
                              .bearer = span_of(c->peer.key, strlen(c->peer.key)),
                              .extra = extra};
@@ -188,6 +188,7 @@ static void request(struct client *c, struct attempt *a, ns_t now)
 
     if (c->peer.lease[0])
         extra[ask.nextra++] = h3_field_secret(h3_field_str(LEASE_FIELD, c->peer.lease));
+    extra[ask.nextra++] = h3_field_str(BULK_FIELD, BULK_VERSION);
     if (masque_request_build(&ask, &head) || session_request(&a->session, head.field, head.n))
         failed(c, a, (struct failure){EXIT_PROTOCOL, true}, now);
 }
@@ -212,7 +213,7 @@ static void response(struct client *c, struct attempt *a, const struct session_e
         return;
     }
     peer_lease(&c->peer, h3_fields_value(ev->fields, ev->n, LEASE_FIELD));
-    if (session_open(&a->session, a->session.request))
+    if (session_open(&a->session, a->session.request, r.bulk))
         failed(c, a, (struct failure){EXIT_INTERNAL, true}, now);
 }
 

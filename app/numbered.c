@@ -7,10 +7,19 @@
 #define UNIT       16   /* parts of a BULK_TICK that delays are kept in */
 #define BASE_FAR   8192 /* BULK_TICKs: half a second */
 #define PATH_STALE (5 * NS_PER_S)
+#define TOLD_STALE (10 * NS_PER_S)
 
-int numbered_init(struct numbered *n, bool server, uint64_t stream)
+_Static_assert(BULK_FLOWS == RESEQ_FLOWS && BULK_FLOWS == REPAIR_FLOWS,
+               "one number space each");
+_Static_assert(BULK_NUMBERS == RESEQ_NUMBERS && BULK_NUMBERS == REPAIR_NUMBERS,
+               "as on the wire");
+_Static_assert(BULK_FLOOR_MAX == REPAIR_FLOOR_MAX && BULK_FLOOR_MAX < RESEQ_WINDOW,
+               "a floor says what may be waited for");
+
+int numbered_init(struct numbered *n, bool server, uint64_t stream, struct numbered_cap *cap)
 {
     memset(n, 0, sizeof(*n));
+    n->cap = cap;
     n->context_in = server ? BULK_CONTEXT_CLIENT : BULK_CONTEXT_SERVER;
     n->prefix_n = masque_dgram_prefix(
         stream, server ? BULK_CONTEXT_SERVER : BULK_CONTEXT_CLIENT, n->prefix);
@@ -18,14 +27,31 @@ int numbered_init(struct numbered *n, bool server, uint64_t stream)
         return QUIC_INVAL;
     repair_init(&n->repair, NUMBERED_BYTES, NUMBERED_HOLD_MAX);
     reseq_init(&n->reseq, NUMBERED_BYTES, NUMBERED_HOLD_MAX);
-    n->report_at = NS_NEVER;
+    n->report_at = n->tend_at = NS_NEVER;
     return 0;
+}
+
+/* Our part of what all sessions hold; what is left of it bounds ours. */
+static void account(struct numbered *n)
+{
+    size_t mine = repair_bytes(&n->repair) + n->reseq.bytes, left;
+
+    if (!n->cap)
+        return;
+    n->cap->used += mine - n->counted;
+    n->counted = mine;
+    left = n->cap->used < n->cap->max ? n->cap->max - n->cap->used : 0;
+    n->repair.max_bytes =
+        n->repair.cap + left < NUMBERED_BYTES ? n->repair.cap + left : NUMBERED_BYTES;
+    n->reseq.max_bytes =
+        n->reseq.bytes + left < NUMBERED_BYTES ? n->reseq.bytes + left : NUMBERED_BYTES;
 }
 
 void numbered_free(struct numbered *n)
 {
     repair_free(&n->repair);
     reseq_free(&n->reseq);
+    account(n);
 }
 
 /*
@@ -68,8 +94,17 @@ size_t numbered_out(struct numbered *n, unsigned flow, uint32_t path, struct spa
     n->next[flow] = (number + 1) & (BULK_NUMBERS - 1);
     n->active |= (uint64_t)1 << flow;
     n->floor_due &= ~((uint64_t)1 << flow);
+    if (n->tend_at == NS_NEVER)
+        n->tend_at = now + NUMBERED_TEND;
     n->stats.heads++;
     return put_head(n, BULK_DATA, flow, number, floor, now, out);
+}
+
+void numbered_unsent(struct numbered *n, unsigned flow, uint64_t tag)
+{
+    repair_unkeep(&n->repair, tag);
+    n->next[flow] = (n->next[flow] - 1) & (BULK_NUMBERS - 1);
+    n->stats.heads--;
 }
 
 void numbered_fates(struct numbered *n, struct quic_conn *conn)
@@ -90,7 +125,8 @@ void numbered_fates(struct numbered *n, struct quic_conn *conn)
 /* What was given up is told of, in case that no packet of the flow follows. */
 static void watch_floors(struct numbered *n)
 {
-    uint64_t given = n->repair.stats.given_deadline + n->repair.stats.given_memory;
+    const struct repair_stats *r = &n->repair.stats;
+    uint64_t given = r->given_deadline + r->given_memory + r->given_told;
 
     if (given == n->given_up)
         return;
@@ -103,6 +139,12 @@ static ns_t delay_ns(int64_t delay)
     return (ns_t)delay * (BULK_TICK / UNIT);
 }
 
+/* The delay of a path without its queues. */
+static int32_t least(const struct numbered_path *p)
+{
+    return p->least[0] < p->least[1] ? p->least[0] : p->least[1];
+}
+
 static size_t put_report(struct numbered *n, ns_t now, uint8_t *out, size_t size)
 {
     struct bulk_report list[NUMBERED_PATHS];
@@ -112,13 +154,13 @@ static size_t put_report(struct numbered *n, ns_t now, uint8_t *out, size_t size
     for (size_t i = 0; i < NUMBERED_PATHS; i++) {
         if (n->path[i].used && ns_sub(now, n->path[i].seen) > PATH_STALE)
             n->path[i].used = false;
-        if (n->path[i].used && n->path[i].delay < fastest)
-            fastest = n->path[i].delay;
+        if (n->path[i].used && least(&n->path[i]) < fastest)
+            fastest = least(&n->path[i]);
     }
     for (size_t i = 0; i < NUMBERED_PATHS; i++)
         if (n->path[i].used)
             list[k++] = (struct bulk_report){n->path[i].id,
-                                             (uint32_t)(n->path[i].delay - fastest) / UNIT,
+                                             (uint32_t)(least(&n->path[i]) - fastest) / UNIT,
                                              n->path[i].jitter / UNIT};
     n->report_at = NS_NEVER;
     if (k < 2) /* nothing to compare */
@@ -128,12 +170,23 @@ static size_t put_report(struct numbered *n, ns_t now, uint8_t *out, size_t size
     return len ? n->prefix_n + len : 0;
 }
 
-size_t numbered_next(struct numbered *n, ns_t now, struct repair_item *it, uint8_t out[512])
+size_t numbered_again(struct numbered *n, ns_t now, struct repair_item *it,
+                      uint8_t out[NUMBERED_HEAD_MAX])
 {
-    memset(it, 0, sizeof(*it));
-    if (repair_next(&n->repair, now, it))
-        return put_head(n, BULK_DATA, it->flow, it->number,
-                        repair_floor(&n->repair, it->flow, it->number, now), now, out);
+    if (!repair_next(&n->repair, now, it))
+        return 0;
+    return put_head(n, BULK_DATA, it->flow, it->number,
+                    repair_floor(&n->repair, it->flow, it->number, now), now, out);
+}
+
+bool numbered_note_due(struct numbered *n, ns_t now)
+{
+    watch_floors(n);
+    return n->floor_due || now >= n->report_at;
+}
+
+size_t numbered_note(struct numbered *n, ns_t now, uint8_t out[NUMBERED_NOTE])
+{
     watch_floors(n);
     if (n->floor_due) {
         unsigned flow = (unsigned)__builtin_ctzll(n->floor_due);
@@ -144,7 +197,7 @@ size_t numbered_next(struct numbered *n, ns_t now, struct repair_item *it, uint8
         return put_head(n, BULK_FLOOR, flow, n->next[flow],
                         repair_floor(&n->repair, flow, n->next[flow], now), now, out);
     }
-    return now < n->report_at ? 0 : put_report(n, now, out, 512);
+    return now < n->report_at ? 0 : put_report(n, now, out, NUMBERED_NOTE);
 }
 
 /* ---- in -------------------------------------------------------------------------------- */
@@ -167,8 +220,13 @@ static struct numbered_path *path_of(struct numbered *n, uint64_t id)
 /* Count delays from `raw` on: at the start, and after hours, in which clocks drift. */
 static void rebase(struct numbered *n, uint16_t raw)
 {
-    for (size_t i = 0; i < NUMBERED_PATHS && n->based; i++)
-        n->path[i].delay -= (int16_t)(raw - n->base) * UNIT;
+    int32_t by = n->based ? (int16_t)(raw - n->base) * UNIT : 0;
+
+    for (size_t i = 0; i < NUMBERED_PATHS; i++) {
+        n->path[i].delay -= by;
+        n->path[i].least[0] -= by;
+        n->path[i].least[1] -= by;
+    }
     n->based = true;
     n->base = raw;
 }
@@ -191,9 +249,17 @@ static void compare(struct numbered *n, uint64_t id, uint16_t sent, ns_t now)
         return;
     if (!p->used) {
         p->used = true;
-        p->delay = delay;
+        p->delay = p->least[0] = p->least[1] = delay;
         p->jitter = 0;
+        p->least_at = now;
     }
+    if (ns_sub(now, p->least_at) >= NUMBERED_LEAST) {
+        p->least[1] = p->least[0];
+        p->least[0] = delay;
+        p->least_at = now;
+    }
+    if (delay < p->least[0])
+        p->least[0] = delay;
     off = (uint32_t)(delay > p->delay ? delay - p->delay : p->delay - delay);
     p->delay += (delay - p->delay) / 16;
     p->jitter += (uint32_t)((int32_t)(off - p->jitter) / 16);
@@ -224,6 +290,7 @@ enum cip_verdict numbered_in(struct numbered *n, struct cip *cip, struct device 
         int k = bulk_report_decode(&h, *pkt, n->told);
 
         n->told_n = k > 0 ? (size_t)k : 0;
+        n->told_at = now;
         n->stats.reports += k >= 0;
         n->stats.malformed += k < 0;
         return CIP_OK;
@@ -241,15 +308,23 @@ enum cip_verdict numbered_in(struct numbered *n, struct cip *cip, struct device 
         if (v == CIP_OK && (r == RESEQ_PASS || r == RESEQ_LATE))
             device_write(device, (uint8_t *)(uintptr_t)pkt->p, pkt->n);
     }
+    if (n->tend_at == NS_NEVER)
+        n->tend_at = now + NUMBERED_TEND;
     release(n, device, now);
     return v;
 }
 
 void numbered_tick(struct numbered *n, struct device *device, ns_t now)
 {
+    if (now < n->tend_at && now < reseq_deadline(&n->reseq))
+        return;
     reseq_tick(&n->reseq, now);
     release(n, device, now);
+    if (now < n->tend_at)
+        return;
     repair_trim(&n->repair, now);
+    account(n);
+    n->tend_at = n->reseq.bytes || repair_bytes(&n->repair) ? now + NUMBERED_TEND : NS_NEVER;
 }
 
 void numbered_written(struct numbered *n)
@@ -259,12 +334,14 @@ void numbered_written(struct numbered *n)
 
 ns_t numbered_deadline(const struct numbered *n)
 {
-    return ns_min(reseq_deadline(&n->reseq), n->report_at);
+    ns_t at = ns_min(reseq_deadline(&n->reseq), repair_deadline(&n->repair));
+
+    return ns_min(at, ns_min(n->report_at, n->tend_at));
 }
 
-bool numbered_late(const struct numbered *n, uint64_t id, ns_t *late, ns_t *jitter)
+bool numbered_late(const struct numbered *n, uint64_t id, ns_t now, ns_t *late, ns_t *jitter)
 {
-    for (size_t i = 0; i < n->told_n; i++) {
+    for (size_t i = 0; i < n->told_n && ns_sub(now, n->told_at) < TOLD_STALE; i++) {
         if (n->told[i].path != id)
             continue;
         *late = delay_ns((int64_t)n->told[i].late * UNIT);

@@ -45,6 +45,13 @@ static void tell_idle(struct sender *s, ns_t now)
             quic_app_limited(s->quic, path, now);
 }
 
+void sender_number(struct sender *s, struct numbered *n, size_t prefix_n)
+{
+    s->numbered = n;
+    s->prefix_n = prefix_n;
+    s->queue.may_number = n != NULL;
+}
+
 void sender_push(struct sender *s, struct packet *pkt, ns_t now)
 {
     const uint8_t *inner = pkt->split.p;
@@ -64,7 +71,8 @@ void sender_push(struct sender *s, struct packet *pkt, ns_t now)
  * A train on the socket of a path. Where the path's link is gone any socket's will do: what the
  * connection has to send there is then lost.
  */
-static struct udp_train *train_get(struct sender *s, size_t path, struct quic_train *t, ns_t now)
+static struct udp_train *train_get(struct sender *s, size_t path, struct quic_train *t,
+                                   ns_t now)
 {
     struct ring_udp *sock = s->socks->n ? s->socks->item[0].sock : NULL;
     struct quic_path_view v;
@@ -116,65 +124,51 @@ static void train_send(struct sender *s, struct udp_train *u, const struct quic_
 
 /* ---- the queue ------------------------------------------------------------------------- */
 
-static enum sched_priority priority_of(enum link_priority p)
-{
-    return p == LINK_BACKUP      ? SCHED_BACKUP
-           : p == LINK_SECONDARY ? SCHED_SECONDARY
-                                 : SCHED_PRIMARY;
-}
-
-static struct sched_path path_snapshot(const struct sender *s, size_t path, ns_t now)
-{
-    struct quic_path_view v;
-    size_t room;
-
-    if (quic_path_view(s->quic, path, now, &v))
-        return (struct sched_path){0};
-    /* Held back by the pacer, a path may still have a window: then it is worth to wake up. */
-    room = v.room_bytes;
-    if (v.next_send > now && v.next_send != NS_NEVER && v.cwnd_bytes > v.in_flight_bytes)
-        room = (size_t)(v.cwnd_bytes - v.in_flight_bytes);
-    return (struct sched_path){
-        .path = (uint32_t)path,
-        .usable = v.usable && !(path < 64 && s->full >> path & 1),
-        .srtt = v.srtt,
-        .min_rtt = v.min_rtt,
-        .rate_bps = v.pacing_bps,
-        .cwnd_bytes = v.cwnd_bytes,
-        .flight_bytes = v.in_flight_bytes,
-        .room_bytes = room,
-        .earliest = v.next_send,
-        .mtu_bytes = v.dgram_max_bytes,
-        .loss_ppm = v.packets_sent ? (uint32_t)(v.packets_lost * 1000000 / v.packets_sent) : 0,
-        .priority = v.standby ? SCHED_BACKUP : priority_of(socks_priority(s->socks, &v.route)),
-        .jitter = v.has_rtt ? v.rttvar : 0,
-        .silence = v.pto_count > 1   ? SCHED_SILENT
-                   : v.pto_count > 0 ? SCHED_SUSPECT
-                                     : SCHED_HEARD,
-    };
-}
-
 /* One look at paths and queue, and what was decided by it. */
 struct pull {
     struct sched_path view[SCHED_PATHS_MAX];
+    size_t index[SCHED_PATHS_MAX]; /* of each in the connection */
     struct sched_head head[SCHED_HEADS];
     size_t paths, heads;
     size_t chosen; /* of the heads */
     struct sched_decision d;
 };
 
+/* Take snapshots of the paths that there are. */
+static void look(const struct sender *s, struct pull *l, ns_t now)
+{
+    size_t n = quic_path_count(s->quic);
+    size_t reserve = s->numbered ? numbered_head(s->numbered) - s->prefix_n : 0;
+
+    l->paths = 0;
+    for (size_t i = 0; i < n && l->paths < SCHED_PATHS_MAX; i++) {
+        struct sched_path *p = &l->view[l->paths];
+
+        *p = lookout_path(&s->lookout, s->quic, s->socks, i, reserve, now);
+        if (!p->usable || (i < 64 && s->full >> i & 1))
+            continue;
+        l->index[l->paths++] = i;
+    }
+}
+
+/* The index of the path with that ID, one of those looked at. */
+static size_t index_of(const struct pull *l, uint32_t id)
+{
+    size_t i = 0;
+
+    while (l->view[i].path != id)
+        i++;
+    return l->index[i];
+}
+
 /* As sched_next. */
 static int decide(struct sender *s, struct pull *l, ns_t now)
 {
     int rc;
 
-    l->paths = quic_path_count(s->quic);
-    if (l->paths > SCHED_PATHS_MAX)
-        l->paths = SCHED_PATHS_MAX;
+    look(s, l, now);
     if (l->paths > 1 && !s->state)
         s->state = sched_state_new();
-    for (size_t i = 0; i < l->paths; i++)
-        l->view[i] = path_snapshot(s, i, now);
     rc = sched_next(s->sched, s->state, l->view, l->paths, l->head, l->heads, now, &l->d);
     for (l->chosen = 0; rc != SCHED_WAIT && l->head[l->chosen].flow != l->d.flow;)
         l->chosen++;
@@ -186,7 +180,10 @@ struct burst {
     struct quic_dgram dgram[BURST];
     uint8_t head[BURST][DEVICE_HEAD_MAX + VNET_HEAD_MAX];
     size_t n;
-    size_t bytes; /* yet to be filled */
+    size_t bytes;  /* yet to be filled */
+    bool numbered; /* they are, as packets */
+    unsigned flow; /* of that number space */
+    uint32_t path; /* which go over it */
     struct part {
         struct packet *first;
         const struct sched_head *head;
@@ -196,27 +193,33 @@ struct burst {
 };
 
 /* The next packet of `p`. */
-static void burst_add(struct burst *b, const struct packet *p, size_t i)
+static void burst_add(struct sender *s, struct burst *b, const struct packet *p, size_t i,
+                      ns_t now)
 {
     uint8_t *head = b->head[b->n];
     bool mark = p->node.mark && i == p->next;
+    size_t n = b->numbered ? numbered_head(s->numbered) : p->head_n, own;
+    uint64_t tag = 0;
     struct span body;
-    size_t n = p->head_n, own;
 
-    memcpy(head, p->head, n);
     own = vnet_split_head(&p->split, i, head + n, &body);
     if (mark)
         ippkt_set_ce(own ? head + n : (uint8_t *)(uintptr_t)body.p);
-    n += own;
+    if (b->numbered)
+        numbered_out(s->numbered, b->flow, b->path, span_of(head + n, own), body, now, head,
+                     &tag);
+    else
+        memcpy(head, p->head, n);
     b->dgram[b->n++] =
         (struct quic_dgram){.p = (uint8_t *)(uintptr_t)body.p,
                             .n = body.n,
                             .headroom = (size_t)(body.p - p->split.p) + RING_HEADROOM,
-                            .head = span_of(head, n)};
+                            .tag = tag,
+                            .head = span_of(head, n + own)};
 }
 
 /* Packets of one flow from `first` on, as many as there is room for; the very first in any case. */
-static void part_fill(struct burst *b, struct part *part)
+static void part_fill(struct sender *s, struct burst *b, struct part *part, ns_t now)
 {
     const struct queue_pkt *node = &part->first->node;
 
@@ -231,7 +234,7 @@ static void part_fill(struct burst *b, struct part *part)
                 return;
             }
             b->bytes -= bytes < b->bytes ? bytes : b->bytes;
-            burst_add(b, p, i);
+            burst_add(s, b, p, i, now);
             part->n++;
         }
     }
@@ -255,7 +258,7 @@ static bool burst_part(struct sender *s, struct burst *b, const struct sched_hea
             return false;
     *part = (struct part){.first = p, .head = head};
     b->parts++;
-    part_fill(b, part);
+    part_fill(s, b, part, now);
     return true;
 }
 
@@ -266,6 +269,9 @@ static bool burst_fill(struct sender *s, struct burst *b, const struct pull *l, 
 
     b->n = b->parts = 0;
     b->bytes = l->d.bytes;
+    b->numbered = l->d.numbered && s->numbered;
+    b->flow = numbered_flow(l->d.flow);
+    b->path = l->d.path;
     if (!burst_part(s, b, chosen, now))
         return false;
     for (size_t i = 0; l->d.shared && i < l->heads && b->n < BURST && b->bytes > 0; i++)
@@ -310,19 +316,35 @@ static void burst_left(struct sender *s, const struct burst *b, const struct pul
     }
 }
 
-/* The first `n` packets of a burst once more, on the other paths of the decision. */
-static void send_copies(struct sender *s, struct burst *b, const struct sched_decision *d,
-                        size_t n, ns_t now)
+/* Only the first `n` packets of a burst have left: the numbers of the others are free again. */
+static void burst_unsent(struct sender *s, struct burst *b, size_t n)
 {
-    for (size_t i = 0; i < d->copies; i++) {
+    while (b->numbered && b->n > n)
+        numbered_unsent(s->numbered, b->flow, b->dgram[--b->n].tag);
+}
+
+/* The first `n` packets of a burst once more, on the other paths of the decision. */
+static void send_copies(struct sender *s, struct burst *b, const struct pull *l, size_t n,
+                        ns_t now)
+{
+    for (size_t i = 0; i < l->d.copies; i++) {
+        size_t path = index_of(l, l->d.copy[i]);
         struct quic_train t;
-        struct udp_train *u = train_get(s, d->copy[i], &t, now);
+        struct udp_train *u = train_get(s, path, &t, now);
 
         if (!u)
             continue;
-        quic_dgram_send(s->quic, d->copy[i], &t, b->dgram, n, now);
+        quic_dgram_send(s->quic, path, &t, b->dgram, n, now);
         train_send(s, u, &t);
     }
+}
+
+/* Paths that might take more and are not wanted: what they carry says nothing of what they could. */
+static void tell_spared(struct sender *s, const struct pull *l, ns_t now)
+{
+    for (size_t i = 0; i < l->paths; i++)
+        if (l->view[i].room_bytes >= l->view[i].mtu_bytes && l->view[i].earliest <= now)
+            quic_app_limited(s->quic, l->index[i], now);
 }
 
 /*
@@ -335,6 +357,7 @@ static bool send_burst(struct sender *s, ns_t now)
     struct udp_train *u;
     struct burst burst;
     struct pull l;
+    size_t path;
     int rc;
 
     l.heads = queue_heads(&s->queue, now, l.head, SCHED_HEADS);
@@ -342,33 +365,111 @@ static bool send_burst(struct sender *s, ns_t now)
         return false;
     rc = decide(s, &l, now);
     if (rc == SCHED_WAIT) {
-        s->wake = l.d.wake;
+        s->wake = ns_min(s->wake, l.d.wake);
+        tell_spared(s, &l, now);
         return false;
     }
     if (rc == SCHED_TOOBIG && s->full)
         return false; /* perhaps not for those */
     if (rc == SCHED_TOOBIG)
         goto too_big;
-    u = train_get(s, l.d.path, &t, now);
+    path = index_of(&l, l.d.path);
+    u = train_get(s, path, &t, now);
     if (!u)
-        return l.d.path < 64; /* another path may take it */
+        return path < 64; /* another path may take it */
     if (!burst_fill(s, &burst, &l, now)) {
         train_send(s, u, &t);
         return true;
     }
-    rc = quic_dgram_send(s->quic, l.d.path, &t, burst.dgram, burst.n, now);
+    rc = quic_dgram_send(s->quic, path, &t, burst.dgram, burst.n, now);
     train_send(s, u, &t);
+    burst_unsent(s, &burst, rc > 0 ? (size_t)rc : 0);
     if (rc == QUIC_TOOBIG)
         goto too_big;
     if (rc <= 0) /* an ACK makes room, or quic_deadline says when the pacer does */
         return false;
-    send_copies(s, &burst, &l.d, (size_t)rc, now);
+    if (burst.numbered)
+        queue_numbered(&s->queue, l.d.flow);
+    send_copies(s, &burst, &l, (size_t)rc, now);
     burst_left(s, &burst, &l, (size_t)rc, now);
     return true;
 
 too_big:
     s->stats.too_big++;
     queue_drop(&s->queue, l.d.flow);
+    return true;
+}
+
+/* ---- numbered flows, beside new packets -------------------------------------------------- */
+
+/* A path for `bytes` that can't wait. As sched_urgent; `wake` is moved up. */
+static int urgent(struct sender *s, struct pull *l, size_t bytes, ns_t now)
+{
+    int rc;
+
+    look(s, l, now);
+    rc = sched_urgent(l->view, l->paths, bytes, now, &l->d);
+    if (rc == SCHED_WAIT)
+        s->wake = ns_min(s->wake, l->d.wake);
+    return rc;
+}
+
+/* Send lost packets again, a burst for one path. True if there may be more. */
+static bool send_again(struct sender *s, ns_t now)
+{
+    uint8_t head[NUMBERED_HEAD_MAX];
+    struct repair_item it;
+    struct quic_train t;
+    struct udp_train *u;
+    struct pull l;
+    size_t n = numbered_again(s->numbered, now, &it, head), sent = 0, path;
+    int rc = n ? urgent(s, &l, it.pkt.n + s->prefix_n, now) : SCHED_WAIT;
+
+    if (rc == SCHED_TOOBIG && !s->full) {
+        repair_give_up(&s->numbered->repair, it.tag);
+        return true;
+    }
+    if (rc)
+        return false;
+    path = index_of(&l, l.d.path);
+    u = train_get(s, path, &t, now);
+    if (!u)
+        return path < 64; /* another path may take it */
+    while (n > 0 && sent < l.d.bytes && t.count < BURST) {
+        struct quic_dgram d = {.p = (uint8_t *)(uintptr_t)it.pkt.p,
+                               .n = it.pkt.n,
+                               .tag = it.tag,
+                               .head = span_of(head, n)};
+
+        rc = quic_dgram_send(s->quic, path, &t, &d, 1, now);
+        if (rc != 1)
+            break;
+        sent += n + it.pkt.n;
+        repair_resent(&s->numbered->repair, it.tag, l.d.path);
+        n = numbered_again(s->numbered, now, &it, head);
+    }
+    train_send(s, u, &t);
+    return sent > 0;
+}
+
+/* Floors and reports. */
+static bool send_note(struct sender *s, ns_t now)
+{
+    uint8_t note[NUMBERED_NOTE];
+    struct quic_train t;
+    struct udp_train *u;
+    struct pull l;
+    struct quic_dgram d = {.p = note};
+
+    if (!numbered_note_due(s->numbered, now) || urgent(s, &l, sizeof(note), now))
+        return false;
+    u = train_get(s, index_of(&l, l.d.path), &t, now);
+    if (!u)
+        return false;
+    d.n = numbered_note(s->numbered, now, note);
+    if (d.n > 0)
+        quic_dgram_send(s->quic, index_of(&l, l.d.path), &t, &d, 1, now);
+    train_send(s, u, &t);
     return true;
 }
 
@@ -398,8 +499,17 @@ void sender_flush(struct sender *s, ns_t now)
     s->wake = NS_NEVER;
     s->starved = false;
     s->full = 0;
+    if (s->numbered)
+        numbered_fates(s->numbered, s->quic);
+    lookout_watch(&s->lookout, s->quic, s->numbered, now);
+    s->wake = s->lookout.check;
+    s->queue.lossy = s->numbered && s->lookout.lossy;
     if (s->control_first)
         send_control(s, now);
+    while (s->numbered && send_again(s, now))
+        ;
+    while (s->numbered && send_note(s, now))
+        ;
     while (send_burst(s, now))
         ;
     put_dropped(s);

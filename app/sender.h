@@ -6,6 +6,9 @@
  * before it can leave, and the queue in front stays the only one. What the connection itself has
  * to send goes when it is due, ahead of the queue when it had to wait.
  *
+ * Packets of a numbered flow (app/numbered.h) get their heads here, and what links have lost of
+ * them goes again, first in line.
+ *
  * What CoDel drops of a super-packet is passed over when it is cut up; what it marks is marked in
  * the header of the inner packet (RFC 3168), never in that of the tunnel (RFC 9484 10.2).
  */
@@ -13,6 +16,8 @@
 #define APP_SENDER_H
 
 #include "app/device.h"
+#include "app/lookout.h"
+#include "app/numbered.h"
 #include "app/socks.h"
 #include "quic/quic.h"
 #include "sched/queue.h"
@@ -32,9 +37,12 @@ struct sender {
     const struct socks *socks;
     const struct sched *sched;
     struct sched_state *state; /* null while there is one path, or without memory */
+    struct numbered *numbered; /* null: the peer knows none */
+    size_t prefix_n;
+    struct lookout lookout;
     struct queue queue;
     struct sender_stats stats;
-    ns_t wake;          /* when the queue's next packet may leave; NS_NEVER if none waits */
+    ns_t wake;          /* when the next packet that waits may leave; NS_NEVER if none does */
     bool control_first; /* the last flush left something of the connection's behind */
     bool starved;       /* the last flush was cut short by a full socket */
     uint64_t full;      /* ... of these paths, by index */
@@ -44,6 +52,12 @@ struct sender {
 void sender_init(struct sender *s, struct quic_conn *quic, struct device *device,
                  const struct socks *socks, const struct sched *sched);
 void sender_free(struct sender *s);
+
+/*
+ * From now on flows may be numbered by `n`, which is borrowed; null: no longer. `prefix_n` bytes
+ * stand before a packet that is not.
+ */
+void sender_number(struct sender *s, struct numbered *n, size_t prefix_n);
 
 /* Queue a packet, which is the sender's from now on; others may be dropped for it. */
 void sender_push(struct sender *s, struct packet *pkt, ns_t now);

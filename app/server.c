@@ -6,8 +6,8 @@
  * inner destination address (app/pool.h): each a table look-up.
  *
  * A batch touches some sessions; these are `busy`, and only they are flushed when the
- * batch is over. A session stays busy while packets wait in its queue. When nobody is
- * busy, the endpoint's heap of deadlines is the only thing that wakes the server.
+ * batch is over. A session stays busy while packets wait, in its queue or for their order. When
+ * nobody is busy, the endpoint's heap of deadlines is the only thing that wakes the server.
  *
  * A session has a number, its index in `clients`, which the pool knows as the owner of
  * its addresses. A client comes in by its request (server_admit.c); the newest holder of
@@ -31,6 +31,7 @@
 #define TAKEN_TRIES    40 /* how often a port that is taken is asked for */
 #define TAKEN_PAUSE_US 50000
 #define DRAIN          (200 * NS_PER_MS) /* after a signal, for the goodbyes */
+#define NUMBERED_MOST  (256u << 20)      /* bytes of numbered flows, of all sessions */
 
 static struct client_entry *entry_of(struct quic_conn *conn)
 {
@@ -55,6 +56,7 @@ static struct client_entry *entry_new(struct server *s, struct quic_conn *conn, 
                               .log = s->log,
                               .mtu_max = (size_t)s->cfg->mtu,
                               .sched = sched_at((size_t)s->cfg->scheduler),
+                              .cap = &s->cap,
                               .hash_seed = s->hash_seed};
     struct client_entry *e = NULL;
     uint32_t i = s->free_hint;
@@ -156,7 +158,8 @@ static bool settle(struct server *s, struct client_entry *e, ns_t now)
     starved = e->session.sender.starved;
     if (quic_is_drained(e->session.quic))
         entry_del(s, e);
-    else if (starved || e->session.sender.queue.count > 0)
+    else if (starved || e->session.sender.queue.count > 0 ||
+             session_wake(&e->session) != NS_NEVER)
         busy(s, e);
     return starved;
 }
@@ -337,7 +340,7 @@ static void on_flush(void *ctx, ns_t now)
         starved |= settle(s, e, now);
     }
     for (e = s->busy; e; e = e->next_busy)
-        wake = ns_min(wake, e->session.sender.wake);
+        wake = ns_min(wake, session_wake(&e->session));
     wake = ns_min(wake, quic_endpoint_deadline(s->endpoint));
     device_trim(&s->base.device, now);
     if (starved) /* a train that comes back brings the next on_flush */
@@ -507,6 +510,7 @@ static int set_up(struct server *s)
 
     /* Sessions that are closing linger for a while beside those that serve. */
     s->max_clients = (uint32_t)s->cfg->max_clients + 256;
+    s->cap.max = NUMBERED_MOST;
     s->clients = calloc(s->max_clients, sizeof(struct client_entry *));
     if (!s->clients)
         return EXIT_INTERNAL;

@@ -3,6 +3,7 @@
 #include "app/address.h"
 #include "app/exit.h"
 #include "app/keep.h"
+#include "masque/bulk.h"
 #include "masque/request.h"
 
 #include <errno.h>
@@ -344,11 +345,12 @@ static int hand_out(struct server *s, struct client_entry *e, const struct masqu
 
 /* Let the client in on `stream`. */
 static void admit(struct server *s, struct client_entry *e, uint64_t stream,
-                  const struct masque_scope *scope, struct span lease, ns_t now)
+                  const struct masque_request *r, struct span lease, ns_t now)
 {
     char token[LEASE_TEXT + 1], where[QUIC_ADDR_TEXT], text[IP_ADDR_TEXT];
     struct ip_addr v4 = {.version = 4};
-    struct h3_field extra[1];
+    struct h3_field extra[2];
+    size_t nextra = 0;
     struct masque_head head;
     uint64_t expiry = unix_time() + LEASE_SECONDS;
 
@@ -361,10 +363,12 @@ static void admit(struct server *s, struct client_entry *e, uint64_t stream,
         return;
     }
     lease_make(s->lease_secret, &s->pool, e->slot, e->user, expiry, token);
-    extra[0] = h3_field_secret(h3_field_str(LEASE_FIELD, token));
-    if (masque_response_build(200, extra, 1, &head) ||
+    extra[nextra++] = h3_field_secret(h3_field_str(LEASE_FIELD, token));
+    if (r->bulk)
+        extra[nextra++] = h3_field_str(BULK_FIELD, BULK_VERSION);
+    if (masque_response_build(200, extra, nextra, &head) ||
         h3_respond(e->session.h3, stream, head.field, head.n, false) ||
-        session_open(&e->session, stream) || hand_out(s, e, scope)) {
+        session_open(&e->session, stream, r->bulk) || hand_out(s, e, &r->scope)) {
         quic_close(e->session.quic, H3_INTERNAL_ERROR, "out of memory", now);
         server_release(s, e);
         return;
@@ -404,7 +408,7 @@ void server_request(struct server *s, struct client_entry *e, const struct sessi
         return;
     }
     snprintf(e->user, sizeof(e->user), "%s", user);
-    admit(s, e, ev->stream, &r.scope, h3_fields_value(ev->fields, ev->n, LEASE_FIELD), now);
+    admit(s, e, ev->stream, &r, h3_fields_value(ev->fields, ev->n, LEASE_FIELD), now);
 }
 
 void server_asked(struct client_entry *e, const struct session_event *ev)

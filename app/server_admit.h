@@ -54,6 +54,7 @@ struct server {
     struct client_entry **clients; /* by number; NULL where free */
     uint32_t max_clients, free_hint;
     struct client_entry *busy;
+    struct numbered_cap cap;
     ns_t stop_at, sweep_at;
     uint64_t hash_seed, serial;
 

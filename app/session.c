@@ -6,7 +6,9 @@
  *   datagrams  UDP -> quic_recv -> quic_dgram_recv -> cip_in -> device, all in
  *              session_on_udp, while the received buffers are still ours;
  *              TUN -> cip_out -> queue in session_on_tun, and from there by
- *              the sender (app/sender.h) into trains in session_flush.
+ *              the sender (app/sender.h) into trains in session_flush. Numbered ones
+ *              (app/numbered.h) go the same ways, and come out of the order when they are
+ *              due, in session_on_udp or by the deadline in session_flush.
  *   streams    quic_stream_peek -> h3_recv -> events, one stream at a time, in
  *              session_next_event; h3_next_out -> quic_stream_write in session_flush.
  *   capsules   DATA of the tunnel's stream -> cip_recv; cip_out_bytes -> h3_data.
@@ -75,12 +77,26 @@ int session_init(struct session *s, struct quic_conn *conn, const struct session
     return s->h3 ? 0 : QUIC_NOMEM;
 }
 
+/* Packets out of the order are written while their bytes are there. */
+static void write_numbered(struct session *s)
+{
+    if (!s->numbered || !s->numbered->reseq.lent)
+        return;
+    device_flush(s->cfg.device);
+    numbered_written(s->numbered);
+}
+
 void session_free(struct session *s)
 {
     if (s->open)
         cip_free(&s->cip);
     h3_conn_del(s->h3);
     sender_free(&s->sender);
+    if (s->numbered) {
+        write_numbered(s);
+        numbered_free(s->numbered);
+        free(s->numbered);
+    }
     quic_del(s->quic);
     memset(s, 0, sizeof(*s));
 }
@@ -102,16 +118,24 @@ static void push_own(struct session *s, const uint8_t *pkt, size_t n, ns_t now)
     sender_push(&s->sender, p, now);
 }
 
-/* One HTTP datagram payload of the tunnel, wherever it came from. */
-static void payload_in(struct session *s, struct span payload, ns_t now)
+/* One HTTP datagram payload of the tunnel, which came over path `path` (an index). */
+static void payload_in(struct session *s, struct span payload, size_t path, ns_t now)
 {
     uint8_t answer[ICMP_MAX];
-    struct span pkt;
-    enum cip_verdict v = cip_in(&s->cip, payload, &pkt);
+    struct span pkt, rest;
+    uint64_t context;
+    enum cip_verdict v;
 
-    if (v == CIP_OK)
-        device_write(s->cfg.device, (uint8_t *)(uintptr_t)pkt.p, pkt.n);
-    else
+    if (s->numbered && masque_dgram_context(payload, &context, &rest) == 0 &&
+        context == s->numbered->context_in) {
+        v = numbered_in(s->numbered, &s->cip, s->cfg.device, rest, quic_path_id(s->quic, path),
+                        &pkt, now);
+    } else {
+        v = cip_in(&s->cip, payload, &pkt);
+        if (v == CIP_OK)
+            device_write(s->cfg.device, (uint8_t *)(uintptr_t)pkt.p, pkt.n);
+    }
+    if (v != CIP_OK)
         push_own(s, answer, cip_reject_in(&s->cip, v, pkt, now, answer, sizeof(answer)), now);
 }
 
@@ -130,7 +154,7 @@ static void dgrams_in(struct session *s, ns_t now)
                 return;
             }
             if (s->open && stream == s->request)
-                payload_in(s, payload, now);
+                payload_in(s, payload, rx[i].path, now);
             else
                 s->stats.no_tunnel++;
         }
@@ -157,6 +181,8 @@ void session_on_udp(struct session *s, uint32_t ifindex, const struct udp_dgram 
         }
         quic_recv(s->quic, rx, k, now);
         dgrams_in(s, now);
+        if (s->numbered)
+            numbered_fates(s->numbered, s->quic);
         d += k;
         n -= k;
     }
@@ -252,12 +278,22 @@ void session_flush(struct session *s, ns_t now)
 {
     if (quic_is_established(s->quic))
         streams_out(s, now);
+    if (s->numbered) {
+        numbered_tick(s->numbered, s->cfg.device, now);
+        write_numbered(s);
+    }
     sender_flush(&s->sender, now);
+}
+
+ns_t session_wake(const struct session *s)
+{
+    return s->numbered ? ns_min(s->sender.wake, numbered_deadline(s->numbered))
+                       : s->sender.wake;
 }
 
 ns_t session_deadline(const struct session *s, ns_t now)
 {
-    ns_t at = ns_min(quic_deadline(s->quic), s->sender.wake);
+    ns_t at = ns_min(quic_deadline(s->quic), session_wake(s));
 
     at = s->sender.starved ? ns_max(at, now + SESSION_STARVED) : at;
     return s->width.look_at ? ns_min(at, s->width.look_at) : at;
@@ -271,7 +307,25 @@ int session_request(struct session *s, const struct h3_field *fields, size_t n)
     return rc;
 }
 
-int session_open(struct session *s, uint64_t stream)
+/* Both ends number flows: make the state for it. */
+static int number(struct session *s, uint64_t stream)
+{
+    int rc;
+
+    s->numbered = calloc(1, sizeof(*s->numbered));
+    if (!s->numbered)
+        return QUIC_NOMEM;
+    rc = numbered_init(s->numbered, quic_is_server(s->quic), stream, s->cfg.cap);
+    if (rc) {
+        free(s->numbered);
+        s->numbered = NULL;
+        return rc;
+    }
+    sender_number(&s->sender, s->numbered, cip_prefix(&s->cip)->len);
+    return 0;
+}
+
+int session_open(struct session *s, uint64_t stream, bool bulk)
 {
     struct cip_config cfg = {.stream_id = stream,
                              .hash_seed = s->cfg.hash_seed,
@@ -283,6 +337,10 @@ int session_open(struct session *s, uint64_t stream)
     rc = cip_init(&s->cip, &cfg);
     if (rc)
         return rc;
+    if (bulk && (rc = number(s, stream))) {
+        cip_free(&s->cip);
+        return rc;
+    }
     s->request = stream;
     s->open = true;
     s->ended_told = false;
@@ -365,8 +423,10 @@ static void data_in(struct session *s, const struct h3_event *he, ns_t now)
             h3_reset(s->h3, s->request, rc > 0 ? (uint64_t)rc : H3_INTERNAL_ERROR);
             return;
         }
-        if (dgram.n > 0)
-            payload_in(s, dgram, now);
+        if (dgram.n > 0) {
+            payload_in(s, dgram, 0, now);
+            device_flush(s->cfg.device); /* before its bytes are gone */
+        }
     }
 }
 
@@ -533,7 +593,7 @@ static bool on_cip(const struct cip_event *ce, struct session_event *ev)
 /* Tell `width` of the paths. */
 static void look_at_paths(struct session *s, ns_t now)
 {
-    size_t head = cip_prefix(&s->cip)->len, max;
+    size_t head = s->numbered ? numbered_head(s->numbered) : cip_prefix(&s->cip)->len, max;
     struct quic_path_view v;
 
     width_begin(&s->width);

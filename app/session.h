@@ -25,7 +25,7 @@
 #define SESSION_STREAMS_MAX 32               /* streams of one connection, own and peer's */
 #define SESSION_STARVED     (20 * NS_PER_MS) /* timers run this late while the socket is full */
 
-#define SESSION_NO_PATH     SIZE_MAX
+#define SESSION_NO_PATH SIZE_MAX
 
 enum session_event_type {
     SESSION_READY,     /* client: the peer's SETTINGS allow an IP tunnel: session_request */
@@ -58,6 +58,7 @@ struct session_cfg {
     uint64_t hash_seed;
     uint64_t grease; /* of the HTTP/3 SETTINGS */
     size_t mtu_max;  /* of the tunnel; 0: what the paths carry */
+    struct numbered_cap *cap; /* of numbered flows, for all sessions; null: none */
 };
 
 /* Packets that left the way, by reason; what the tunnel itself refuses is in cip.stats. */
@@ -77,6 +78,7 @@ struct session {
     struct h3_conn *h3;
     struct cip cip;
     struct sender sender;
+    struct numbered *numbered; /* null: not agreed upon */
     struct session_stats stats;
 
     bool open;        /* `cip` is a tunnel on stream `request` */
@@ -116,6 +118,9 @@ bool session_next_event(struct session *s, struct session_event *ev, ns_t now);
 /* Send all that may leave now. */
 void session_flush(struct session *s, ns_t now);
 
+/* When session_flush has something to do next; quic_deadline comes on top. */
+ns_t session_wake(const struct session *s);
+
 /*
  * When quic_tick or session_flush has something to do next. What is overdue only because
  * the socket is full waits for the on_flush that a free train brings.
@@ -128,10 +133,11 @@ ns_t session_deadline(const struct session *s, ns_t now);
 int session_request(struct session *s, const struct h3_field *fields, size_t n);
 
 /*
- * The tunnel of `stream` is accepted: from now on `cip` lives. 0, QUIC_INVAL (one is open
- * already), or what cip_init and h3_respond return.
+ * The tunnel of `stream` is accepted: from now on `cip` lives. `bulk`: both ends have said that
+ * they know numbered flows (masque/bulk.h). 0, QUIC_INVAL (one is open already), QUIC_NOMEM, or
+ * what cip_init returns.
  */
-int session_open(struct session *s, uint64_t stream);
+int session_open(struct session *s, uint64_t stream, bool bulk);
 
 /* What the session did, in a few debug lines: packets, drops by reason, path. */
 void session_log(const struct session *s, ns_t now);

@@ -62,14 +62,3 @@ int bulk_report_decode(const struct bulk_head *h, struct span rest,
     }
     return r.failed ? QUIC_DROP : h->flow;
 }
-
-uint64_t bulk_expand(uint32_t number, uint64_t near)
-{
-    uint64_t base = near & ~(uint64_t)(BULK_NUMBERS - 1), n = base | number;
-
-    if (n + BULK_NUMBERS / 2 < near)
-        return n + BULK_NUMBERS;
-    if (n > near + BULK_NUMBERS / 2 && n >= BULK_NUMBERS)
-        return n - BULK_NUMBERS;
-    return n;
-}

@@ -78,9 +78,6 @@ size_t bulk_report_encode(const struct bulk_report *list, size_t n, uint8_t *out
 int bulk_report_decode(const struct bulk_head *h, struct span rest,
                        struct bulk_report out[BULK_REPORT_MAX]);
 
-/* The number nearest to `near` that is `number` modulo BULK_NUMBERS. */
-uint64_t bulk_expand(uint32_t number, uint64_t near);
-
 static inline uint16_t bulk_time(ns_t now)
 {
     return (uint16_t)(now / BULK_TICK);

@@ -1,5 +1,7 @@
 #include "masque/request.h"
 
+#include "masque/bulk.h"
+
 #include <string.h>
 
 enum { BAD_REQUEST = 400, NOT_FOUND = 404, NOT_ALLOWED = 405, NOT_IMPLEMENTED = 501 };
@@ -79,6 +81,12 @@ static bool capsule_protocol(const struct h3_field *f, size_t n)
            sf_true(h3_fields_value(f, n, "capsule-protocol"));
 }
 
+static bool bulk(const struct h3_field *f, size_t n)
+{
+    return h3_fields_count(f, n, BULK_FIELD) == 1 &&
+           h3_span_is(h3_fields_value(f, n, BULK_FIELD), BULK_VERSION);
+}
+
 /* Fields that must not stand where the Capsule Protocol is used (RFC 9297 3.2). */
 static bool content_fields(const struct h3_field *f, size_t n)
 {
@@ -151,6 +159,7 @@ int masque_request_parse(const struct h3_field *f, size_t n, struct span own_pat
     if (status)
         return status;
     q.capsule_protocol = capsule_protocol(f, n);
+    q.bulk = bulk(f, n);
     if (!auth) {
         auth = h3_fields_find(f, n, "proxy-authorization");
         q.proxy_auth = auth != NULL;
@@ -299,6 +308,7 @@ void masque_response_parse(const struct h3_field *f, size_t n, struct masque_res
         return;
     out->status = (int)status;
     out->capsule_protocol = capsule_protocol(f, n);
+    out->bulk = bulk(f, n);
     out->retry_after_s = seconds(h3_fields_value(f, n, "retry-after"));
 }
 

@@ -53,6 +53,7 @@ struct masque_request {
     struct span credential;
     bool proxy_auth;       /* came as Proxy-Authorization: refuse with 407, not 401 */
     bool capsule_protocol; /* capsule-protocol: ?1 was there */
+    bool bulk;             /* the client numbers flows (masque/bulk.h) */
 };
 
 /*
@@ -110,6 +111,7 @@ struct masque_response {
     enum masque_reply reply;
     int status;             /* 100..599; 0 if malformed */
     bool capsule_protocol;  /* capsule-protocol: ?1 was there */
+    bool bulk;              /* the server numbers flows, too (masque/bulk.h) */
     uint32_t retry_after_s; /* Retry-After in seconds; 0: none, or a date */
 };
 

@@ -299,6 +299,11 @@ size_t quic_path_count(const struct quic_conn *c)
     return c->n_paths;
 }
 
+uint32_t quic_path_id(const struct quic_conn *c, size_t path)
+{
+    return path < c->n_paths ? c->path[path].id : 0;
+}
+
 int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic_path_view *out)
 {
     memset(out, 0, sizeof(*out));
@@ -327,7 +332,9 @@ int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic
         .cwnd_bytes = cc_cwnd(&rec->cc),
         .in_flight_bytes = rec->bytes_in_flight,
         .pacing_bps = recovery_pacing_bps(rec),
+        .delivery_bps = rec->delivery_bps,
         .pto_count = rec->pto_count,
+        .waiting = rec->bytes_in_flight ? ns_sub(now, rec->rate.delivered_time) : 0,
         .last_received = p->last_received,
         .packets_sent = rec->packets_sent,
         .packets_received = p->packets_received,

@@ -445,6 +445,9 @@ void quic_stream_consume(struct quic_conn *conn, uint64_t id, size_t n);
 
 size_t quic_path_count(const struct quic_conn *conn);
 
+/* The ID of a path; 0 where there is none of that index, too. */
+uint32_t quic_path_id(const struct quic_conn *conn, size_t path);
+
 /* A plain snapshot for schedulers, statistics and people. */
 struct quic_path_view {
     bool usable;    /* application data may be sent on it: open, and proven to reach the peer */
@@ -456,10 +459,12 @@ struct quic_path_view {
     size_t mtu_bytes;                       /* largest UDP payload */
     size_t dgram_max_bytes;                 /* as quic_dgram_max */
     uint64_t cwnd_bytes, in_flight_bytes;
-    uint64_t pacing_bps; /* bits per second; 0: not paced */
+    uint64_t pacing_bps;   /* bits per second; 0: not paced */
+    uint64_t delivery_bps; /* that arrived lately, as far as we filled it; 0: unknown */
     size_t room_bytes;   /* UDP payload bytes that may leave right now */
     ns_t next_send;      /* when the pacer next allows; NS_NEVER: only after an ACK */
     unsigned pto_count;  /* probe timeouts in a row */
+    ns_t waiting;        /* for news of what is in flight: since the last, or since it was sent */
     ns_t last_received;  /* the instant of the last authenticated packet */
     uint64_t packets_sent, packets_received, packets_lost, packets_spurious;
     uint64_t bytes_sent, bytes_received; /* UDP payload */

@@ -162,3 +162,15 @@ void wire_w_vec(struct wire_w *w, struct span s)
     wire_w_varint(w, s.n);
     wire_w_span(w, s);
 }
+
+uint64_t wire_expand(uint32_t low, unsigned bits, uint64_t near)
+{
+    uint64_t window = (uint64_t)1 << bits, half = window / 2;
+    uint64_t n = (near & ~(window - 1)) | (low & (window - 1));
+
+    if (n + half < near)
+        return n + window;
+    if (n > near + half && n >= window)
+        return n - window;
+    return n;
+}

@@ -126,4 +126,10 @@ static inline size_t varint_len(uint64_t v)
     return v < 0x40 ? 1 : v < 0x4000 ? 2 : v < 0x40000000 ? 4 : v <= VARINT_MAX ? 8 : 0;
 }
 
+/*
+ * The number nearest to `near` whose lowest `bits` (1 to 32) bits are those of `low`; of two as
+ * near, the higher. Never below 0.
+ */
+uint64_t wire_expand(uint32_t low, unsigned bits, uint64_t near);
+
 #endif

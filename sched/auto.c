@@ -7,7 +7,7 @@
  * held back by its pacer if that is still the earliest; the path is then kept free for it.
  *
  * Bulk flows whose far end puts them in order are pulled by every link that has room, the
- * earliest first. A link later than another one is left out for a flow
+ * earliest first; what the flow sent before it was numbered is not overtaken. A link later than another one is left out for a flow
  *   - while the faster ones have no standing queue: less than STANDING of work for them waits;
  *   - by the finish time: its first packet would arrive after the faster links alone had carried
  *     all that is expected of the flow, which is what waits and once more what was sent so far;
@@ -100,15 +100,20 @@ static bool prompt_shared(const struct look *l, const struct sched_head *heads, 
 
 /* ---- bulk ------------------------------------------------------------------------------ */
 
-/* What the links of the set that are faster than `p` carry together, and how fast the fastest is. */
-static uint64_t faster(const struct look *l, const struct sched_set *set,
-                       const struct sched_path *p, ns_t *least, bool *lossy)
+/* The links of the set that are faster than a certain one, together. */
+struct faster {
+    uint64_t bps;  /* that they carry */
+    double queued; /* bits that stand in front of them */
+    ns_t least;    /* delay of the fastest */
+    bool lossy;
+};
+
+static struct faster faster(const struct look *l, const struct sched_set *set,
+                            const struct sched_path *p)
 {
     ns_t own = sched_delay(set, p);
-    uint64_t bps = 0;
+    struct faster f = {.least = own};
 
-    *least = own;
-    *lossy = false;
     for (size_t i = 0; i < set->n; i++) {
         const struct sched_path *o = &l->views[set->at[i]];
         ns_t delay = sched_delay(set, o);
@@ -116,53 +121,56 @@ static uint64_t faster(const struct look *l, const struct sched_set *set,
         if (o->priority > p->priority || o->loss_ppm > LOSS_MOST)
             continue;
         if (delay < own || (delay == own && o < p)) {
-            bps += o->rate_bps;
-            *lossy |= o->loss_ppm > LOSS_SEEN;
+            f.bps += o->rate_bps;
+            f.queued += (double)o->queued * (double)o->rate_bps / 1e9;
+            f.lossy |= o->loss_ppm > LOSS_SEEN;
         }
-        *least = ns_min(*least, delay);
+        f.least = ns_min(f.least, delay);
     }
-    return bps;
+    return f;
 }
 
 /* Whether the flow is better off with `p`. */
 static bool worth(const struct look *l, const struct sched_set *set, const struct sched_head *h,
                   const struct sched_path *p)
 {
-    bool lossy;
-    ns_t least, spread, late, deadline = h->deadline ? h->deadline : SCHED_HOLD;
-    uint64_t bps = faster(l, set, p, &least, &lossy);
-    double left = (double)(h->backlog_bytes + h->moved_bytes) * 8;
+    struct faster f = faster(l, set, p);
+    ns_t spread = sched_delay(set, p) - f.least, late;
+    ns_t deadline = h->deadline ? h->deadline : SCHED_HOLD;
+    double bps = (double)f.bps, work = (double)h->backlog_bytes * 8 + f.queued;
+    double left = work + (double)h->moved_bytes * 8;
 
-    spread = sched_delay(set, p) - least;
-    if (bps == 0) /* none is faster */
+    if (f.bps == 0) /* none is faster */
         return true;
     if (p->loss_ppm > LOSS_MOST)
         return false;
     late = spread + p->jitter;
     if (p->loss_ppm > LOSS_SEEN)
-        late += p->srtt + least;
-    if (late > deadline || (double)spread * (double)bps / 8e9 > SCHED_REORDER_BYTES)
+        late += p->srtt + f.least;
+    if (late > deadline || (double)spread * bps / 8e9 > SCHED_REORDER_BYTES)
         return false;
-    if ((double)h->backlog_bytes * 8e9 / (double)bps < (double)ns_min(spread, STANDING))
+    if (work * 1e9 / bps < (double)ns_min(spread, STANDING))
         return false;
-    if (p->rate_bps > 0 && (double)spread + (double)h->bytes * 8e9 / (double)p->rate_bps >
-                               left * 1e9 / (double)bps)
+    if (p->rate_bps > 0 &&
+        (double)(spread + p->queued) + (double)h->bytes * 8e9 / (double)p->rate_bps >
+            left * 1e9 / bps)
         return false;
-    if ((lossy ? spread : late) <= RISKY)
+    if ((f.lossy ? spread : late) <= RISKY)
         return true;
-    if (spread > SPREAD_MOST || (p->rate_bps > 0 && p->rate_bps < bps / GAIN_SHARE))
+    if (spread > SPREAD_MOST || (p->rate_bps > 0 && p->rate_bps < f.bps / GAIN_SHARE))
         return false;
-    if (!lossy && p->loss_ppm > LOSS_BESIDE)
+    if (!f.lossy && p->loss_ppm > LOSS_BESIDE)
         return false;
     if (!l->st)
         return true;
-    return sched_trial_allows(sched_trial_of(l->st, h->flow, l->now), p->path, h->busy, bps,
+    return sched_trial_allows(sched_trial_of(l->st, h->flow, l->now), p->path, h->busy, f.bps,
                               l->now);
 }
 
 static const struct sched_path *bulk_path(const struct look *l, const struct sched_set *set,
                                           const struct sched_head *h, ns_t *wake)
 {
+    struct sched_pin *pin = l->st ? sched_pin_find(l->st, h->flow, l->now) : NULL;
     const struct sched_path *best = NULL;
     ns_t when = NS_NEVER;
 
@@ -180,6 +188,10 @@ static const struct sched_path *bulk_path(const struct look *l, const struct sch
         if (best && (p->priority > best->priority ||
                      (p->priority == best->priority && arrival >= when)))
             continue;
+        if (pin && pin->path != p->path && arrival < pin->arrival) {
+            *wake = ns_min(*wake, l->now + pin->arrival - arrival);
+            continue;
+        }
         if (!worth(l, set, h, p))
             continue;
         best = p;
@@ -202,7 +214,7 @@ static int next(struct sched_state *st, const struct sched_path *views, size_t n
                 struct sched_decision *out)
 {
     struct look l = {.st = st, .views = views, .n = n, .now = now};
-    int rc = SCHED_WAIT;
+    int rc;
 
     sched_undecided(out);
     for (size_t i = 0; i < nheads; i++) {
@@ -210,13 +222,11 @@ static int next(struct sched_state *st, const struct sched_path *views, size_t n
         const struct sched_path *p = NULL;
         struct sched_set set;
 
-        sched_set_of(&set, views, n, h->bytes);
-        if (set.n == 0) {
-            rc = sched_nowhere(out, &set, h);
-            if (rc == SCHED_TOOBIG)
-                return rc;
+        rc = sched_set_for(&set, views, n, h, out);
+        if (rc == SCHED_TOOBIG)
+            return rc;
+        if (rc)
             continue;
-        }
         if (h->lane == SCHED_PROMPT || set.n == 1) {
             size_t at = prompt_path(&l, &set, h);
 
@@ -242,7 +252,7 @@ static int next(struct sched_state *st, const struct sched_path *views, size_t n
             out->shared = false;
         return sched_decide(out, p, h, now);
     }
-    return rc;
+    return SCHED_WAIT;
 }
 
 static void sent(struct sched_state *st, const struct sched_path *views, size_t n,

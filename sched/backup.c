@@ -10,12 +10,12 @@ static int next_backup(struct sched_state *st, const struct sched_path *views, s
 {
     const struct sched_path *best = NULL;
     struct sched_set set;
+    int rc;
 
     (void)st;
-    sched_undecided(out);
-    if (nheads == 0)
-        return SCHED_WAIT;
-    sched_set_of(&set, views, n, heads[0].bytes);
+    rc = sched_begin(&set, views, n, heads, nheads, out);
+    if (rc)
+        return rc;
     for (size_t i = 0; i < set.n; i++) {
         const struct sched_path *p = &views[set.at[i]];
 
@@ -23,8 +23,6 @@ static int next_backup(struct sched_state *st, const struct sched_path *views, s
             (p->priority == best->priority && p->path < best->path))
             best = p;
     }
-    if (!best)
-        return sched_nowhere(out, &set, &heads[0]);
     out->wake = sched_wake(best, heads[0].bytes);
     if (!sched_open(best, heads[0].bytes, now))
         return SCHED_WAIT;

@@ -20,12 +20,12 @@ static int next(struct sched_state *st, const struct sched_path *views, size_t n
 {
     const struct sched_path *best = NULL;
     struct sched_set set;
+    int rc;
 
     (void)st;
-    sched_undecided(out);
-    if (nheads == 0)
-        return SCHED_WAIT;
-    sched_set_of(&set, views, n, heads[0].bytes);
+    rc = sched_begin(&set, views, n, heads, nheads, out);
+    if (rc)
+        return rc;
     for (size_t i = 0; i < set.n; i++) {
         const struct sched_path *p = &views[set.at[i]];
 
@@ -35,7 +35,7 @@ static int next(struct sched_state *st, const struct sched_path *views, size_t n
             best = p;
     }
     if (!best)
-        return sched_nowhere(out, &set, &heads[0]);
+        return SCHED_WAIT;
     out->shared = nheads > 1;
     return sched_decide(out, best, &heads[0], now);
 }

@@ -60,12 +60,9 @@ void sched_set_of(struct sched_set *set, const struct sched_path *views, size_t 
 
 ns_t sched_delay(const struct sched_set *set, const struct sched_path *p)
 {
-    ns_t srtt = p->srtt ? p->srtt : RTT_GUESS, least = p->min_rtt ? p->min_rtt : srtt;
+    ns_t srtt = p->srtt ? p->srtt : RTT_GUESS;
 
-    if (set->known)
-        return p->delay;
-    /* Half of what the way takes at least, and all that it takes longer: our own queue. */
-    return least / 2 + ns_sub(srtt, least);
+    return set->known ? p->delay : (p->min_rtt ? p->min_rtt : srtt) / 2;
 }
 
 ns_t sched_arrival(const struct sched_set *set, const struct sched_path *p, size_t bytes,
@@ -78,12 +75,29 @@ ns_t sched_arrival(const struct sched_set *set, const struct sched_path *p, size
                      (double)p->cwnd_bytes);
     if (p->rate_bps > 0)
         at += (ns_t)((double)bytes * 8e9 / (double)p->rate_bps);
-    return ns_add(at, sched_delay(set, p));
+    return ns_add(at, sched_delay(set, p) + p->queued);
 }
 
 void sched_undecided(struct sched_decision *d)
 {
     *d = (struct sched_decision){.wake = NS_NEVER};
+}
+
+int sched_set_for(struct sched_set *set, const struct sched_path *views, size_t n,
+                  const struct sched_head *h, struct sched_decision *d)
+{
+    sched_set_of(set, views, n, h->bytes);
+    if (set->n > 0)
+        return 0;
+    d->flow = h->flow;
+    return set->usable ? SCHED_TOOBIG : SCHED_WAIT;
+}
+
+int sched_begin(struct sched_set *set, const struct sched_path *views, size_t n,
+                const struct sched_head *heads, size_t nheads, struct sched_decision *d)
+{
+    sched_undecided(d);
+    return nheads > 0 ? sched_set_for(set, views, n, &heads[0], d) : SCHED_WAIT;
 }
 
 int sched_decide(struct sched_decision *d, const struct sched_path *p,
@@ -102,11 +116,31 @@ int sched_decide(struct sched_decision *d, const struct sched_path *p,
     return 0;
 }
 
-int sched_nowhere(struct sched_decision *d, const struct sched_set *set,
-                  const struct sched_head *h)
+int sched_urgent(const struct sched_path *views, size_t n, size_t bytes, ns_t now,
+                 struct sched_decision *out)
 {
-    d->flow = h->flow;
-    return set->usable && set->n == 0 ? SCHED_TOOBIG : SCHED_WAIT;
+    struct sched_head head = {.bytes = bytes, .backlog_bytes = bytes};
+    const struct sched_path *best = NULL;
+    struct sched_set set;
+    ns_t when = NS_NEVER;
+    int rc = sched_begin(&set, views, n, &head, 1, out);
+
+    for (size_t i = 0; i < set.n; i++) {
+        const struct sched_path *p = &views[set.at[i]];
+        ns_t at = sched_arrival(&set, p, bytes, now);
+
+        if (best && at >= when)
+            continue;
+        best = p;
+        when = at;
+    }
+    if (!best)
+        return rc;
+    if (sched_open(best, bytes, now))
+        return sched_decide(out, best, &head, now);
+    out->path = best->path;
+    out->wake = sched_wake(best, bytes);
+    return SCHED_WAIT;
 }
 
 /* ---- weighted round robin -------------------------------------------------------------- */

@@ -19,10 +19,13 @@ struct sched_set {
 void sched_set_of(struct sched_set *set, const struct sched_path *views, size_t n,
                   size_t bytes);
 
-/* How long a packet that leaves `p` now is under way; among those of `set`, only differences count. */
+/*
+ * How long a packet that leaves `p` is under way when nothing stands in front of the link; among
+ * those of `set`, only differences count.
+ */
 ns_t sched_delay(const struct sched_set *set, const struct sched_path *p);
 
-/* When `bytes` on `p` will have arrived, from the time when they may leave it. */
+/* When `bytes` on `p` will have arrived, behind what stands in front of the link. */
 ns_t sched_arrival(const struct sched_set *set, const struct sched_path *p, size_t bytes,
                    ns_t now);
 
@@ -41,13 +44,20 @@ static inline ns_t sched_wake(const struct sched_path *p, size_t bytes)
 /* Begin a decision: nothing can leave. */
 void sched_undecided(struct sched_decision *d);
 
+/*
+ * The paths for the first packet of `h`. Returns 0; SCHED_TOOBIG if it fits no usable path,
+ * SCHED_WAIT if there is none; `d` then says whose it is.
+ */
+int sched_set_for(struct sched_set *set, const struct sched_path *views, size_t n,
+                  const struct sched_head *h, struct sched_decision *d);
+
+/* Both, for the head that comes first in the order of service. SCHED_WAIT if there is none. */
+int sched_begin(struct sched_set *set, const struct sched_path *views, size_t n,
+                const struct sched_head *heads, size_t nheads, struct sched_decision *d);
+
 /* `h` goes on `p`, as much of it as fits a burst. Returns 0. */
 int sched_decide(struct sched_decision *d, const struct sched_path *p,
                  const struct sched_head *h, ns_t now);
-
-/* What nothing leaves for: SCHED_TOOBIG for `h`, or SCHED_WAIT. */
-int sched_nowhere(struct sched_decision *d, const struct sched_set *set,
-                  const struct sched_head *h);
 
 /*
  * The path of a flow that stays on one (wlb): the one it has, or the one that weighted round

@@ -15,10 +15,9 @@ static int next_redundant(struct sched_state *st, const struct sched_path *views
     int rc;
 
     (void)st;
-    sched_undecided(out);
-    if (nheads == 0)
-        return SCHED_WAIT;
-    sched_set_of(&set, views, n, heads[0].bytes);
+    rc = sched_begin(&set, views, n, heads, nheads, out);
+    if (rc)
+        return rc;
     for (size_t i = 0; i < set.n; i++) {
         const struct sched_path *p = &views[set.at[i]];
         ns_t at = sched_arrival(&set, p, heads[0].bytes, now);
@@ -31,7 +30,7 @@ static int next_redundant(struct sched_state *st, const struct sched_path *views
         }
     }
     if (!best)
-        return sched_nowhere(out, &set, &heads[0]);
+        return SCHED_WAIT;
     rc = sched_decide(out, best, &heads[0], now);
     bytes = out->bytes;
     for (size_t i = 0; i < set.n && out->copies < SCHED_COPIES_MAX; i++) {

@@ -5,18 +5,20 @@
 
 #define RECORDS_MIN 256
 #define BYTES_MIN   65536
-#define NUMBERS     (1u << 24)
 
 enum state { SETTLED, FLYING, LOST };
 
 struct repair_record {
     uint64_t at;   /* running offset of the bytes */
     uint64_t next; /* tag of the flow's next packet, 0: none yet */
+    uint64_t prev; /* and of the one before; 0: none */
     ns_t sent;     /* for the first time */
     uint32_t number, n, path;
     uint8_t flow, state;
     bool exempt; /* from the share */
 };
+
+_Static_assert(sizeof(struct repair_record) <= REPAIR_RECORD, "repair_bytes");
 
 static struct repair_record *rec(const struct repair *r, uint64_t tag)
 {
@@ -94,11 +96,16 @@ void repair_lost(struct repair *r, uint64_t tag)
         lose(r, tag, false);
 }
 
-void repair_path_lost(struct repair *r, uint32_t path)
+size_t repair_path_lost(struct repair *r, uint32_t path)
 {
+    size_t n = 0;
+
     for (uint64_t tag = r->oldest; tag < r->next; tag++)
-        if (rec(r, tag)->state == FLYING && rec(r, tag)->path == path)
+        if (rec(r, tag)->state == FLYING && rec(r, tag)->path == path) {
             lose(r, tag, true);
+            n++;
+        }
+    return n;
 }
 
 /* ---- keeping --------------------------------------------------------------------------- */
@@ -201,6 +208,7 @@ uint64_t repair_keep(struct repair *r, unsigned flow, uint32_t number, uint32_t 
                                 .number = number,
                                 .n = (uint32_t)n,
                                 .path = path,
+                                .prev = r->last[flow],
                                 .flow = (uint8_t)flow,
                                 .state = FLYING};
     to = r->bytes + (p->at & (r->cap - 1));
@@ -217,6 +225,25 @@ uint64_t repair_keep(struct repair *r, unsigned flow, uint32_t number, uint32_t 
     r->last[flow] = tag;
     r->stats.kept++;
     return tag;
+}
+
+void repair_unkeep(struct repair *r, uint64_t tag)
+{
+    struct repair_record *p;
+
+    if (!known(r, tag) || tag + 1 != r->next)
+        return;
+    p = rec(r, tag);
+    r->lost -= p->state == LOST;
+    r->next--;
+    r->head = p->at;
+    r->last[p->flow] = p->prev;
+    if (known(r, p->prev))
+        rec(r, p->prev)->next = 0;
+    else
+        r->first[p->flow] = 0;
+    r->credit -= (int64_t)(p->n / REPAIR_SHARE);
+    r->stats.kept--;
 }
 
 /* ---- sending again --------------------------------------------------------------------- */
@@ -259,6 +286,14 @@ void repair_resent(struct repair *r, uint64_t tag, uint32_t path)
     r->stats.resent_bytes += p->n;
 }
 
+void repair_give_up(struct repair *r, uint64_t tag)
+{
+    if (!known(r, tag) || rec(r, tag)->state == SETTLED)
+        return;
+    r->stats.given_told++;
+    settle(r, tag);
+}
+
 /* The oldest packet of the flow that is not settled; 0: none. */
 static uint64_t first_of(struct repair *r, unsigned flow, ns_t now)
 {
@@ -279,14 +314,19 @@ static uint64_t first_of(struct repair *r, unsigned flow, ns_t now)
 uint32_t repair_floor(struct repair *r, unsigned flow, uint32_t number, ns_t now)
 {
     uint64_t tag = first_of(r, flow, now);
-    uint32_t below = tag ? (number - rec(r, tag)->number) & (NUMBERS - 1) : 0;
+    uint32_t below = tag ? (number - rec(r, tag)->number) & (REPAIR_NUMBERS - 1) : 0;
 
-    return below > 0xffff ? 0xffff : below;
+    return below > REPAIR_FLOOR_MAX ? REPAIR_FLOOR_MAX : below;
 }
 
 bool repair_holds(struct repair *r, unsigned flow, ns_t now)
 {
     return first_of(r, flow, now) != 0;
+}
+
+ns_t repair_deadline(const struct repair *r)
+{
+    return r->oldest < r->next ? ns_add(rec(r, r->oldest)->sent, r->deadline + 1) : NS_NEVER;
 }
 
 void repair_trim(struct repair *r, ns_t now)

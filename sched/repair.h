@@ -28,17 +28,21 @@
 
 #include "quic/types.h"
 
-#define REPAIR_FLOWS   64
-#define REPAIR_SHARE   4             /* one byte again for so many sent */
-#define REPAIR_CREDIT  (256u * 1024) /* that may be saved up */
-#define REPAIR_PACKET  16384         /* longest packet that is kept */
-#define REPAIR_NO_PATH UINT32_MAX
+#define REPAIR_FLOWS     64
+#define REPAIR_NUMBERS   (1u << 24) /* numbers of packets are modulo this */
+#define REPAIR_FLOOR_MAX 0xffff
+#define REPAIR_SHARE     4             /* one byte again for so many sent */
+#define REPAIR_CREDIT    (256u * 1024) /* that may be saved up */
+#define REPAIR_PACKET    16384         /* longest packet that is kept */
+#define REPAIR_RECORD    64            /* bytes of memory per record, at most */
+#define REPAIR_NO_PATH   UINT32_MAX
 
 struct repair_stats {
     uint64_t kept, acked, lost, resent, resent_bytes;
     uint64_t spurious;       /* settled by the first copy after it was called lost */
     uint64_t given_deadline; /* given up for age */
     uint64_t given_memory;   /* ... for want of room */
+    uint64_t given_told;     /* by repair_give_up */
 };
 
 struct repair_record;
@@ -82,12 +86,18 @@ void repair_free(struct repair *r);
 uint64_t repair_keep(struct repair *r, unsigned flow, uint32_t number, uint32_t path,
                      struct span head, struct span body, ns_t now);
 
+/* The packet kept last, `tag`, was not sent after all. Tags are taken back in reverse order. */
+void repair_unkeep(struct repair *r, uint64_t tag);
+
 /* The fate of the packet `tag`, or of a copy; unknown and settled tags are ignored. */
 void repair_acked(struct repair *r, uint64_t tag);
 void repair_lost(struct repair *r, uint64_t tag);
 
-/* `path` is silent: all that is in flight on it is lost, and may be sent again at once. */
-void repair_path_lost(struct repair *r, uint32_t path);
+/*
+ * `path` is silent or gone: all that is in flight on it is lost, and may be sent again at once.
+ * Returns how many packets that are.
+ */
+size_t repair_path_lost(struct repair *r, uint32_t path);
 
 /*
  * The oldest lost packet that may be sent again now. False: there is none, or the share is used
@@ -98,11 +108,29 @@ bool repair_next(struct repair *r, ns_t now, struct repair_item *out);
 /* That packet was sent again, over `path`. */
 void repair_resent(struct repair *r, uint64_t tag, uint32_t path);
 
-/* How far below `number`, the next of `flow`, the oldest lies that may be sent again: at most 65535. */
+/* That packet can't be sent again: it fits no path. */
+void repair_give_up(struct repair *r, uint64_t tag);
+
+/* How far below `number`, the next of `flow`, the oldest lies that may be sent again: at most REPAIR_FLOOR_MAX. */
 uint32_t repair_floor(struct repair *r, unsigned flow, uint32_t number, ns_t now);
 
-/* Whether something of `flow` may still be sent again, or anything at all. */
+/* Whether something of `flow` may still be sent again. */
 bool repair_holds(struct repair *r, unsigned flow, ns_t now);
+
+/* Whether anything may. */
+static inline bool repair_holds_any(const struct repair *r)
+{
+    return r->oldest < r->next;
+}
+
+/* When the oldest packet is given up for its age; NS_NEVER while nothing is kept. */
+ns_t repair_deadline(const struct repair *r);
+
+/* Memory in use. */
+static inline size_t repair_bytes(const struct repair *r)
+{
+    return r->cap + r->records * REPAIR_RECORD;
+}
 
 /* Give memory back where nothing is kept. Cheap. */
 void repair_trim(struct repair *r, ns_t now);

@@ -1,10 +1,11 @@
 #include "sched/reseq.h"
 
+#include "quic/wire.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #define RING_MIN 64
-#define NUMBERS  (1u << 24)
 #define START    ((uint64_t)1 << 32) /* so that nothing before the first number is negative */
 
 struct reseq_chunk {
@@ -267,11 +268,7 @@ static void make_room(struct reseq *r)
 /* The number nearest to the one due. */
 static uint64_t expand(const struct reseq_flow *f, uint32_t number)
 {
-    uint64_t n = (f->due & ~(uint64_t)(NUMBERS - 1)) | (number & (NUMBERS - 1));
-
-    if (n + NUMBERS / 2 < f->due)
-        return n + NUMBERS;
-    return n > f->due + NUMBERS / 2 ? n - NUMBERS : n;
+    return wire_expand(number, RESEQ_BITS, f->due);
 }
 
 /* The flow, begun where its first packet says. */
@@ -294,7 +291,7 @@ static struct reseq_flow *flow_of(struct reseq *r, unsigned i, uint32_t number, 
 enum reseq_verdict reseq_push(struct reseq *r, unsigned flow, uint32_t number, uint32_t floor,
                               struct span pkt, ns_t now)
 {
-    struct reseq_flow *f = flow_of(r, flow, number & (NUMBERS - 1), floor);
+    struct reseq_flow *f = flow_of(r, flow, number & (RESEQ_NUMBERS - 1), floor);
     uint64_t n;
 
     if (!f)

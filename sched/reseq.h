@@ -29,11 +29,13 @@
 
 #include "quic/types.h"
 
-#define RESEQ_FLOWS  64
-#define RESEQ_WINDOW 65536 /* numbers beyond the one due that may be held */
-#define RESEQ_PAST   4096  /* numbers below the one due of which is known whether they came */
-#define RESEQ_CHUNK  2048  /* bytes of a packet of the pool; longer ones are allocated alone */
-#define RESEQ_IDLE   (10 * NS_PER_S) /* a flow that is silent so long is forgotten */
+#define RESEQ_FLOWS   64
+#define RESEQ_BITS    24 /* of a number on the wire */
+#define RESEQ_NUMBERS (1u << RESEQ_BITS)
+#define RESEQ_WINDOW  65536 /* numbers beyond the one due that may be held */
+#define RESEQ_PAST    4096  /* numbers below the one due of which is known whether they came */
+#define RESEQ_CHUNK   2048  /* bytes of a packet of the pool; longer ones are allocated alone */
+#define RESEQ_IDLE    (10 * NS_PER_S) /* a flow that is silent so long is forgotten */
 
 enum reseq_verdict {
     RESEQ_PASS,     /* in sequence: deliver it, then what reseq_next releases */

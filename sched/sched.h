@@ -51,10 +51,11 @@ enum sched_silence {
 
 /* One path now. */
 struct sched_path {
-    uint32_t path;       /* the path ID, as the caller knows it */
+    uint32_t path;       /* the path ID: what is remembered of a path goes by it */
     bool usable;         /* validated, open */
     ns_t srtt, min_rtt;  /* smoothed and least round trip; 0 while unmeasured */
-    uint64_t rate_bps;   /* estimated or paced rate, bits per second; 0: unknown */
+    uint64_t rate_bps;   /* that it carries, estimated, bits per second; 0: unknown */
+    ns_t queued;         /* that what is in flight stands in front of the link, estimated */
     size_t cwnd_bytes;   /* congestion window */
     size_t flight_bytes; /* of it, in flight */
     size_t room_bytes;   /* what the window lets go now */
@@ -62,7 +63,8 @@ struct sched_path {
     size_t mtu_bytes;    /* longest packet of ours (queue's bytes) that fits a datagram */
     uint32_t loss_ppm;   /* loss rate, packets per million */
 
-    ns_t delay; /* one-way delay above that of the quickest path, as the far end sees it */
+    ns_t
+        delay; /* one-way, above that of the quickest path, without queues, as the far end sees it */
     bool delay_known; /* else it is guessed from half the round trips */
     ns_t jitter;      /* how far its delay strays */
     enum sched_priority priority;
@@ -167,6 +169,13 @@ static inline void sched_sent(const struct sched *s, struct sched_state *st,
     if (st && s->sent)
         s->sent(st, views, n, head, d, bytes, now);
 }
+
+/*
+ * Where `bytes` that can't wait go: out->path is the one on which they arrive first, whether or
+ * not it takes them at once. Returns as sched_next, `flow` aside.
+ */
+int sched_urgent(const struct sched_path *views, size_t n, size_t bytes, ns_t now,
+                 struct sched_decision *out);
 
 /*
  * How much one burst on `p` should carry: some 2 ms at its rate, at least one packet,

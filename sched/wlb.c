@@ -10,7 +10,7 @@ static int next(struct sched_state *st, const struct sched_path *views, size_t n
                 const struct sched_head *heads, size_t nheads, bool spread_udp, ns_t now,
                 struct sched_decision *out)
 {
-    int rc = SCHED_WAIT;
+    int rc;
 
     sched_undecided(out);
     for (size_t i = 0; i < nheads; i++) {
@@ -18,13 +18,11 @@ static int next(struct sched_state *st, const struct sched_path *views, size_t n
         const struct sched_path *p;
         struct sched_set set;
 
-        sched_set_of(&set, views, n, h->bytes);
-        if (set.n == 0) {
-            rc = sched_nowhere(out, &set, h);
-            if (rc == SCHED_TOOBIG)
-                return rc;
+        rc = sched_set_for(&set, views, n, h, out);
+        if (rc == SCHED_TOOBIG)
+            return rc;
+        if (rc)
             continue;
-        }
         if (h->udp && spread_udp && st)
             p = sched_furthest_behind(st, views, &set, h->bytes, now, &out->wake);
         else
@@ -34,7 +32,7 @@ static int next(struct sched_state *st, const struct sched_path *views, size_t n
             return sched_decide(out, p, h, now);
         }
     }
-    return rc;
+    return SCHED_WAIT;
 }
 
 static int next_wlb(struct sched_state *st, const struct sched_path *views, size_t n,

@@ -81,8 +81,8 @@ static void answer(struct side *s, const struct session_event *ev)
     assert_int_equal(h3_respond(s->s.h3, ev->stream, head.field, head.n, w.refuse), 0);
     if (w.refuse)
         return;
-    assert_int_equal(session_open(&s->s, ev->stream), 0);
-    assert_int_equal(session_open(&s->s, ev->stream), QUIC_INVAL);
+    assert_int_equal(session_open(&s->s, ev->stream, false), 0);
+    assert_int_equal(session_open(&s->s, ev->stream, false), QUIC_INVAL);
     a.prefix.addr = ip("10.0.0.2");
     cip_set_self(&s->s.cip, &self, &none);
     assert_int_equal(cip_assign(&s->s.cip, &a, 1), 0);
@@ -107,7 +107,7 @@ static void events(struct side *x, ns_t now)
             masque_response_parse(ev.fields, ev.n, &r);
             w.status = (unsigned)r.status;
             if (r.status == 200)
-                assert_int_equal(session_open(&x->s, x->s.request), 0);
+                assert_int_equal(session_open(&x->s, x->s.request, false), 0);
             break;
         case SESSION_ADDRESSES:
             w.addresses = true;

@@ -84,37 +84,12 @@ static void reports(void **state)
     assert_int_equal(out[0].late, UINT32_MAX);
 }
 
-static void numbers(void **state)
-{
-    static const struct {
-        uint64_t near;
-        int64_t off;
-    } rows[] = {{0, 0},
-                {5, -5},
-                {5, 0x7fffff},
-                {0xffffff, 1},
-                {0x1000000, -1},
-                {0x2fffff0, 500},
-                {0x3000005, -10},
-                {0x5800000, 0x7fffff},
-                {0x57fffff, -0x7fffff}};
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        uint64_t n = rows[i].near + (uint64_t)rows[i].off;
-
-        assert_int_equal(bulk_expand((uint32_t)n & 0xffffff, rows[i].near), n);
-    }
-    assert_int_equal(bulk_expand(0xffffff, 0), 0xffffff); /* nothing is below 0 */
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes),
         cmocka_unit_test(refused),
         cmocka_unit_test(reports),
-        cmocka_unit_test(numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -227,6 +227,34 @@ static void test_varint_random(void **state)
     }
 }
 
+/* Numbers of 24 bits, as far off as they can be told apart. */
+static void test_expand(void **state)
+{
+    static const struct {
+        uint64_t near;
+        int64_t off;
+    } rows[] = {{0, 0},
+                {5, -5},
+                {5, 0x7fffff},
+                {0xffffff, 1},
+                {0x1000000, -1},
+                {0x2fffff0, 500},
+                {0x3000005, -10},
+                {0x5800000, 0x7fffff},
+                {0x57fffff, -0x7fffff}};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        uint64_t n = rows[i].near + (uint64_t)rows[i].off;
+
+        assert_int_equal(wire_expand((uint32_t)n & 0xffffff, 24, rows[i].near), n);
+        assert_int_equal(wire_expand((uint32_t)n | 0xa5000000, 24, rows[i].near), n);
+    }
+    assert_int_equal(wire_expand(0xffffff, 24, 0), 0xffffff); /* nothing is below 0 */
+    assert_int_equal(wire_expand(0, 32, 0xffffffff), (uint64_t)1 << 32);
+    assert_int_equal(wire_expand(1, 1, 6), 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,7 +262,7 @@ int main(void)
         cmocka_unit_test(test_varint_too_large), cmocka_unit_test(test_integers),
         cmocka_unit_test(test_sticky),           cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_huge_length),      cmocka_unit_test(test_null),
-        cmocka_unit_test(test_varint_random),
+        cmocka_unit_test(test_varint_random),    cmocka_unit_test(test_expand),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

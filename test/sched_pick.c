@@ -53,6 +53,29 @@ static void names(void **state)
     assert_null(sched_at(ARRAY_LEN(want)));
 }
 
+/* What can't wait goes where it arrives first, behind what stands there, or waits for that path. */
+static void urgent(void **state)
+{
+    struct sched_path v[2] = {path(7, 20, 50), path(9, 40, 50)};
+    struct sched_decision d;
+
+    (void)state;
+    assert_int_equal(sched_urgent(v, 2, 1000, 100 * MS, &d), 0);
+    assert_int_equal(d.path, 7);
+    v[0].queued = 30 * MS;
+    assert_int_equal(sched_urgent(v, 2, 1000, 100 * MS, &d), 0);
+    assert_int_equal(d.path, 9);
+    v[1].earliest = 105 * MS; /* still the first */
+    assert_int_equal(sched_urgent(v, 2, 1000, 100 * MS, &d), SCHED_WAIT);
+    assert_int_equal(d.wake, 105 * MS);
+    v[1].mtu_bytes = 900;
+    assert_int_equal(sched_urgent(v, 2, 1000, 100 * MS, &d), 0);
+    assert_int_equal(d.path, 7);
+    assert_int_equal(sched_urgent(v, 2, 2000, 100 * MS, &d), SCHED_TOOBIG);
+    assert_int_equal(sched_urgent(v, 0, 1000, 100 * MS, &d), SCHED_WAIT);
+    assert_int_equal(d.wake, NS_NEVER);
+}
+
 /* What the user says of paths and how alive they are goes before everything, for all. */
 static void tiers(void **state)
 {
@@ -409,6 +432,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names),
+        cmocka_unit_test(urgent),
         cmocka_unit_test(tiers),
         cmocka_unit_test(one_path),
         cmocka_unit_test(backup_waits),

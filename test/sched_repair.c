@@ -92,6 +92,48 @@ static void lost_and_sent_again(void **state)
     repair_free(&r);
 }
 
+/* What was kept and then not sent leaves no trace; what fits no path is given up. */
+static void taken_back(void **state)
+{
+    struct repair_item it;
+    struct repair r;
+    uint64_t tag[6];
+
+    (void)state;
+    repair_init(&r, 1 << 20, DEADLINE);
+    assert_true(repair_deadline(&r) == NS_NEVER && !repair_holds_any(&r));
+    tag[0] = keep(&r, 1, 0, 10);
+    tag[1] = keep(&r, 2, 0, 11);
+    tag[2] = keep(&r, 1, 1, 12);
+    tag[3] = keep(&r, 1, 2, 13);
+    repair_unkeep(&r, tag[2]); /* not the last: nothing happens */
+    repair_unkeep(&r, tag[3]);
+    repair_unkeep(&r, tag[2]);
+    assert_true(repair_check(&r));
+    repair_lost(&r, tag[2]);
+    assert_int_equal(again(&r, 14, &it), -1);
+    assert_int_equal(repair_floor(&r, 1, 1, 14), 1);
+    tag[4] = keep(&r, 1, 1, 15);
+    assert_int_equal(tag[4], tag[2]);
+    tag[5] = keep(&r, 1, 2, 16);
+    repair_acked(&r, tag[0]);
+    assert_int_equal(repair_floor(&r, 1, 3, 17), 2); /* the chain is whole */
+    assert_int_equal(repair_floor(&r, 2, 1, 17), 1);
+    assert_int_equal(repair_deadline(&r), 11 + DEADLINE + 1);
+    repair_lost(&r, tag[4]);
+    repair_give_up(&r, tag[4]);
+    repair_give_up(&r, tag[4]);
+    assert_int_equal(r.stats.given_told, 1);
+    assert_int_equal(again(&r, 18, &it), -1);
+    assert_int_equal(repair_floor(&r, 1, 3, 18), 1);
+    repair_unkeep(&r, tag[5]);
+    repair_acked(&r, tag[1]);
+    assert_false(repair_holds_any(&r));
+    assert_true(repair_check(&r) && repair_bytes(&r) > 0);
+    repair_free(&r);
+    assert_int_equal(repair_bytes(&r), 0);
+}
+
 static void past_the_deadline(void **state)
 {
     struct repair_item it;
@@ -174,7 +216,8 @@ static void bounded(void **state)
     repair_init(&r, 300000, NS_NEVER);
     assert_int_equal(r.max_bytes, 262144);
     assert_int_equal(repair_keep(&r, 0, 0, 0, span_of(bytes, 0), span_of(bytes, 0), 0), 0);
-    assert_int_equal(repair_keep(&r, 0, 0, 0, span_of(bytes, 1), span_of(bytes, REPAIR_PACKET), 0), 0);
+    assert_int_equal(
+        repair_keep(&r, 0, 0, 0, span_of(bytes, 1), span_of(bytes, REPAIR_PACKET), 0), 0);
     for (uint32_t i = 0; i < 5000; i++) {
         assert_true(keep(&r, 2, i, i) != 0);
         if (i % 100 == 50)
@@ -274,11 +317,9 @@ static void random_runs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lost_and_sent_again),
-        cmocka_unit_test(past_the_deadline),
-        cmocka_unit_test(a_share_of_what_is_sent),
-        cmocka_unit_test(a_dead_path),
-        cmocka_unit_test(bounded),
+        cmocka_unit_test(lost_and_sent_again), cmocka_unit_test(taken_back),
+        cmocka_unit_test(past_the_deadline),   cmocka_unit_test(a_share_of_what_is_sent),
+        cmocka_unit_test(a_dead_path),         cmocka_unit_test(bounded),
         cmocka_unit_test(random_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

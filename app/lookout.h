@@ -1,0 +1,59 @@
+/*
+ * lookout - the paths of a session as its scheduler sees them.
+ *
+ * A snapshot of a path (struct sched_path) is made of what the connection says now, what the far end
+ * has told of its delay (app/numbered.h), and what is remembered here from one look to the next:
+ * how much it has lost in the last time, which the connection only counts from its beginning.
+ *
+ * lookout_watch is to be called once per batch, and at `check`. It also tells the numbered flows of a
+ * path that is over, or of which there is no news for longer than there should be while others are
+ * heard: what is in flight on it goes again over those. And how long to wait for packets.
+ *
+ * Paths are held by their index in the connection, and known by their ID: an index is used again
+ * when its path is over.
+ *
+ * Invariant: what is remembered belongs to the path ID that stands beside it.
+ */
+#ifndef APP_LOOKOUT_H
+#define APP_LOOKOUT_H
+
+#include "app/numbered.h"
+#include "app/socks.h"
+#include "quic/quic.h"
+#include "sched/sched.h"
+
+#define LOOKOUT_PATHS 16                /* by index; of those above nothing is remembered */
+#define LOOKOUT_EVERY (100 * NS_PER_MS) /* between two looks at what changes slowly */
+#define LOOKOUT_LOSSY 200               /* packets of a million: losses are to be expected */
+
+struct lookout_path {
+    bool used, heard;
+    uint32_t id;
+    uint64_t sent, lost;        /* packets, at the last look */
+    double lately, lost_lately; /* the same, the older the less */
+    double bps;                 /* that it carries, as it showed */
+    uint32_t loss_ppm;
+    bool late_known;
+    ns_t late, jitter; /* as the far end sees it */
+};
+
+struct lookout {
+    struct lookout_path path[LOOKOUT_PATHS];
+    size_t paths; /* that were looked at */
+    ns_t next;    /* look */
+    ns_t check;   /* when a path that gives no news falls silent; NS_NEVER: none would */
+    bool lossy;   /* some path loses packets */
+};
+
+/* Look at the paths. `n` may be null: no flow is ever numbered. */
+void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n, ns_t now);
+
+/*
+ * Path `path` (an index) now; all zero where there is none. `reserve` bytes of each DATAGRAM are
+ * kept free beside what the queue counts.
+ */
+struct sched_path lookout_path(const struct lookout *o, const struct quic_conn *conn,
+                               const struct socks *socks, size_t path, size_t reserve,
+                               ns_t now);
+
+#endif

@@ -1,0 +1,244 @@
+/*
+ * One inner flow over a tunnel of one or several links: what it sees of their delays, losses and ends.
+ */
+#include "test/bond.h"
+
+#define START 3.0 /* seconds in which the flow proves bulky */
+
+/* What the flow has seen from here on. */
+struct seen {
+    uint64_t missing, overtaken, dropped, bytes;
+};
+
+static struct seen seen(const struct bond *b)
+{
+    const struct queue_stats *q = &b->end[SERVER]->s.sender.queue.stats;
+
+    return (struct seen){b->end[SERVER]->missing, b->end[SERVER]->overtaken,
+                         q->dropped_codel + q->dropped_full + q->dropped_old,
+                         b->w.xfer.bytes[1]};
+}
+
+static struct seen since(const struct bond *b, struct seen then)
+{
+    struct seen now = seen(b);
+
+    return (struct seen){now.missing - then.missing, now.overtaken - then.overtaken,
+                         now.dropped - then.dropped, now.bytes - then.bytes};
+}
+
+/* A download without end. */
+static void start(struct bond *b)
+{
+    struct quic_config *c[] = {&b->w.client_cfg.conn, &b->w.server_cfg.conn};
+
+    for (int i = 0; i < 2; i++) {
+        c[i]->conn_window = c[i]->conn_window_max = 16u << 20;
+        c[i]->stream_window = c[i]->stream_window_max = 16u << 20;
+        c[i]->stream_send_buffer = 16u << 20;
+    }
+    b->w.xfer.streams = 1;
+    b->w.xfer.down = 1u << 30;
+    bond_start(b);
+    bond_seconds(b, START);
+}
+
+static const struct numbered *sender_of(const struct bond *b)
+{
+    return b->end[SERVER]->s.numbered;
+}
+
+static const struct numbered *receiver_of(const struct bond *b)
+{
+    return b->end[CLIENT]->s.numbered;
+}
+
+/* The flow has lost what our queue has dropped and nothing else, and all of it came in order. */
+static void whole(struct bond *b, struct seen s)
+{
+    WORLD_CHECK(&b->w, s.overtaken == 0 && s.missing == s.dropped);
+    WORLD_CHECK(&b->w, s.bytes > 0 && !b->w.xfer.bad_bytes);
+    WORLD_CHECK(&b->w, reseq_check(&receiver_of(b)->reseq));
+    WORLD_CHECK(&b->w, repair_check(&sender_of(b)->repair));
+}
+
+/* Let what is under way arrive: nobody sends any more. */
+static void settle(struct bond *b)
+{
+    for (size_t i = 0; i < b->w.xfer.n_ends; i++)
+        quic_close(b->w.xfer.end[i].conn, 0, "", b->w.sim.now);
+    bond_seconds(b, 2);
+}
+
+/* Two links of different delay carry one flow together, in order. */
+static void striped(uint64_t seed)
+{
+    struct bond b;
+    struct seen s;
+
+    bond_init(&b, seed, 2);
+    bond_link(&b, 1, 20, 25, 2, 0);
+    start(&b);
+    s = seen(&b);
+    bond_seconds(&b, 5);
+    s = since(&b, s);
+    settle(&b);
+    WORLD_CHECK(&b.w, s.overtaken == 0);
+    WORLD_CHECK(&b.w, s.bytes * 8 > 5 * 26000000u); /* one alone: 18 */
+    for (int i = 0; i < 2; i++)
+        WORLD_CHECK(&b.w, b.link[i][DOWN]->node.bytes > 4u << 20);
+    WORLD_CHECK(&b.w, sender_of(&b)->stats.heads > 10000 && sender_of(&b)->stats.reports > 10);
+    bond_free(&b);
+}
+
+static void test_striped(void **state)
+{
+    (void)state;
+    world_each_seed(2, striped);
+}
+
+/* What a link loses, the flow never sees: one of two, or the only one. */
+static void lossy(uint64_t seed)
+{
+    for (size_t lanes = 1; lanes <= 2; lanes++) {
+        struct bond b;
+        struct seen s;
+
+        bond_init(&b, seed, lanes);
+        b.cfg.conn.cc = "bbr";
+        bond_link(&b, 0, 20, 10, 0, 10000);
+        bond_link(&b, lanes - 1, 20, 15, 0, lanes == 1 ? 10000 : 0);
+        start(&b);
+        s = seen(&b);
+        bond_seconds(&b, 5);
+        settle(&b);
+        whole(&b, since(&b, s));
+        WORLD_CHECK(&b.w, b.link[0][DOWN]->lost > 20);
+        WORLD_CHECK(&b.w, sender_of(&b)->repair.stats.resent > 20);
+        bond_free(&b);
+    }
+}
+
+static void test_lossy(void **state)
+{
+    (void)state;
+    world_each_seed(2, lossy);
+}
+
+/* A single link without losses: nothing is numbered or kept. */
+static void clean(uint64_t seed)
+{
+    struct bond b;
+
+    bond_init(&b, seed, 1);
+    bond_link(&b, 0, 20, 10, 0, 0);
+    b.link[0][DOWN]->queue = 1u << 20; /* and none by overflow */
+    start(&b);
+    bond_seconds(&b, 1);
+    WORLD_CHECK(&b.w, b.w.xfer.bytes[1] > 1u << 20);
+    WORLD_CHECK(&b.w, sender_of(&b) && sender_of(&b)->stats.heads == 0);
+    WORLD_CHECK(&b.w, !sender_of(&b)->repair.bytes && !receiver_of(&b)->reseq.bytes);
+    bond_free(&b);
+}
+
+static void test_clean(void **state)
+{
+    (void)state;
+    world_each_seed(2, clean);
+}
+
+/* One end does not know numbered flows: plain packets, each flow on a link. */
+static void unknown(uint64_t seed)
+{
+    for (int side = CLIENT; side < SIDES; side++) {
+        struct bond b;
+
+        bond_init(&b, seed, 2);
+        b.plain[side] = true;
+        start(&b);
+        WORLD_CHECK(&b.w, !sender_of(&b) && !receiver_of(&b));
+        WORLD_CHECK(&b.w, b.w.xfer.bytes[1] > 2u << 20 && !b.w.xfer.bad_bytes);
+        WORLD_CHECK(&b.w,
+                    b.end[SERVER]->overtaken < b.end[SERVER]->entered / 10); /* it moved once */
+        bond_free(&b);
+    }
+}
+
+static void test_unknown(void **state)
+{
+    (void)state;
+    world_each_seed(2, unknown);
+}
+
+/* A link is cut in the middle, or its path abandoned: the flow goes on whole. */
+static void ends(uint64_t seed)
+{
+    for (int how = 0; how < 2; how++) {
+        struct bond b;
+        struct seen s;
+
+        bond_init(&b, seed, 2);
+        start(&b);
+        s = seen(&b);
+        bond_seconds(&b, 1);
+        if (how)
+            b.cut[1] = true;
+        else
+            WORLD_CHECK(&b.w, mp_abandon(b.end[seed % 2]->s.quic, 1,
+                                         MP_APPLICATION_ABANDON_PATH, b.w.sim.now) == 0);
+        bond_wake(b.end[seed % 2]);
+        bond_seconds(&b, 2);
+        settle(&b);
+        whole(&b, since(&b, s));
+        WORLD_CHECK(&b.w, sender_of(&b)->repair.stats.resent > 0);
+        bond_free(&b);
+    }
+}
+
+static void test_ends(void **state)
+{
+    (void)state;
+    world_each_seed(2, ends);
+}
+
+/* Heads that are none are counted and dropped, and the tunnel goes on. */
+static void test_malformed(void **state)
+{
+    static uint8_t bad[][12] = {{0, 2},
+                                {0, 2, 0, 0, 0, 1},
+                                {0, 2, 0xc0, 0, 0, 0, 0, 0, 0, 0, 1},
+                                {0, 2, 5, 0, 0, 0, 0, 0, 0, 0},
+                                {0, 2, 0x82, 0, 0, 0, 0, 0, 0, 0, 1}};
+    static const size_t n[] = {2, 6, 11, 10, 11};
+    static uint8_t buf[65536];
+    struct bond b;
+
+    (void)state;
+    bond_init(&b, 1, 2);
+    start(&b);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct quic_train t = {.buf = buf, .cap = sizeof(buf), .max_count = 1};
+        struct quic_dgram d = {.p = bad[i], .n = n[i]};
+        struct sim_packet *p;
+
+        assert_int_equal(quic_dgram_send(b.end[CLIENT]->s.quic, 0, &t, &d, 1, b.w.sim.now), 1);
+        p = sim_packet_new(t.buf, t.len);
+        p->src = bond_route(0).local;
+        p->dst = bond_route(0).remote;
+        bond_put(b.end[SERVER], 0, p);
+    }
+    bond_seconds(&b, 1);
+    assert_int_equal(sender_of(&b)->stats.malformed, ARRAY_LEN(bad));
+    assert_true(quic_is_established(b.end[CLIENT]->s.quic));
+    bond_free(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_striped), cmocka_unit_test(test_lossy),
+        cmocka_unit_test(test_clean),   cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_ends),    cmocka_unit_test(test_malformed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
