@@ -110,7 +110,7 @@ static void lost_packet(struct quic_conn *c, struct quic_path *p, const struct v
     if (v->pkt->flags & SENT_PROBE)
         mtu_on_probe_lost(&p->mtu, v->pn, c->now);
     else
-        mtu_on_lost(&p->mtu, v->pn, v->pkt->bytes, c->now);
+        mtu_on_lost(&p->mtu, v->pn, v->pkt->bytes);
 }
 
 void conn_verdicts(struct quic_conn *c, struct quic_path *p)
@@ -129,6 +129,7 @@ void conn_verdicts(struct quic_conn *c, struct quic_path *p)
             fate(c, &v.rec[i], acked);
     }
     recovery_verdicts_done(&p->recovery, c->now);
+    mtu_judge(&p->mtu, c->now);
     if (p->mtu.current != mtu)
         conn_path_mtu(c, p);
 }

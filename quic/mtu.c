@@ -115,9 +115,14 @@ void mtu_on_acked(struct mtu *m, uint64_t pn, size_t bytes)
     m->large_lost = 0;
 }
 
-bool mtu_on_lost(struct mtu *m, uint64_t pn, size_t bytes, ns_t now)
+void mtu_on_lost(struct mtu *m, uint64_t pn, size_t bytes)
 {
-    if (!large(m, bytes) || pn < m->large_acked || ++m->large_lost < MTU_BLACK_HOLE)
+    m->large_lost += large(m, bytes) && pn >= m->large_acked;
+}
+
+bool mtu_judge(struct mtu *m, ns_t now)
+{
+    if (m->large_lost < MTU_BLACK_HOLE)
         return false;
     mtu_reset(m, now);
     return true;

@@ -69,8 +69,14 @@ bool mtu_on_probe_lost(struct mtu *m, uint64_t pn, ns_t now);
 /* Packet `pn` of `bytes`, other than a probe, was acknowledged. */
 void mtu_on_acked(struct mtu *m, uint64_t pn, size_t bytes);
 
-/* It was lost. Returns whether `current` changed: a black hole. */
-bool mtu_on_lost(struct mtu *m, uint64_t pn, size_t bytes, ns_t now);
+/* It was lost. */
+void mtu_on_lost(struct mtu *m, uint64_t pn, size_t bytes);
+
+/*
+ * All verdicts of one acknowledgement were told: of packets lost in a row the ones behind them are
+ * known to have arrived only then. Returns whether `current` changed: a black hole.
+ */
+bool mtu_judge(struct mtu *m, ns_t now);
 
 /* The path moved: start over from the base. */
 void mtu_reset(struct mtu *m, ns_t now);

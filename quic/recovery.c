@@ -175,7 +175,8 @@ void recovery_on_sent(struct recovery *r, enum quic_space space, const struct se
     }
     if (p.flags & SENT_ELICITING) {
         s->last_eliciting = p.time;
-        s->eliciting++;
+        if (!s->eliciting++)
+            s->unanswered = p.time;
         if (s->probes)
             s->probes--;
     }
@@ -264,7 +265,11 @@ static bool peer_validated(const struct recovery *r)
     return r->state.server || r->state.peer_validated || r->state.confirmed;
 }
 
-/* GetPtoTimeAndSpace of RFC 9002 A.8, with the conditions of SetLossDetectionTimer. */
+/*
+ * GetPtoTimeAndSpace of RFC 9002 A.8, with the conditions of SetLossDetectionTimer. But who goes
+ * on sending does not put the timeout off for longer than a period: else a path of which nothing
+ * comes back would be found out only when small packets have filled its window.
+ */
 static ns_t pto_deadline(const struct recovery *r, enum quic_space *space)
 {
     ns_t first = NS_NEVER, period = rtt_pto(&r->rtt, 0);
@@ -287,7 +292,8 @@ static ns_t pto_deadline(const struct recovery *r, enum quic_space *space)
             break;
         if (i == SPACE_APP)
             period += r->state.max_ack_delay;
-        at = ns_add(s->last_eliciting, backoff(r, period));
+        at = ns_min(s->last_eliciting, ns_add(s->unanswered, period));
+        at = ns_add(at, backoff(r, period));
         if (at < first) {
             first = at;
             *space = (enum quic_space)i;
@@ -352,6 +358,8 @@ static void on_pto(struct recovery *r, enum quic_space space, ns_t now)
         else if (s->eliciting && (i != SPACE_APP || r->state.confirmed))
             ask_probes(s, 1);
     }
+    for (int i = 0; i < SPACE_N; i++)
+        r->space[i].unanswered = now;
     r->pto_count++;
     r->touched = now;
     ecn_on_pto(&r->ecn, r->pto_count);

@@ -100,6 +100,7 @@ struct recovery_space {
     uint64_t eliciting;     /* ack-eliciting packets outstanding */
     ns_t loss_time;         /* when the packet at `scan` is lost; NS_NEVER: none waits */
     ns_t last_eliciting;    /* send time of the newest ack-eliciting packet */
+    ns_t unanswered;        /* since when nothing was acknowledged, though something was sent */
     ns_t lost_run;          /* send time of the first of an unbroken run of losses */
     ns_t acked_sent_time;   /* newest send time among acknowledged packets */
     uint32_t probes;        /* ack-eliciting packets to send regardless of the window */

@@ -444,6 +444,7 @@ int recovery_on_ack(struct recovery *r, enum quic_space space, const struct fram
         grow_window(r, &n, rtt);
     if (r->state.server || r->state.peer_validated || r->state.confirmed)
         r->pto_count = 0;
+    s->unanswered = now;
     r->touched = now;
     return 0;
 }

@@ -381,6 +381,33 @@ static const struct pto ptos[] = {
 };
 /* clang-format on */
 
+/* Who sends all the time hears of a dead path within two periods, and again. */
+static void test_pto_while_sending(void **state)
+{
+    struct recovery_config cfg = config_of(NULL, NULL);
+    ns_t now = 1000 * MS, period, since = now;
+    struct recovery r;
+    uint64_t pn = 0;
+    unsigned fired = 0;
+
+    (void)state;
+    assert_int_equal(recovery_init(&r, &cfg), 0);
+    recovery_set_state(&r, &confirmed, 0);
+    rtt_sample(&r.rtt, 100 * MS, 0, true, 0, 0);
+    period = recovery_pto(&r);
+    for (; fired < 2; now += 10 * MS) {
+        if (recovery_on_timeout(&r, now) == RECOVERY_PTO) {
+            assert_in_range(now - since, period, (2 + fired) * period + 10 * MS);
+            since = now;
+            fired++;
+        }
+        assert_in_range(now - since, 0, 4 * period);
+        pn = recovery_next_pn(&r, SPACE_APP);
+        assert_int_equal(send_packet(&r, SPACE_APP, pn, ELICIT, 50, now), 0);
+    }
+    recovery_free(&r);
+}
+
 static void test_pto_table(void **state)
 {
     (void)state;
@@ -951,6 +978,7 @@ int main(void)
         cmocka_unit_test(test_thresholds),  cmocka_unit_test(test_adapts),
         cmocka_unit_test(test_violations),  cmocka_unit_test(test_skipping),
         cmocka_unit_test(test_pto_table),   cmocka_unit_test(test_probes),
+        cmocka_unit_test(test_pto_while_sending),
         cmocka_unit_test(test_probe_early), cmocka_unit_test(test_backoff_kept),
         cmocka_unit_test(test_persistent),  cmocka_unit_test(test_persistent_spaces),
         cmocka_unit_test(test_congestion),  cmocka_unit_test(test_memory_of_losses),

@@ -29,6 +29,7 @@ struct space {
     uint64_t next, largest_acked;
     ns_t loss_time; /* 0: none */
     ns_t last_eliciting;
+    ns_t unanswered; /* the timer is put off by no more than a period from here */
     bool received[PACKETS]; /* by the peer */
 };
 
@@ -65,7 +66,7 @@ static bool peer_completed(const struct oracle *o)
 /* SetLossDetectionTimer: the instant of the timer. */
 static ns_t timer(const struct oracle *o, enum quic_space *which, bool *loss)
 {
-    ns_t first = 0, duration, timeout = NS_NEVER;
+    ns_t first = 0, period, duration, from, timeout = NS_NEVER;
     bool none = true;
 
     *loss = false;
@@ -82,7 +83,8 @@ static ns_t timer(const struct oracle *o, enum quic_space *which, bool *loss)
     }
     if (o->st.at_amplification_limit || (none && peer_completed(o)))
         return NS_NEVER;
-    duration = (o->rtt.smoothed + ns_max(4 * o->rtt.variation, MS)) << o->pto_count;
+    period = o->rtt.smoothed + ns_max(4 * o->rtt.variation, MS);
+    duration = period << o->pto_count;
     if (none) {
         *which = o->st.handshake_keys ? SPACE_HANDSHAKE : SPACE_INITIAL;
         return o->touched + duration;
@@ -93,10 +95,12 @@ static ns_t timer(const struct oracle *o, enum quic_space *which, bool *loss)
         if (i == SPACE_APP) {
             if (!o->st.confirmed)
                 return timeout;
+            period += o->st.max_ack_delay;
             duration += o->st.max_ack_delay << o->pto_count;
         }
-        if (o->space[i].last_eliciting + duration < timeout) {
-            timeout = o->space[i].last_eliciting + duration;
+        from = ns_min(o->space[i].last_eliciting, o->space[i].unanswered + period);
+        if (from + duration < timeout) {
+            timeout = from + duration;
             *which = (enum quic_space)i;
         }
     }
@@ -171,6 +175,7 @@ static void oracle_ack(struct oracle *o, struct space *s, const struct range *r,
     detect_lost(o, s);
     if (peer_completed(o))
         o->pto_count = 0;
+    s->unanswered = o->now;
     o->touched = o->now;
 }
 
@@ -244,6 +249,7 @@ static void send_one(struct oracle *o)
     struct space *s = &o->space[which];
     uint64_t skip = rnd_chance(&o->rnd, 1, 60) && which == SPACE_APP;
     struct packet p = {.time = o->now, .bytes = (uint32_t)rnd_below(&o->rnd, 1200) + 50};
+    bool waiting = eliciting_in_flight(s);
     uint8_t flags = 0;
 
     if (s->next + 2 >= PACKETS || o->r.space[which].discarded)
@@ -265,6 +271,8 @@ static void send_one(struct oracle *o)
     s->received[s->next++] = rnd_chance(&o->rnd, 9, 10);
     if (p.in_flight)
         o->in_flight += p.bytes;
+    if (p.eliciting && !waiting)
+        s->unanswered = o->now;
     if (p.eliciting)
         s->last_eliciting = o->now;
     o->touched = o->now;
@@ -321,6 +329,8 @@ static void wait_some(struct oracle *o)
         o->touched = o->now;
     } else if (at <= o->now) {
         want = RECOVERY_PTO;
+        for (int i = 0; i < SPACE_N; i++)
+            o->space[i].unanswered = o->now;
         o->pto_count++;
         o->touched = o->now;
     }
