@@ -11,6 +11,7 @@
 #include "app/server.h"
 #include "app/status_show.h"
 #include "app/wan_host.h"
+#include "quic/aead.h"
 #include "quic/cert.h"
 
 #include <errno.h>
@@ -101,11 +102,18 @@ static int gencert(const struct config *c, const struct log *log)
     return rc;
 }
 
+static const char *cipher(char *out, size_t n)
+{
+    aead_describe(out, n);
+    return out;
+}
+
 int main(int argc, char **argv)
 {
     struct log log = {.line = to_stderr, .level = LOG_INFO};
     struct config c;
-    char err[512] = "";
+    char err[512] = "", text[128];
+    const char *vaes = getenv("MQVPN_VAES");
     int status = config_parse(&c, argc, argv, err, sizeof(err));
 
     if (status) {
@@ -114,13 +122,14 @@ int main(int argc, char **argv)
         return status;
     }
     log.level = (enum log_level)c.log_level;
+    aead_set_vaes(!vaes || strcmp(vaes, "off") != 0);
     signal(SIGPIPE, SIG_IGN); /* a log that nobody reads is no reason to leave things behind */
     switch (c.mode) {
     case CONFIG_HELP:
         config_help(stdout);
         break;
     case CONFIG_VERSION:
-        printf("mqvpn %s\n", MQVPN_VERSION);
+        printf("mqvpn %s\n%s\n", MQVPN_VERSION, cipher(text, sizeof(text)));
         break;
     case CONFIG_GENKEY:
         status = genkey();
@@ -129,9 +138,11 @@ int main(int argc, char **argv)
         status = gencert(&c, &log);
         break;
     case CONFIG_SERVER:
+        LOG_AT(&log, LOG_DEBUG, "%s", cipher(text, sizeof(text)));
         status = server_run(&c, &log);
         break;
     case CONFIG_CLIENT:
+        LOG_AT(&log, LOG_DEBUG, "%s", cipher(text, sizeof(text)));
         status = client_run(&c, &log);
         break;
     case CONFIG_STATUS:

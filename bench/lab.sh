@@ -322,7 +322,7 @@ case $1 in all) mapfile -t chosen < <(sed 's/:.*//' <<<"$environments") ;; *) ch
 for name in "${chosen[@]}"; do choose "$name"; done # all names are looked at first
 exec 4>&3 3>"$T/results"
 result "host date=$(date +%Y-%m-%d) cores=$(nproc) kernel=$(uname -r)" \
-    "load=$(cut -d' ' -f1 /proc/loadavg) mqvpn=$("$MQVPN" --version | sed 's/.* //') scale=$SCALE"
+    "load=$(cut -d' ' -f1 /proc/loadavg) mqvpn=$("$MQVPN" --version | sed -n '1s/.* //p') scale=$SCALE"
 tail -n +1 -f "$T/results" --pid=$$ >&4 2>/dev/null 3>&- &
 showing=$!
 for name in "${chosen[@]}"; do

@@ -111,7 +111,7 @@ start_client_none() { :; }
 
 # mqvpn, with the options in $MQVPN_ARGS on either side.
 
-have_mqvpn() { version=$("$MQVPN" --version | sed 's/.* //'); }
+have_mqvpn() { version=$("$MQVPN" --version | sed -n '1s/.* //p'); }
 start_server_mqvpn() { # PEER
     # shellcheck disable=SC2086
     spawn "$1-s" "$1-s" "$MQVPN" server --auth-key bench --state-dir "$T/$1-s" ${MQVPN_ARGS:-}

@@ -1,9 +1,11 @@
 #include "quic/aead.h"
+#include "quic/gcm_vaes.h"
 
 #include <endian.h>
 #include <limits.h>
 #include <openssl/crypto.h>
 #include <openssl/hmac.h>
+#include <stdio.h>
 #include <string.h>
 
 #define SHA256_LEN 32
@@ -68,9 +70,27 @@ void aead_free(struct aead *a)
 {
     if (!a)
         return;
+    gcm_vaes_del(a->gcm);
     EVP_CIPHER_CTX_free(a->ctx);
     EVP_CIPHER_CTX_free(a->hp);
     OPENSSL_cleanse(a, sizeof(*a));
+}
+
+static bool no_vaes; /* aead_set_vaes */
+
+void aead_set_vaes(bool on)
+{
+    no_vaes = !on;
+}
+
+void aead_describe(char *out, size_t n)
+{
+    const char *why = no_vaes ? "VAES is switched off" : gcm_vaes_off();
+
+    if (why)
+        snprintf(out, n, "AES-GCM by libcrypto: %s", why);
+    else
+        snprintf(out, n, "AES-GCM by VAES and VPCLMULQDQ, like libcrypto's where compared");
 }
 
 /* Contexts for `a->id`, key from `key`, header protection from `a->hp_key`. */
@@ -78,10 +98,17 @@ static int make_contexts(struct aead *a, const uint8_t *key)
 {
     const struct cipher *c = &ciphers[a->id];
 
-    a->ctx = EVP_CIPHER_CTX_new();
+    if (a->id != AEAD_CHACHA20_POLY1305 && !no_vaes && !gcm_vaes_off()) {
+        a->gcm = gcm_vaes_new(key, c->key_len);
+        if (!a->gcm)
+            return QUIC_NOMEM;
+    } else {
+        a->ctx = EVP_CIPHER_CTX_new();
+        if (!a->ctx || !EVP_CipherInit_ex2(a->ctx, c->aead(), key, NULL, a->seal, NULL))
+            return QUIC_NOMEM;
+    }
     a->hp = EVP_CIPHER_CTX_new();
-    if (!a->ctx || !a->hp || !EVP_CipherInit_ex2(a->ctx, c->aead(), key, NULL, a->seal, NULL) ||
-        !EVP_EncryptInit_ex2(a->hp, c->hp(), a->hp_key, NULL, NULL) ||
+    if (!a->hp || !EVP_EncryptInit_ex2(a->hp, c->hp(), a->hp_key, NULL, NULL) ||
         !EVP_CIPHER_CTX_set_padding(a->hp, 0))
         return QUIC_NOMEM;
     return 0;
@@ -176,46 +203,72 @@ void aead_nonce(const uint8_t iv[AEAD_IV], uint32_t path_id, uint64_t pn,
     memcpy(nonce + 4, &low, 8);
 }
 
-int aead_seal(struct aead *a, uint32_t path_id, uint64_t pn, struct span aad, const uint8_t *in,
-              size_t n, uint8_t *out)
+static int evp_seal(struct aead *a, const uint8_t nonce[AEAD_IV], struct span aad,
+                    const uint8_t *in, size_t n, uint8_t *out)
 {
-    uint8_t nonce[AEAD_IV];
     int len;
 
-    if (!a->ctx || !a->seal || n > INT_MAX || aad.n > INT_MAX)
-        return QUIC_INVAL;
-    if (a->used >= ciphers[a->id].seal_limit)
-        return QUIC_CLOSED;
-    aead_nonce(a->iv, path_id, pn, nonce);
     if (!EVP_EncryptInit_ex2(a->ctx, NULL, NULL, nonce, NULL) ||
         !EVP_EncryptUpdate(a->ctx, NULL, &len, aad.p, (int)aad.n) ||
         (n > 0 && !EVP_EncryptUpdate(a->ctx, out, &len, in, (int)n)) ||
         !EVP_EncryptFinal_ex(a->ctx, out + n, &len) ||
         EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_GET_TAG, QUIC_TAG, out + n) <= 0)
         return QUIC_NOMEM;
-    a->used++;
     return 0;
+}
+
+int aead_seal(struct aead *a, uint32_t path_id, uint64_t pn, struct span aad, const uint8_t *in,
+              size_t n, uint8_t *out)
+{
+    uint8_t nonce[AEAD_IV];
+    int err = 0;
+
+    if (!aead_ready(a) || !a->seal || n > INT_MAX || aad.n > INT_MAX)
+        return QUIC_INVAL;
+    if (a->used >= ciphers[a->id].seal_limit)
+        return QUIC_CLOSED;
+    aead_nonce(a->iv, path_id, pn, nonce);
+    if (a->gcm)
+        gcm_vaes_seal(a->gcm, nonce, aad, in, n, out);
+    else
+        err = evp_seal(a, nonce, aad, in, n, out);
+    a->used += err == 0;
+    return err;
+}
+
+/* The `n` bytes at `inout`, a tag behind them. */
+static bool evp_open(struct aead *a, const uint8_t nonce[AEAD_IV], struct span aad,
+                     uint8_t *inout, size_t n)
+{
+    uint8_t none[QUIC_TAG];
+    int len;
+
+    if (EVP_DecryptInit_ex2(a->ctx, NULL, NULL, nonce, NULL) &&
+        EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_SET_TAG, QUIC_TAG, inout + n) > 0 &&
+        EVP_DecryptUpdate(a->ctx, NULL, &len, aad.p, (int)aad.n) &&
+        (n == 0 || EVP_DecryptUpdate(a->ctx, inout, &len, inout, (int)n)) &&
+        EVP_DecryptFinal_ex(a->ctx, none, &len) > 0)
+        return true;
+    memset(inout, 0, n);
+    return false;
 }
 
 int aead_open(struct aead *a, uint32_t path_id, uint64_t pn, struct span aad, uint8_t *inout,
               size_t n)
 {
-    uint8_t nonce[AEAD_IV], none[QUIC_TAG];
-    int len;
+    uint8_t nonce[AEAD_IV];
+    bool ok;
 
-    if (!a->ctx || a->seal || n < QUIC_TAG || n > INT_MAX || aad.n > INT_MAX)
+    if (!aead_ready(a) || a->seal || n < QUIC_TAG || n > INT_MAX || aad.n > INT_MAX)
         return QUIC_DROP;
     n -= QUIC_TAG;
     aead_nonce(a->iv, path_id, pn, nonce);
-    if (!EVP_DecryptInit_ex2(a->ctx, NULL, NULL, nonce, NULL) ||
-        EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_SET_TAG, QUIC_TAG, inout + n) <= 0 ||
-        !EVP_DecryptUpdate(a->ctx, NULL, &len, aad.p, (int)aad.n) ||
-        (n > 0 && !EVP_DecryptUpdate(a->ctx, inout, &len, inout, (int)n)) ||
-        EVP_DecryptFinal_ex(a->ctx, none, &len) <= 0) {
-        a->failed++;
-        return QUIC_DROP;
-    }
-    return 0;
+    if (a->gcm)
+        ok = gcm_vaes_open(a->gcm, nonce, aad, inout, n);
+    else
+        ok = evp_open(a, nonce, aad, inout, n);
+    a->failed += !ok;
+    return ok ? 0 : QUIC_DROP;
 }
 
 /* One block cipher call for up to MASK_BATCH samples. */
