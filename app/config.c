@@ -157,11 +157,13 @@ static const struct row rows[] = {
      "the long form of the first word", W_BOTH, C_NONE, 0, 0, NULL},
 
     {"seconds", NULL, NULL, K_INT, AT(demo_seconds), "N",
-     "demo: how long to send (default 8)", W_TOOLS, C_NONE, 1, 3600, NULL},
+     "demo: how long to send (default 15)", W_TOOLS, C_NONE, 1, 3600, NULL},
     {"rate", NULL, NULL, K_INT, AT(demo_rate_mbps), "MBPS",
-     "demo: rate of the emulated link (default 100)", W_TOOLS, C_NONE, 1, 2000, NULL},
+     "demo: rate of the first link, twice that of the second (default 60)", W_TOOLS, C_NONE, 1,
+     2000, NULL},
     {"delay", NULL, NULL, K_INT, AT(demo_delay_ms), "MS",
-     "demo: its one-way delay (default 15)", W_TOOLS, C_NONE, 0, 1000, NULL},
+     "demo: its one-way delay, half that of the second (default 10)", W_TOOLS, C_NONE, 0, 1000,
+     NULL},
     {"name", NULL, NULL, K_LIST, AT(names), "NAME|IP",
      "gencert: what the certificate is for (repeatable)", W_TOOLS, C_NONE, 0, 0, NULL},
     {"json", NULL, NULL, K_TRUE, AT(json), NULL,
@@ -707,9 +709,9 @@ static int defaults(struct config *c)
                          .manage_routes = true,
                          .reconnect = true,
                          .max_clients = 1024,
-                         .demo_seconds = 8,
-                         .demo_rate_mbps = 100,
-                         .demo_delay_ms = 15};
+                         .demo_seconds = 15,
+                         .demo_rate_mbps = 60,
+                         .demo_delay_ms = 10};
     c->tun_name = strdup("mqvpn0");
     c->listen = strdup(":443");
     c->subnet = strdup("10.0.0.0/24");
@@ -781,7 +783,7 @@ void config_help(FILE *to)
 {
     fputs(
         "mqvpn - a VPN that carries IP packets in HTTP/3 (CONNECT-IP, RFC 9484)\n\n"
-        "  mqvpn                           demo: two hosts in private namespaces, one tunnel\n"
+        "  mqvpn                           demo: two hosts in private namespaces, two links\n"
         "  mqvpn server [options]          serve; prints the client's command line\n"
         "  mqvpn client HOST[:PORT] [options]\n"
         "  mqvpn status                    what the one that runs here is doing\n"

@@ -1,69 +1,50 @@
 /*
  * Theory of operation
  *
- *        near host (namespace)            this process              far host (namespace)
- *   demo_near  ->  mqvpn0                                          mqvpn0  ->  demo_far
- *                  mqvpn client -> wan0 ==[ wan: rate, delay ]== wan0 -> mqvpn server
+ * The stage (app/demo_stage.h) is built, and children play on it: demo_near says in which
+ * phase it is, and this process, which draws, makes the links as the phase wants them and
+ * decides what is being measured (`enum demo_window`):
  *
- * Each host has one TUN device `wan0` whose other end this process holds; a child carries
- * packets between the two at the rate and delay of the emulated link (app/wan.h). Client
- * and server are this same program, run by child processes inside the namespaces, with a
- * certificate and a key that live in memory alone. The kernel's own TCP runs above.
+ *     run     A          B          both
+ *     link A  whole      unplugged  whole       cut        whole
+ *     link B  unplugged  whole      whole       whole      whole
+ *     window  WIN_A      WIN_B      WIN_BOTH    WIN_CUT    WIN_BACK
  *
- * Namespaces without names and children that die with their parent: whatever ends this
- * process ends the demo, and nothing remains.
+ * What is measured in a window leaves out its beginning, in which a flow finds its rate.
  */
 #include "app/demo.h"
 
-#include "app/auth.h"
-#include "app/client.h"
-#include "app/demo_traffic.h"
+#include "app/demo_show.h"
 #include "app/exit.h"
-#include "app/ns.h"
-#include "app/random.h"
 #include "app/ring.h"
-#include "app/server.h"
-#include "app/wan.h"
-#include "quic/cert.h"
-#include "tun/netcfg.h"
-#include "tun/tun.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#define FAR_WAN  "198.18.0.1/24" /* RFC 2544: for tests between hosts */
-#define NEAR_WAN "198.18.0.2/24"
 #define FAR_IN   "10.99.0.1"
-#define SUBNET   "10.99.0.0/24"
-#define PORT     443
 #define TRAFFIC  5001
 #define PATIENCE (15 * NS_PER_S)
 #define FRAME    (200 * NS_PER_MS) /* of the live display */
+#define LOOK     20000             /* us between two looks */
 
-enum host { FAR, NEAR, HOSTS };
-enum child { C_WAN, C_SERVER, C_CLIENT, C_FAR, C_NEAR, CHILDREN };
+/* Parts of the last run, in hundredths: cut from .. to. */
+#define CUT_FROM 40
+#define CUT_TO   65
 
 struct demo {
-    const struct config *cfg;
-    const struct log *log;
-    struct config side[HOSTS];
-    struct ns ns[HOSTS];
-    int wan_fd[HOSTS];
-    struct wan *wan;
-    struct ns_child child[CHILDREN];
-    struct demo_score *score;
+    struct demo_stage stage;
     struct demo_traffic traffic;
-    char key[64], pin[TLS_PIN_TEXT], cert_path[64], key_path[64], server[64];
-    char *pin_list[1];
-    int memfd[2];
+    struct demo_score *score;
+    bool tty, drawn;
+    enum demo_wire wire[DEMO_LINKS];
+    ns_t ready; /* since when the links may be made as the next run wants them */
+    enum demo_window window;
+    ns_t opens; /* the window's measurement */
+    struct demo_span span[DEMO_WINDOWS], frame;
 };
 
 static volatile sig_atomic_t stopped;
@@ -73,278 +54,140 @@ static void on_signal(int signo)
     stopped = signo;
 }
 
-/* ---- the stage ------------------------------------------------------------------------- */
-
-/* Opens wan0 inside a namespace, with its address, up. */
-static int open_wan(void *arg, char *why, size_t why_size)
+/* The counters as they are. */
+static struct demo_mark mark(const struct demo *d, ns_t now)
 {
-    struct tun_cfg cfg = {.name = "wan0", .mtu_bytes = 1500};
-    struct netcfg *nc = NULL;
-    struct tun_prefix p;
-    struct tun tun;
-    int rc = tun_open(&tun, &cfg, why, why_size);
+    const struct demo_flow *f = &d->score->flow[atomic_load(&d->score->run)];
+    struct demo_mark m = {.at = now, .bytes = atomic_load(&f->received)};
 
-    if (rc)
-        return rc;
-    tun_prefix_parse(arg, &p);
-    /* The change list is left alone: all of it goes with the namespace. */
-    if ((rc = netcfg_new(&nc, NULL, why, why_size)) ||
-        (rc = netcfg_addr_add(nc, tun.ifindex, &p, NULL, why, why_size)) ||
-        (rc = tun_up(&tun, why, why_size)))
-        return rc;
-    return tun.fd;
+    for (size_t i = 0; i < DEMO_LINKS; i++)
+        m.carried[i] = demo_stage_carried(&d->stage, i);
+    return m;
 }
 
-static int run_wan(void *arg, int lifeline)
+/* Begin a window of about `length`. */
+static void enter(struct demo *d, enum demo_window w, ns_t length, ns_t now)
 {
-    return wan_run(arg, lifeline) ? 1 : 0;
+    if (d->drawn && d->tty)
+        printf("\n");
+    d->drawn = false;
+    d->window = w;
+    d->opens = now + ns_min(length / 2, 1200 * NS_PER_MS);
+    d->frame.from = mark(d, now);
+    atomic_store(&d->score->window, (int)w);
 }
 
-static int run_server(void *arg, int lifeline)
+/* The window that belongs to what is going on. */
+static enum demo_window window_of(const struct demo *d, int phase, ns_t now)
 {
-    struct demo *d = arg;
+    int run = atomic_load(&d->score->run);
+    ns_t start = atomic_load(&d->score->flow[run].start), each = d->traffic.each[run];
 
-    (void)lifeline;
-    return server_run(&d->side[FAR], d->log);
+    if (phase == DEMO_IDLE)
+        return WIN_IDLE;
+    if (phase != DEMO_SENDING || start == 0)
+        return WIN_BETWEEN;
+    if (run != DEMO_BOTH)
+        return run == DEMO_A ? WIN_A : WIN_B;
+    if (now < start + each * CUT_FROM / 100)
+        return WIN_BOTH;
+    return now < start + each * CUT_TO / 100 ? WIN_CUT : WIN_BACK;
 }
 
-static int run_client(void *arg, int lifeline)
+static ns_t length_of(const struct demo *d, enum demo_window w)
 {
-    struct demo *d = arg;
+    ns_t both = d->traffic.each[DEMO_BOTH];
 
-    (void)lifeline;
-    return client_run(&d->side[NEAR], d->log);
-}
-
-/* A file in memory that the server can open by a path. */
-static int in_memory(const struct tls_pem *pem, char path[64])
-{
-    int fd = memfd_create("mqvpn-demo", MFD_CLOEXEC);
-
-    if (fd < 0 || write(fd, pem->p, pem->n) != (ssize_t)pem->n)
-        return -1;
-    snprintf(path, 64, "/proc/self/fd/%d", fd);
-    return fd;
-}
-
-static int make_secrets(struct demo *d)
-{
-    static const char *const names[] = {"demo.mqvpn"};
-    struct rng rng = random_system();
-    struct tls_pem cert = {0}, key = {0};
-    uint8_t pin[TLS_PIN];
-    int rc = -1;
-
-    auth_make_key(&rng, d->key);
-    if (tls_make_cert(names, 1, 1, (int64_t)time(NULL), &cert, &key) == 0 &&
-        tls_spki_pin(tls_pem_span(&cert), pin) == 0) {
-        tls_pin_text(pin, d->pin);
-        d->memfd[0] = in_memory(&cert, d->cert_path);
-        d->memfd[1] = in_memory(&key, d->key_path);
-        rc = d->memfd[0] < 0 || d->memfd[1] < 0 ? -1 : 0;
-    }
-    tls_pem_free(&cert);
-    tls_pem_free(&key);
-    return rc;
-}
-
-/* What client and server would have been told on their command lines. */
-static void make_configs(struct demo *d)
-{
-    static char tun_name[] = "mqvpn0", subnet[] = SUBNET, none[] = "none";
-    static char listen[] = "198.18.0.1:443";
-    struct config common = {.log_level = d->cfg->log_level,
-                            .tun_name = tun_name,
-                            .io = d->cfg->io,
-                            .cc = d->cfg->cc,
-                            .auth_key = d->key,
-                            .manage_routes = true,
-                            .max_clients = 8};
-
-    d->side[FAR] = common;
-    d->side[FAR].mode = CONFIG_SERVER;
-    d->side[FAR].listen = listen;
-    d->side[FAR].subnet = subnet;
-    d->side[FAR].subnet6 = none;
-    d->side[FAR].cert_file = d->cert_path;
-    d->side[FAR].key_file = d->key_path;
-    d->side[NEAR] = common;
-    d->side[NEAR].mode = CONFIG_CLIENT;
-    snprintf(d->server, sizeof(d->server), "198.18.0.1:%d", PORT);
-    d->side[NEAR].server = d->server;
-    d->side[NEAR].reconnect = true;
-    d->pin_list[0] = d->pin;
-    d->side[NEAR].pins = (struct config_list){.item = d->pin_list, .n = 1};
-}
-
-static int build_link(struct demo *d, char *why, size_t why_size)
-{
-    static char far_wan[] = FAR_WAN, near_wan[] = NEAR_WAN;
-    struct wan_shape shape = {.rate_bps = (uint64_t)d->cfg->demo_rate_mbps * 1000000,
-                              .delay = (ns_t)d->cfg->demo_delay_ms * NS_PER_MS,
-                              .queue_time = 50 * NS_PER_MS};
-    struct wan_link link = {.shape = {shape, shape}};
-    char *address[HOSTS] = {far_wan, near_wan};
-    int rc;
-
-    for (int i = 0; i < HOSTS; i++) {
-        if ((rc = ns_new(&d->ns[i], why, why_size)) ||
-            (rc = ns_open(&d->ns[i], open_wan, address[i], &d->wan_fd[i], why, why_size)))
-            return rc;
-        link.fd[i] = d->wan_fd[i];
-    }
-    if (wan_new(&link, 1, 1, &d->wan)) {
-        snprintf(why, why_size, "can't make the emulated link");
-        return -ENOMEM;
-    }
-    return 0;
-}
-
-static int start(struct demo *d, char *why, size_t why_size)
-{
-    const struct {
-        struct ns *ns;
-        ns_main_fn *fn;
-        void *arg;
-    } cast[CHILDREN] = {
-        [C_WAN] = {NULL, run_wan, d->wan},
-        [C_SERVER] = {&d->ns[FAR], run_server, d},
-        [C_CLIENT] = {&d->ns[NEAR], run_client, d},
-        [C_FAR] = {&d->ns[FAR], demo_far, &d->traffic},
-        [C_NEAR] = {&d->ns[NEAR], demo_near, &d->traffic},
-    };
-
-    for (int i = 0; i < CHILDREN; i++) {
-        int rc = ns_run(cast[i].ns, cast[i].fn, cast[i].arg, &d->child[i], why, why_size);
-        if (rc)
-            return rc;
-        if (i == C_SERVER)
-            usleep(100000); /* so that the client's first try meets it */
-    }
-    return 0;
-}
-
-static void clear_stage(struct demo *d)
-{
-    /* Client and server take their leave; the rest is simply ended. */
-    if (d->child[C_CLIENT].pid > 0)
-        kill(d->child[C_CLIENT].pid, SIGTERM);
-    if (d->child[C_SERVER].pid > 0)
-        kill(d->child[C_SERVER].pid, SIGTERM);
-    for (int i = CHILDREN; i-- > 0;)
-        ns_child_end(&d->child[i], i == C_NEAR ? 0 : NS_PER_S);
-    if (d->wan)
-        wan_del(d->wan);
-    for (int i = 0; i < HOSTS; i++) {
-        if (d->wan_fd[i] >= 0)
-            close(d->wan_fd[i]);
-        ns_del(&d->ns[i]);
-        if (d->memfd[i] >= 0)
-            close(d->memfd[i]);
-    }
-    if (d->score)
-        munmap(d->score, sizeof(*d->score));
-}
-
-/* ---- what a person sees ---------------------------------------------------------------- */
-
-static int by_value(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-static double quantile_ms(const struct demo_pings *p, double q)
-{
-    uint32_t n = atomic_load(&p->n), *copy;
-    double v;
-
-    if (n == 0)
+    switch (w) {
+    case WIN_A:
+    case WIN_B:
+        return d->traffic.each[DEMO_A];
+    case WIN_BOTH:
+        return both * CUT_FROM / 100;
+    case WIN_CUT:
+        return both * (CUT_TO - CUT_FROM) / 100;
+    case WIN_BACK:
+        return both * (100 - CUT_TO) / 100;
+    default:
         return 0;
-    copy = malloc(n * sizeof(*copy));
-    if (!copy)
-        return 0;
-    memcpy(copy, p->rtt_us, n * sizeof(*copy));
-    qsort(copy, n, sizeof(*copy), by_value);
-    v = copy[(uint32_t)((n - 1) * q)] / 1e3;
-    free(copy);
-    return v;
+    }
 }
 
-static double mbps(uint64_t bytes, ns_t time)
+/* The links as phase and window want them. */
+static void set_links(struct demo *d, int phase, ns_t now)
 {
-    return time ? (double)bytes * 8e3 / (double)time : 0;
+    int run = atomic_load(&d->score->run);
+    bool apart = phase == DEMO_READY || phase == DEMO_SENDING;
+    enum demo_wire wire[DEMO_LINKS] = {DEMO_WHOLE, DEMO_WHOLE};
+
+    if (apart && run == DEMO_A)
+        wire[1] = DEMO_UNPLUGGED;
+    if (apart && run == DEMO_B && now - d->ready >= DEMO_SETTLE / 2) /* first the other comes */
+        wire[0] = DEMO_UNPLUGGED;
+    if (d->window == WIN_CUT)
+        wire[0] = DEMO_CUT;
+    for (size_t i = 0; i < DEMO_LINKS; i++)
+        if (wire[i] != d->wire[i])
+            demo_stage_wire(&d->stage, i, d->wire[i] = wire[i]);
 }
 
-static void bar(double share, char out[41])
+/* Measure and draw. */
+static void look(struct demo *d, ns_t now)
 {
-    int full = share < 0 ? 0 : share > 1 ? 40 : (int)(share * 40);
+    struct demo_span *span = &d->span[d->window];
+    struct demo_mark m = mark(d, now);
 
-    memset(out, '.', 40);
-    memset(out, '#', (size_t)full);
-    out[40] = 0;
-}
-
-/* One line of the live display. */
-static void show(const struct demo *d, int phase, uint64_t bytes, ns_t time, bool tty)
-{
-    double rate = mbps(bytes, time);
-    char b[41];
-
-    bar(rate / d->cfg->demo_rate_mbps, b);
-    printf("%s  %-6s [%s] %6.1f Mbit/s   ping %6.1f ms%s", tty ? "\r" : "",
-           phase == DEMO_UP ? "up" : "down", b, rate, atomic_load(&d->score->last_rtt_us) / 1e3,
-           tty ? "" : "\n");
-    fflush(stdout);
+    if (d->window >= WIN_IDLE)
+        return;
+    if (now >= d->opens) {
+        if (!span->from.at)
+            span->from = m;
+        span->to = m;
+    }
+    if (now - d->frame.from.at < (d->tty ? FRAME : NS_PER_S))
+        return;
+    d->frame.to = m;
+    demo_show_line(&d->stage, d->window, &d->frame, d->tty);
+    d->frame.from = m;
+    d->drawn = true;
 }
 
 /* Follow the traffic until it ends or a signal comes. */
 static void watch(struct demo *d)
 {
-    bool tty = isatty(STDOUT_FILENO);
-    uint64_t before = 0;
-    ns_t then = ring_clock(), shown = 0;
     int last = DEMO_CONNECTING;
 
     for (;;) {
         int phase = atomic_load(&d->score->phase);
         ns_t now = ring_clock();
+        enum demo_window w = window_of(d, phase, now);
+
         if (stopped || phase == DEMO_DONE || phase == DEMO_FAILED)
             break;
-        if (waitpid(d->child[C_CLIENT].pid, NULL, WNOHANG) > 0) {
-            d->child[C_CLIENT].pid = 0;
+        if (demo_stage_client_gone(&d->stage)) {
             snprintf(d->score->why, sizeof(d->score->why), "the client ended early");
             atomic_store(&d->score->phase, DEMO_FAILED);
             break;
         }
-        if (phase != last) {
-            if (phase == DEMO_IDLE)
-                printf("  tunnel is up; measuring the idle round trip ...\n");
-            else if (tty && last == DEMO_UP)
-                printf("\n");
+        if (phase == DEMO_IDLE && last != DEMO_IDLE) {
+            printf("tunnel is up; measuring the idle round trip ...\n");
             fflush(stdout);
-            before = 0;
-            then = now;
-            last = phase;
         }
-        if (phase == DEMO_UP || phase == DEMO_DOWN) {
-            uint64_t bytes = atomic_load(&d->score->flow[phase == DEMO_DOWN].received);
-            if (now - then >= (tty ? FRAME : NS_PER_S) && bytes >= before) {
-                show(d, phase, bytes - before, now - then, tty);
-                before = bytes;
-                then = shown = now;
-            }
-        }
-        usleep(20000);
+        if (w != d->window)
+            enter(d, w, length_of(d, w), now);
+        if (phase == DEMO_READY && last != DEMO_READY)
+            d->ready = now;
+        set_links(d, phase, now);
+        last = phase;
+        look(d, now);
+        usleep(LOOK);
     }
-    if (tty && shown)
+    if (d->tty && d->drawn)
         printf("\n");
 }
 
 static int summary(const struct demo *d)
 {
-    static const char *const name[2] = {"up", "down"};
     const struct demo_score *s = d->score;
 
     if (stopped) {
@@ -356,74 +199,60 @@ static int summary(const struct demo *d)
                s->why[0] ? s->why : "no reason given");
         return EXIT_INTERNAL;
     }
-    printf("\n  one TCP flow through the tunnel, link %d Mbit/s, %d ms each way\n",
-           d->cfg->demo_rate_mbps, d->cfg->demo_delay_ms);
-    for (int i = 0; i < 2; i++) {
-        const struct demo_flow *f = &s->flow[i];
-        double rate = mbps(f->received, f->end - f->start);
-        printf("    %-5s %8.1f MB, every byte intact  %7.1f Mbit/s  (%.0f %% of the link)\n",
-               name[i], (double)f->received / 1e6, rate, rate * 100 / d->cfg->demo_rate_mbps);
-    }
-    printf("    ping  idle %.1f ms (median), under load %.1f ms (median), %.1f ms (99 %%)\n",
-           quantile_ms(&s->idle, 0.5), quantile_ms(&s->loaded, 0.5),
-           quantile_ms(&s->loaded, 0.99));
-    printf("\nNothing is left behind: the two hosts existed only in memory.\n"
-           "To connect two real hosts: mqvpn server --nat, then the line that it prints.\n");
+    demo_show_summary(&d->stage, d->span);
     return EXIT_OK;
 }
 
-/* ---- all of it ------------------------------------------------------------------------- */
-
-static int score_new(struct demo *d)
+static struct demo_score *score_new(void)
 {
-    void *p = mmap(NULL, sizeof(*d->score), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                   -1, 0);
+    void *p = mmap(NULL, sizeof(struct demo_score), PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-    d->score = p == MAP_FAILED ? NULL : p;
-    return d->score ? 0 : -1;
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static int play(struct demo *d, const struct config *config, const struct log *log)
+{
+    char why[256] = "";
+    int rc = demo_stage_build(&d->stage, config, log, &d->traffic, why, sizeof(why));
+
+    if (rc) {
+        LOG_AT(log, LOG_ERROR, "%s", why);
+        if (rc == -ENOMEM)
+            return EXIT_INTERNAL;
+        printf("The demo needs to make network namespaces and TUN devices: run it as root, or\n"
+               "allow them to ordinary users (see the line above).\n");
+        return EXIT_PRIVILEGE;
+    }
+    demo_show_intro(&d->stage);
+    watch(d);
+    return summary(d);
 }
 
 int demo_run(const struct config *config, const struct log *log)
 {
     struct sigaction act = {.sa_handler = on_signal};
-    struct demo d = {.cfg = config,
-                     .log = log,
-                     .ns = {NS_NONE, NS_NONE},
-                     .wan_fd = {-1, -1},
-                     .memfd = {-1, -1}};
-    char why[256] = "";
+    struct demo d = {.tty = isatty(STDOUT_FILENO), .window = WIN_BETWEEN};
+    ns_t time = (ns_t)config->demo_seconds * NS_PER_S;
     int status;
 
-    printf(
-        "mqvpn demo: two hosts in private network namespaces, an emulated link of %d Mbit/s\n"
-        "and %d ms each way, a server on one, a client on the other, and TCP through the\n"
-        "tunnel for %d s. Nothing on this machine is changed.\n\n",
-        config->demo_rate_mbps, config->demo_delay_ms, config->demo_seconds);
-    fflush(stdout);
-    if (score_new(&d) || make_secrets(&d)) {
-        LOG_AT(log, LOG_ERROR, "no memory for the demo, or no certificate could be made");
-        status = EXIT_INTERNAL;
-        goto out;
+    d.score = score_new();
+    if (!d.score) {
+        LOG_AT(log, LOG_ERROR, "no memory for the demo");
+        return EXIT_INTERNAL;
     }
-    make_configs(&d);
     d.traffic = (struct demo_traffic){.far_ip = FAR_IN,
+                                      .tun = DEMO_TUN,
                                       .port = TRAFFIC,
-                                      .each = (ns_t)config->demo_seconds * NS_PER_S / 2,
+                                      .each = {time / 5, time / 5, time * 3 / 5},
                                       .patience = PATIENCE,
                                       .score = d.score};
+    atomic_store(&d.score->window, WIN_BETWEEN);
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
     sigaction(SIGHUP, &act, NULL);
-    if (build_link(&d, why, sizeof(why)) || start(&d, why, sizeof(why))) {
-        LOG_AT(log, LOG_ERROR, "%s", why);
-        printf("The demo needs to make network namespaces and TUN devices: run it as root, or\n"
-               "allow them to ordinary users (see the line above).\n");
-        status = EXIT_PRIVILEGE;
-        goto out;
-    }
-    watch(&d);
-    status = summary(&d);
-out:
-    clear_stage(&d);
+    status = play(&d, config, log);
+    demo_stage_clear(&d.stage);
+    munmap(d.score, sizeof(*d.score));
     return status;
 }

@@ -18,9 +18,9 @@
 #include <unistd.h>
 
 #define CHUNK      65536
-#define PING_EVERY (100 * NS_PER_MS)
+#define PING_EVERY (50 * NS_PER_MS)
 #define PING_LOST  (2 * NS_PER_S)
-#define IDLE_PINGS 10
+#define IDLE_PINGS 20
 
 /* The eight bytes at position 8 * i of every stream. */
 static uint64_t word_at(uint64_t i)
@@ -93,19 +93,27 @@ static int send_pattern(int fd, struct demo_flow *flow, ns_t each)
 }
 
 /* Receive and check until the stream ends. 0 or errno. */
-static int receive_pattern(int fd, struct demo_flow *flow)
+static int receive_pattern(int fd, struct demo_score *score, struct demo_flow *flow)
 {
     uint8_t buf[CHUNK];
     uint64_t at = 0;
+    ns_t before = ring_clock();
+    int window;
     ssize_t r;
 
     while ((r = recv(fd, buf, sizeof(buf), 0)) > 0) {
         uint64_t bad = differing(buf, at, (size_t)r);
+        ns_t now = ring_clock();
+
         at += (uint64_t)r;
         if (bad)
             atomic_fetch_add(&flow->wrong, bad);
         atomic_fetch_add(&flow->received, (uint64_t)r);
-        atomic_store(&flow->end, ring_clock());
+        window = atomic_load(&score->window);
+        if ((window == WIN_CUT || window == WIN_BACK) &&
+            now - before > atomic_load(&score->pause))
+            atomic_store(&score->pause, now - before);
+        before = now;
     }
     return r < 0 ? errno : 0;
 }
@@ -123,16 +131,10 @@ static struct sockaddr_in address(const char *ip, uint16_t port)
 
 static void serve(int fd, const struct demo_traffic *t)
 {
-    char direction = 0;
+    uint8_t run = DEMO_RUNS;
 
-    if (recv(fd, &direction, 1, 0) == 1) {
-        if (direction == 'u') {
-            receive_pattern(fd, &t->score->flow[0]);
-            send(fd, "k", 1, MSG_NOSIGNAL); /* everything has been looked at */
-        } else {
-            send_pattern(fd, &t->score->flow[1], t->each);
-        }
-    }
+    if (recv(fd, &run, 1, 0) == 1 && run < DEMO_RUNS)
+        send_pattern(fd, &t->score->flow[run], t->each[run]);
     close(fd);
 }
 
@@ -187,10 +189,23 @@ int demo_far(void *arg, int lifeline)
 
 /* ---- near ------------------------------------------------------------------------------ */
 
+/* A socket that uses the tunnel alone; -1 while there is none. */
+static int socket_in_tunnel(const struct demo_traffic *t, int type)
+{
+    int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+
+    if (fd >= 0 &&
+        setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, t->tun, (socklen_t)strlen(t->tun))) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
 static int connect_far(const struct demo_traffic *t, int timeout_ms)
 {
     struct sockaddr_in a = address(t->far_ip, t->port);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), err = 0;
+    int fd = socket_in_tunnel(t, SOCK_STREAM | SOCK_NONBLOCK), err = 0;
     struct pollfd p = {.fd = fd, .events = POLLOUT};
     socklen_t len = sizeof(err);
 
@@ -207,23 +222,15 @@ no:
     return -1;
 }
 
-/* One transfer; 0 or 1 with the reason told. */
-static int transfer(const struct demo_traffic *t, int direction)
+/* One flow; 0 or 1 with the reason told. */
+static int transfer(const struct demo_traffic *t, uint8_t run)
 {
-    struct demo_flow *flow = &t->score->flow[direction];
+    struct demo_flow *flow = &t->score->flow[run];
     int fd = connect_far(t, 5000), rc;
-    char ok = 0;
 
     if (fd < 0)
         return failed(t->score, "no TCP connection through the tunnel");
-    rc = send(fd, direction ? "d" : "u", 1, MSG_NOSIGNAL) == 1 ? 0 : errno;
-    if (rc == 0 && direction == 0) {
-        rc = send_pattern(fd, flow, t->each);
-        if (rc == 0 && recv(fd, &ok, 1, 0) != 1)
-            rc = ECONNRESET;
-    } else if (rc == 0) {
-        rc = receive_pattern(fd, flow);
-    }
+    rc = send(fd, &run, 1, MSG_NOSIGNAL) == 1 ? receive_pattern(fd, t->score, flow) : errno;
     close(fd);
     if (rc)
         return failed(t->score, "the TCP connection broke: %s", strerror(rc));
@@ -236,10 +243,10 @@ static int transfer(const struct demo_traffic *t, int direction)
 
 static void note(struct demo_score *s, uint64_t rtt_us)
 {
-    bool idle = atomic_load(&s->phase) == DEMO_IDLE;
-    struct demo_pings *p = idle ? &s->idle : &s->loaded;
+    struct demo_pings *p = &s->pings[atomic_load(&s->window)];
     uint32_t n = atomic_load(&p->n);
 
+    atomic_fetch_add(&s->pings_answered, 1);
     atomic_store(&s->last_rtt_us, (uint32_t)rtt_us);
     if (n < DEMO_PINGS_MAX) {
         p->rtt_us[n] = (uint32_t)rtt_us;
@@ -258,6 +265,7 @@ static void ping(const struct demo_traffic *t, int fd)
         int wait = (int)((sent + PING_EVERY - now) / NS_PER_MS) + 1;
         if (now >= sent + PING_EVERY) {
             sent = now;
+            atomic_fetch_add(&t->score->pings_sent, 1);
             send(fd, &sent, sizeof(sent), MSG_NOSIGNAL | MSG_DONTWAIT);
             continue;
         }
@@ -290,13 +298,14 @@ int demo_near(void *arg, int lifeline)
 {
     const struct demo_traffic *t = arg;
     struct sockaddr_in far = address(t->far_ip, t->port);
-    int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc;
+    int udp, rc = 0;
     pid_t pinging;
 
     (void)lifeline;
     if (wait_for_tunnel(t))
         return 1;
     atomic_store(&t->score->phase, DEMO_IDLE);
+    udp = socket_in_tunnel(t, SOCK_DGRAM);
     if (udp < 0 || connect(udp, (struct sockaddr *)&far, sizeof(far)))
         return failed(t->score, "the near host's socket: %s", strerror(errno));
     pinging = fork();
@@ -306,11 +315,12 @@ int demo_near(void *arg, int lifeline)
         _exit(0);
     }
     usleep((useconds_t)(IDLE_PINGS * PING_EVERY / NS_PER_US));
-    atomic_store(&t->score->phase, DEMO_UP);
-    rc = transfer(t, 0);
-    if (rc == 0) {
-        atomic_store(&t->score->phase, DEMO_DOWN);
-        rc = transfer(t, 1);
+    for (uint8_t run = 0; run < DEMO_RUNS && rc == 0; run++) {
+        atomic_store(&t->score->run, run);
+        atomic_store(&t->score->phase, DEMO_READY);
+        usleep(DEMO_SETTLE / NS_PER_US);
+        atomic_store(&t->score->phase, DEMO_SENDING);
+        rc = transfer(t, run);
     }
     if (pinging > 0)
         kill(pinging, SIGKILL);
