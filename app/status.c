@@ -196,6 +196,30 @@ static void path(struct json *j, const struct status_peer *p, const struct quic_
     json_close(j, '}');
 }
 
+/* Numbered flows: what was sent again, and what waits for its turn. */
+static void numbered(struct json *j, const struct numbered *n)
+{
+    const struct repair_stats *out = &n->repair.stats;
+    const struct reseq_stats *in = &n->reseq.stats;
+
+    json_open(j, "numbered", '{');
+    json_number(j, "tx_packets", n->stats.heads);
+    json_number(j, "tx_lost", out->lost);
+    json_number(j, "tx_repairs", out->resent);
+    json_number(j, "tx_spurious", out->spurious);
+    json_number(j, "tx_given_up", out->given_deadline + out->given_memory);
+    json_number(j, "rx_packets", in->passed + in->held + in->late);
+    json_number(j, "rx_waited", in->held);
+    json_number(j, "rx_waiting", n->reseq.held);
+    json_ms(j, "wait_ms", in->held ? in->waited / in->held : 0);
+    json_ms(j, "longest_wait_ms", in->longest);
+    json_ms(j, "hold_ms", n->reseq.hold);
+    json_number(j, "rx_late", in->late);
+    json_number(j, "rx_duplicates", in->duplicates);
+    json_number(j, "rx_given_up", in->given_floor + in->given_time + in->given_memory);
+    json_close(j, '}');
+}
+
 /* The queue in front of the paths; its delay by what the paths carry together. */
 static void queue(struct json *j, const struct session *s, uint64_t pacing_bps, ns_t now)
 {
@@ -273,5 +297,7 @@ void status_peer(struct json *j, struct status_rates *r, const struct status_pee
     }
     json_close(j, ']');
     queue(j, s, pacing, now);
+    if (s->numbered)
+        numbered(j, s->numbered);
     json_close(j, '}');
 }

@@ -120,6 +120,7 @@ static void show_peer(FILE *to, const char *peer)
 {
     const char *queue = json_scan_member(peer, "queue"),
                *flows = json_scan_member(peer, "flows"),
+               *numbered = json_scan_member(peer, "numbered"),
                *total = json_scan_member(peer, "total");
     const char *paths = json_scan_member(peer, "paths"), *p = NULL;
     char name[32], state[16], v4[48], v6[48], up[32], b[3][16];
@@ -141,6 +142,15 @@ static void show_peer(FILE *to, const char *peer)
     fprintf(to, " CoDel %s drops, %s marks\n",
             count(number(queue, "dropped_codel", 1e18), b[0]),
             count(number(queue, "marked", 1e18), b[1]));
+    if (number(numbered, "tx_packets", 1e18) + number(numbered, "rx_packets", 1e18) > 0) {
+        fprintf(to, "  numbered: %s out, %s again;",
+                count(number(numbered, "tx_packets", 1e18), b[0]),
+                count(number(numbered, "tx_repairs", 1e18), b[1]));
+        fprintf(to, " %s in, %s waited %.1f ms\n",
+                count(number(numbered, "rx_packets", 1e18), b[0]),
+                count(number(numbered, "rx_waited", 1e18), b[1]),
+                number(numbered, "wait_ms", 9999));
+    }
     while ((p = json_scan_item(paths, p)))
         show_path(to, p);
 }

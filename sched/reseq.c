@@ -355,6 +355,7 @@ bool reseq_next(struct reseq *r, ns_t now, struct span *pkt)
     r->lent = h->chunk;
     if (ns_sub(now, h->came) > r->stats.longest)
         r->stats.longest = now - h->came;
+    r->stats.waited += ns_sub(now, h->came);
     h->chunk = NULL;
     f->held--;
     r->held--;

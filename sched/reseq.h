@@ -47,7 +47,7 @@ enum reseq_verdict {
 struct reseq_stats {
     uint64_t passed, held, late, duplicates;
     uint64_t given_floor, given_time, given_memory; /* numbers given up, by reason */
-    ns_t longest;                                   /* that a packet was held */
+    ns_t longest, waited;                           /* that a packet was held; all of them */
 };
 
 struct reseq_flow;

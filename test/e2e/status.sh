@@ -52,6 +52,8 @@ has client '"tx_bps":[0-9]{6}'
 has client '"share_pct":100'
 has client '"flows":\{"prompt":[0-9]+,"bulk":[0-9]+,'
 has client '"bulk_ms":[0-9.]+,"marked":[0-9]+,"dropped_codel":[0-9]+'
+has client '"numbered":\{"tx_packets":[0-9]+,"tx_lost":[0-9]+,"tx_repairs":'
+has server '"numbered":\{.*"rx_waited":[0-9]+'
 
 step "two clients"
 echo other >"$T/bob"
