@@ -80,15 +80,16 @@ static void hear(struct lookout_path *p, bool heard, bool others, struct numbere
 
 void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n, ns_t now)
 {
-    size_t paths = paths_of(conn), heard = 0;
+    size_t paths = paths_of(conn), heard = 0, ramping = 0;
     struct quic_path_view v[LOOKOUT_PATHS];
     bool due = now >= o->next;
     ns_t rtt = 0, rttvar = 0;
 
     o->check = NS_NEVER;
-    if (!due && !(n && repair_holds_any(&n->repair)))
+    if (now < o->soon && !(n && repair_holds_any(&n->repair)))
         return;
-    o->lossy = !due && o->lossy;
+    o->soon = now + LOOKOUT_SOON;
+    o->lossy = o->held = false;
     for (size_t i = 0; i < paths || i < o->paths; i++) {
         struct lookout_path *p = &o->path[i];
 
@@ -100,7 +101,11 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
             over(p, n);
         if (!p->used)
             *p = (struct lookout_path){.used = true, .id = v[i].id, .sent = v[i].packets_sent};
-        heard += v[i].usable && silence_of(&v[i]) == SCHED_HEARD;
+        if (v[i].usable && silence_of(&v[i]) == SCHED_HEARD) {
+            heard++;
+            ramping += v[i].ramping;
+            o->held |= v[i].held_back;
+        }
         if (v[i].delivery_bps)
             p->bps += ((double)v[i].delivery_bps - p->bps) / (p->bps > 0 ? 8 : 1);
         if (due)
@@ -118,6 +123,7 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
         if (o->path[i].heard && v[i].in_flight_bytes > 0 && v[i].waiting < patience(&v[i]))
             o->check = ns_min(o->check, now + patience(&v[i]) - v[i].waiting);
     }
+    o->held |= heard > 0 && ramping == heard;
     o->paths = paths;
     if (!due)
         return;
@@ -165,7 +171,10 @@ struct sched_path lookout_path(const struct lookout *o, const struct quic_conn *
         out.room_bytes = (size_t)(v.cwnd_bytes - v.in_flight_bytes);
     if (!p || !p->used || p->id != v.id)
         return out;
-    if (p->bps > 0) {
+    if (v.ramping) {
+        out.rate_bps = 0;
+        out.queued = v.has_rtt ? ns_sub(v.latest_rtt, v.min_rtt) : 0;
+    } else if (p->bps > 0) {
         out.rate_bps = (uint64_t)p->bps;
         out.queued = ns_sub((ns_t)((double)v.in_flight_bytes * 8e9 / p->bps), v.min_rtt);
     }

@@ -24,6 +24,7 @@
 
 #define LOOKOUT_PATHS 16                /* by index; of those above nothing is remembered */
 #define LOOKOUT_EVERY (100 * NS_PER_MS) /* between two looks at what changes slowly */
+#define LOOKOUT_SOON  (10 * NS_PER_MS)  /* while nothing is kept */
 #define LOOKOUT_LOSSY 200               /* packets of a million: losses are to be expected */
 
 struct lookout_path {
@@ -40,9 +41,11 @@ struct lookout_path {
 struct lookout {
     struct lookout_path path[LOOKOUT_PATHS];
     size_t paths; /* that were looked at */
-    ns_t next;    /* look */
+    ns_t next;    /* look at what changes slowly, */
+    ns_t soon;    /* and at anything */
     ns_t check;   /* when a path that gives no news falls silent; NS_NEVER: none would */
     bool lossy;   /* some path loses packets */
+    bool held; /* paths hold back for reasons of their own: no flow is to blame for a queue */
 };
 
 /* Look at the paths. `n` may be null: no flow is ever numbered. */

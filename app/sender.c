@@ -502,6 +502,7 @@ void sender_flush(struct sender *s, ns_t now)
     if (s->numbered)
         numbered_fates(s->numbered, s->quic);
     lookout_watch(&s->lookout, s->quic, s->numbered, now);
+    queue_pause(&s->queue, s->lookout.held, now);
     s->wake = s->lookout.check;
     s->queue.lossy = s->numbered && s->lookout.lossy;
     if (s->control_first)

@@ -132,6 +132,12 @@ struct cc {
 
 extern const struct cc_ops cc_cubic_ops, cc_newreno_ops, cc_bbr_ops;
 
+/* Whether it has yet to find out what the path carries: the first slow start, or BBR's Startup. */
+static inline bool cc_ramping(const struct cc *cc)
+{
+    return cc->ops == &cc_bbr_ops ? cc->u.bbr.state == BBR_STARTUP : cc->ssthresh == UINT64_MAX;
+}
+
 /*
  * Start in slow start with the window of RFC 9002 7.2 for datagrams of `mss` bytes.
  * `name` is "cubic", "newreno" or "bbr"; null is "cubic".

@@ -333,6 +333,8 @@ int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic
         .in_flight_bytes = rec->bytes_in_flight,
         .pacing_bps = recovery_pacing_bps(rec),
         .delivery_bps = rec->delivery_bps,
+        .ramping = cc_ramping(&rec->cc),
+        .held_back = rec->cc.holds_back,
         .pto_count = rec->pto_count,
         .waiting = rec->bytes_in_flight ? ns_sub(now, rec->rate.delivered_time) : 0,
         .last_received = p->last_received,

@@ -470,6 +470,8 @@ struct quic_path_view {
     uint64_t bytes_sent, bytes_received; /* UDP payload */
     bool silent;         /* a probe timeout has passed and nothing answered since */
     bool standby;        /* the peer wishes it used only where no other path is usable */
+    bool ramping;        /* its controller has yet to find out what it carries */
+    bool held_back;      /* the controller sends less than the path carries, to measure it */
     bool ecn;            /* the path is known to carry ECN marks (RFC 9000 13.4) */
     uint64_t packets_ce; /* of ours that met congestion on the way, as the peer reports */
 };
