@@ -38,6 +38,8 @@ void conn_trim(struct quic_conn *c)
         if (!c->path[i].used)
             continue;
         recovery_release(r, c->now);
+        for (int s = 0; s < SPACE_N; s++)
+            ranges_trim(&c->path[i].ack[s].received);
         settled &= sent_count(&r->space[SPACE_APP].sent) == 0;
     }
     streams_trim(&c->streams);

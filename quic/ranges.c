@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KEEP 16 /* ranges of an array that is not given back while the set is in use */
+#define GROWTH 4 /* of the array: few steps, since the next one would come late */
 
 void ranges_init(struct ranges *r, size_t max)
 {
@@ -36,7 +36,7 @@ static int grow(struct ranges *r)
         return QUIC_TOOBIG;
     if (r->count < r->cap)
         return 0;
-    cap = r->cap > r->max / 2 ? r->max : r->cap * 2;
+    cap = r->cap > r->max / GROWTH ? r->max : r->cap * GROWTH;
     bigger = malloc(cap * sizeof *bigger);
     if (!bigger)
         return QUIC_NOMEM;
@@ -48,15 +48,11 @@ static int grow(struct ranges *r)
     return 0;
 }
 
-/*
- * Go back inline once few are left. A small array stays until the set is freed: a set that
- * hovers about the edge would allocate all the time.
- */
-static void shrink(struct ranges *r)
+void ranges_trim(struct ranges *r)
 {
     struct range *heap = r->u.heap;
 
-    if (r->cap <= KEEP || r->count > RANGES_INLINE)
+    if (r->cap <= RANGES_INLINE || r->count > RANGES_INLINE)
         return;
     memcpy(r->u.inside, heap, r->count * sizeof *heap);
     free(heap);
@@ -70,7 +66,6 @@ static void cut(struct ranges *r, size_t i, size_t n)
 
     memmove(at + i, at + i + n, (r->count - i - n) * sizeof *at);
     r->count -= (uint32_t)n;
-    shrink(r);
 }
 
 /* Put a range at index `i`. */

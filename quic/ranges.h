@@ -3,9 +3,10 @@
  *
  * Used for packet numbers, stream bytes and stream IDs. Ranges lie in an array in
  * ascending order: RANGES_INLINE of them inside the struct, more of them on the heap, in
- * an array that grows by doubling and is given back when it is large and the set is small
- * again. The set never holds more than `max` ranges, so that no peer can make it grow
- * without bound. A struct may be moved by assignment; it has no pointer into itself.
+ * an array that grows by a factor of four. It stays, since sets fill and empty all the time where
+ * packets are lost, until the owner says ranges_trim or ranges_free. The set never holds more
+ * than `max` ranges, so that no peer can make it grow without bound. A struct may be moved by
+ * assignment; it has no pointer into itself.
  *
  * Invariant: start < end in each; end of one < start of the next (never adjacent);
  * count <= max; the heap is used exactly when `cap` > RANGES_INLINE.
@@ -37,6 +38,9 @@ void ranges_init(struct ranges *r, size_t max);
 
 /* Empty the set and give back its memory; it may be used again. */
 void ranges_free(struct ranges *r);
+
+/* Give back the array, if the set is small enough to do without one. Never fails. */
+void ranges_trim(struct ranges *r);
 
 /*
  * Add [start, end), joining what it touches. An empty range (start >= end) adds nothing.

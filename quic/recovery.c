@@ -9,7 +9,8 @@
 #define SKIP_MIN     64   /* numbers between two that are passed over, at least */
 #define SKIP_SPREAD  4096 /* and at most so many more */
 #define BACKOFF_MAX  60   /* doublings of the probe timeout: no bound but that of ns_t */
-#define RUNS_KEPT    64   /* verdict runs whose memory isn't given back */
+#define RUNS_KEPT    512  /* verdict runs whose memory isn't given back while packets flow, */
+#define SENT_KEPT    1024 /* and packets */
 #define RETIRE_BATCH 4    /* packets forgotten at most for one that is sent */
 
 static void init_space(struct recovery_space *s, uint32_t max)
@@ -131,7 +132,7 @@ static void trim(struct recovery *r, ns_t now)
     if (now < r->trim_at || r->n_runs)
         return;
     for (int i = 0; i < SPACE_N; i++)
-        sent_trim(&r->space[i].sent);
+        sent_trim(&r->space[i].sent, SENT_KEPT);
     if (r->cap_runs > RUNS_KEPT) {
         free(r->runs);
         r->runs = NULL;
@@ -150,8 +151,9 @@ void recovery_release(struct recovery *r, ns_t now)
         retire(r, s, UINT64_MAX, now);
         if (!sent_count(&s->sent) && !s->sent.open)
             sent_clear(&s->sent);
-        sent_trim(&s->sent); /* to what was the peak since the last time, */
-        sent_trim(&s->sent); /* which is now */
+        sent_trim(&s->sent, SENT_MIN); /* to what was the peak since the last time, */
+        sent_trim(&s->sent, SENT_MIN); /* which is now */
+        ranges_trim(&s->acked);
     }
     free(r->runs);
     r->runs = NULL;

@@ -198,17 +198,18 @@ void sent_retire(struct sent *s)
         s->rec_base = s->rec_next;
 }
 
-/* The size that leaves `peak` room to double, at least SENT_MIN. */
-static uint32_t trimmed(uint32_t cap, uint32_t peak)
+/* The size that leaves `peak` room to double, at least `least`. */
+static uint32_t trimmed(uint32_t cap, uint32_t peak, uint32_t least)
 {
-    while (cap > SENT_MIN && cap / 4 >= peak)
+    while (cap > least && cap / 4 >= peak)
         cap /= 2;
     return cap;
 }
 
-void sent_trim(struct sent *s)
+void sent_trim(struct sent *s, uint32_t least)
 {
-    uint32_t cap = trimmed(s->cap, s->peak), rec_cap = trimmed(s->rec_cap, s->rec_peak);
+    uint32_t cap = trimmed(s->cap, s->peak, least);
+    uint32_t rec_cap = trimmed(s->rec_cap, s->rec_peak, least);
 
     if (s->open)
         return;

@@ -161,9 +161,10 @@ void sent_retire(struct sent *s);
 
 /*
  * Halve rings, as often as they stay at least four times as large as the most in use
- * since the last call. To be called every few seconds. Never fails.
+ * since the last call, and `least` entries (SENT_MIN, or more: a power of two). To be called
+ * every few seconds. Never fails.
  */
-void sent_trim(struct sent *s);
+void sent_trim(struct sent *s, uint32_t least);
 
 /* Drop everything; numbering goes on. Gives back the memory. */
 void sent_clear(struct sent *s);

@@ -404,6 +404,8 @@ void streams_trim(struct streams *s)
     for (uint32_t i = 0; i < s->table_cap; i++)
         for (struct stream *st = s->table[i]; st; st = st->hash_next)
             stream_trim(st);
+    for (int i = 0; i < 2; i++)
+        ranges_trim(&s->theirs[i].unborn);
 }
 
 /* ---- the invariant ------------------------------------------------------------------- */

@@ -239,10 +239,35 @@ static void test_move(void **state)
         assert_true(ranges_contains(&a, 3 * i));
     }
     assert_true(ranges_memory(&a) > 0);
-    assert_int_equal(ranges_remove(&a, 0, 117), 0);
-    assert_int_equal(ranges_count(&a), 1);
-    assert_int_equal(ranges_memory(&a), 0);
     ranges_free(&a);
+}
+
+/* The array stays when the set empties, until it is trimmed; what it holds is not lost. */
+static void test_trim(void **state)
+{
+    struct ranges r;
+    size_t most;
+
+    (void)state;
+    ranges_init(&r, 100);
+    for (uint64_t i = 0; i < 40; i++)
+        assert_int_equal(ranges_add(&r, 3 * i, 3 * i + 1), 0);
+    most = ranges_memory(&r);
+    assert_true(most >= 40 * sizeof(struct range));
+    assert_int_equal(ranges_remove(&r, 0, 3 * 37), 0);
+    ranges_trim(&r); /* three are more than fit inside */
+    assert_int_equal(ranges_count(&r), 3);
+    assert_int_equal(ranges_memory(&r), most);
+    ranges_drop_first(&r);
+    assert_int_equal(ranges_memory(&r), most);
+    ranges_trim(&r);
+    assert_int_equal(ranges_memory(&r), 0);
+    assert_true(ranges_check(&r));
+    assert_int_equal(ranges_count(&r), 2);
+    assert_true(ranges_contains(&r, 3 * 38) && ranges_contains(&r, 3 * 39));
+    ranges_trim(&r);
+    assert_int_equal(ranges_count(&r), 2);
+    ranges_free(&r);
 }
 
 int main(void)
@@ -253,6 +278,7 @@ int main(void)
         cmocka_unit_test(test_extend),
         cmocka_unit_test(test_widening),
         cmocka_unit_test(test_move),
+        cmocka_unit_test(test_trim),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

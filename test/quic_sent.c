@@ -153,12 +153,12 @@ static void test_trim(void **state)
     for (; pn < 15000; pn++)
         put(&s, pn, 1);
     assert_true(sent_memory(&s) > 4096 * sizeof(struct sent_packet));
-    sent_trim(&s); /* the burst was since the last time */
+    sent_trim(&s, SENT_MIN); /* the burst was since the last time */
     assert_true(sent_memory(&s) > 4096 * sizeof(struct sent_packet));
     while (sent_count(&s) > 10)
         sent_retire(&s);
-    sent_trim(&s);
-    sent_trim(&s);
+    sent_trim(&s, SENT_MIN);
+    sent_trim(&s, SENT_MIN);
     assert_true(sent_memory(&s) <= small);
     for (uint64_t i = pn - 10; i < pn; i++)
         look(&s, i, 1);
@@ -204,7 +204,7 @@ static void test_random(void **state)
                 base++;
             }
             if (rnd_chance(&rnd, 1, 200))
-                sent_trim(&s);
+                sent_trim(&s, SENT_MIN);
             assert_int_equal(s.base, base);
             assert_int_equal(s.next, next);
             if (rnd_chance(&rnd, 1, 20)) {
