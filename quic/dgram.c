@@ -169,8 +169,8 @@ static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, bool a
  */
 static bool ack_rides(const struct run *run, size_t size, size_t room, bool last)
 {
-    return conn_acks_ride(run->c, run->p) && (run->t->count || last) &&
-           size + ACK_ROOM <= room;
+    return size + ACK_ROOM <= room && (run->t->count || last) &&
+           conn_acks_ride(run->c, run->p);
 }
 
 /* The pacer hears of what was sealed. */
