@@ -134,7 +134,7 @@ struct quic_config {
     const struct qlog_sink *qlog; /* null: no qlog */
     const struct quic_ext *ext;   /* null: plain QUIC */
 
-    const char *cc;  /* congestion control: "cubic" (default) or "newreno" */
+    const char *cc;  /* congestion control: "cubic" (default), "newreno" or "bbr" */
     ns_t idle;       /* give up after this long without a packet; 0: never (RFC 9000 10.1) */
     ns_t keep_alive; /* PING after this long without one received; 0: off */
     ns_t handshake;  /* give up on a handshake after this long; 0: only `idle` counts */

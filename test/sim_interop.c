@@ -6,12 +6,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "quic/conn.h"
-#include "test/sim/world.h"
+#include "test/sim/bulk.h"
 
 #define MB 1000000u
 
@@ -220,12 +221,44 @@ static void test_rebind_port(void **state)
     world_each_seed(2, rebind_port);
 }
 
+/* crosstraffic: 25 megabytes beside a flow of CUBIC that was there before: both get on. */
+static void crosstraffic(uint64_t seed)
+{
+    static const char *const cc[] = {"cubic", "bbr"};
+
+    for (size_t i = 0; i < ARRAY_LEN(cc); i++) {
+        struct bulk b;
+        bulk_init(&b, seed, 10 * MB, 40000, 30 * NS_PER_MS);
+        struct bulk_flow *other = bulk_flow(&b, "cubic");
+        bulk_run(&b, 5);
+        WORLD_CHECK(&b.w, other->got_bytes > MB);
+        struct bulk_flow *ours = bulk_flow(&b, cc[i]);
+        uint64_t before = other->got_bytes;
+        ns_t start = b.w.sim.now;
+        while (ours->got_bytes < 25 * MB && b.w.sim.now < start + 90 * NS_PER_S)
+            bulk_run(&b, 1);
+        WORLD_CHECK(&b.w, ours->got_bytes >= 25 * MB);
+        if (getenv("SHOW"))
+            print_message("%s: %.0f s, the other had %.1f MB\n", cc[i],
+                          (double)(b.w.sim.now - start) / (double)NS_PER_S,
+                          (double)(other->got_bytes - before) / MB);
+        WORLD_CHECK(&b.w, other->got_bytes - before > 25 * MB / 4);
+        WORLD_CHECK(&b.w, bulk_free(&b));
+    }
+}
+
+static void test_crosstraffic(void **state)
+{
+    (void)state;
+    world_each_seed(2, crosstraffic);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_transfer),    cmocka_unit_test(test_chacha20),
         cmocka_unit_test(test_ipv6),        cmocka_unit_test(test_amplification),
-        cmocka_unit_test(test_rebind_port),
+        cmocka_unit_test(test_rebind_port), cmocka_unit_test(test_crosstraffic),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
