@@ -7,6 +7,10 @@
  *   CONNECTING  attempts race, or one has won and the tunnel is not open
  *   UP          the server has accepted; addresses and routes are on the TUN
  *
+ * When the server falls silent on every path, or the last link goes, the session is put aside
+ * (outage.h), while rounds try for a new connection in the usual way. Whichever answers first
+ * goes on; a new one waits ANSWER_FIRST for the old.
+ *
  * A round (round.h) tries all ways to the server, by each link and to each of its addresses. The
  * attempt that wins it asks for the tunnel, and is its connection from then on.
  *
@@ -32,7 +36,7 @@
 #include "app/base.h"
 #include "app/exit.h"
 #include "app/inside.h"
-#include "app/paths.h"
+#include "app/outage.h"
 #include "app/qlog_file.h"
 #include "app/random.h"
 #include "app/round.h"
@@ -47,9 +51,10 @@
 #define RETRY_MIN      (500 * NS_PER_MS)
 #define RETRY_MAX      (30 * NS_PER_S)
 #define SILENT_AFTER   (3 * NS_PER_S) /* unanswered for so long, and SILENT_PTOS probes */
-#define SILENT_PTOS    3
+#define SILENT_PTOS    2
 #define UP_STABLE      (20 * NS_PER_S) /* up for so long: the next retry is immediate */
 #define NETWORK_SETTLE (300 * NS_PER_MS)
+#define ANSWER_FIRST   (700 * NS_PER_MS)
 
 enum state { WAITING, CONNECTING, UP };
 
@@ -68,6 +73,9 @@ struct client {
     enum state state;
     struct round round;
 
+    struct outage outage;
+    ns_t request_at; /* of a round's winner that waits for its end; NS_NEVER: none does */
+
     unsigned tries; /* rounds since the tunnel was up for UP_STABLE */
     ns_t retry_at, up_since;
     bool ever_up, stopping;
@@ -80,6 +88,7 @@ static void stop(struct client *c, int status, ns_t now)
 {
     c->stopping = true;
     c->status = status;
+    outage_drop(&c->outage, &c->env, now);
     round_end(&c->round, now);
     ring_stop(c->base.ring, status);
 }
@@ -115,6 +124,7 @@ static void lost(struct client *c, struct failure why, ns_t now)
         peer_failed(&c->peer, c->base.ring, on_moved, c, now);
     c->state = WAITING;
     c->status = why.status;
+    c->request_at = NS_NEVER;
     round_end(&c->round, now);
     if (!c->cfg->reconnect || (!c->ever_up && (why.hopeless || c->tries >= TRIES_FIRST))) {
         stop(c, why.status, now);
@@ -217,13 +227,26 @@ static void response(struct client *c, struct attempt *a, const struct session_e
         failed(c, a, (struct failure){EXIT_INTERNAL, true}, now);
 }
 
-/* The tunnel's connection follows the links; without one it is made anew. */
+/* Nothing comes back. The session is kept, unless the user had rather see the end. */
+static void fall_asleep(struct client *c, struct attempt *a, ns_t now)
+{
+    struct failure why = {EXIT_NO_ANSWER, false};
+
+    if (!c->cfg->reconnect) {
+        failed(c, a, why, now);
+        return;
+    }
+    outage_begin(&c->outage, &c->env, round_take(&c->round), now);
+    lost(c, why, now);
+}
+
+/* The tunnel's connection follows the links; without one it waits. */
 static void follow(struct client *c, ns_t now)
 {
     struct attempt *a = c->round.won;
 
     if (c->state == UP && paths_follow(a, &c->env, &c->links, now))
-        failed(c, a, (struct failure){EXIT_NO_ANSWER, false}, now);
+        fall_asleep(c, a, now);
 }
 
 /* Addresses and MTU are known: the machine's side can stand. */
@@ -257,7 +280,47 @@ static void won(struct client *c, struct attempt *a, ns_t now)
 {
     round_win(&c->round, a, now);
     peer_worked(&c->peer, &a->remote);
-    request(c, a, now);
+    if (!c->outage.a) {
+        request(c, a, now);
+        return;
+    }
+    c->request_at = now + ANSWER_FIRST;
+    outage_nudge(&c->outage, &c->env, &c->links, now);
+}
+
+/* A new session it is. */
+static void request_after(struct client *c, ns_t now)
+{
+    c->request_at = NS_NEVER;
+    outage_drop(&c->outage, &c->env, now);
+    request(c, c->round.won, now);
+}
+
+static void outage_check(struct client *c, ns_t now)
+{
+    ns_t since = c->outage.since;
+    struct attempt *a;
+
+    switch (outage_tick(&c->outage, &c->env, &c->links, now)) {
+    case OUTAGE_ENDED:
+        LOG_AT(c->log, LOG_INFO, "the server answers again, after %.1f s: the session goes on",
+               (double)(now - since) / 1e9);
+        a = outage_take(&c->outage);
+        round_put(&c->round, a, now);
+        c->request_at = c->retry_at = NS_NEVER;
+        c->state = UP;
+        c->up_since = now;
+        bring_up(c, a, now);
+        break;
+    case OUTAGE_LOST:
+        LOG_AT(c->log, LOG_INFO, "the former session is over");
+        outage_drop(&c->outage, &c->env, now);
+        c->request_at = c->request_at == NS_NEVER ? NS_NEVER : now;
+        break;
+    case OUTAGE_NONE:
+    case OUTAGE_LASTS:
+        break;
+    }
 }
 
 static void events(struct client *c, struct attempt *a, ns_t now)
@@ -333,8 +396,12 @@ static void link_events(struct client *c, ns_t now)
             round_join(&c->round, &ev.link, now);
         }
     }
-    if (any)
-        follow(c, now);
+    if (!any)
+        return;
+    outage_nudge(&c->outage, &c->env, &c->links, now);
+    follow(c, now);
+    if (c->round.won) /* what was silent may answer now, and the other way round */
+        paths_ping(c->round.won);
 }
 
 /* ---- the loop's calls ------------------------------------------------------------------ */
@@ -344,22 +411,25 @@ static void on_udp(void *ctx, struct ring_udp *sock, struct udp_dgram *d, size_t
     struct client *c = ctx;
     struct attempt *a = ring_udp_user(sock);
 
-    if (!round_has(&c->round, a))
+    if (a != c->outage.a && !round_has(&c->round, a))
         return;
     session_on_udp(&a->session, socks_ifindex(&a->socks, sock), d, n, now);
+    if (a == c->outage.a)
+        outage_check(c, now);
     events(c, a, now);
 }
 
 static void on_tun(void *ctx, struct ring_tun *tun, struct ring_pkt *pkts, size_t n, ns_t now)
 {
     struct client *c = ctx;
+    struct attempt *a = c->outage.a ? c->outage.a : c->round.won;
     struct vnet_split split[DEVICE_BATCH];
 
     (void)tun;
-    while (n > 0 && c->round.won) {
+    while (n > 0 && a) {
         size_t k = device_split_batch(&c->base.device, &pkts, &n, split);
 
-        session_on_tun(&c->round.won->session, split, k, now);
+        session_on_tun(&a->session, split, k, now);
     }
 }
 
@@ -374,7 +444,7 @@ static void attempt_tick(struct client *c, struct attempt *a, ns_t now)
         paths_silent(a, SILENT_AFTER, SILENT_PTOS, now)) {
         LOG_AT(c->log, LOG_WARN, "the server has not answered for %d s",
                (int)(SILENT_AFTER / NS_PER_S));
-        failed(c, a, (struct failure){EXIT_NO_ANSWER, false}, now);
+        fall_asleep(c, a, now);
     }
     if (round_has(&c->round, a) && c->state == CONNECTING && a->open_by <= now)
         give_up(c, a, failure_unopened(a, c->log, now), now);
@@ -388,6 +458,9 @@ static void on_deadline(void *ctx, ns_t now)
     for (size_t i = c->round.n_run; i-- > 0;)
         if (i < c->round.n_run) /* one may have ended others */
             attempt_tick(c, c->round.run[i], now);
+    outage_check(c, now);
+    if (c->request_at <= now)
+        request_after(c, now);
     if (!c->stopping && !round_tick(&c->round, now))
         lost(c, c->round.why, now);
     if (c->round.won && c->round.won->paths_at <= now)
@@ -399,6 +472,8 @@ static void on_deadline(void *ctx, ns_t now)
 static ns_t deadline(const struct client *c, ns_t now)
 {
     ns_t at = ns_min(links_deadline(&c->links), c->round.next_at);
+
+    at = ns_min(at, ns_min(outage_deadline(&c->outage, now), c->request_at));
 
     if (c->state == WAITING)
         at = ns_min(at, c->retry_at);
@@ -423,6 +498,10 @@ static void on_flush(void *ctx, ns_t now)
         session_flush(&c->round.run[i]->session, now);
         events(c, c->round.run[i], now);
     }
+    if (c->outage.a) {
+        session_flush(&c->outage.a->session, now);
+        outage_check(c, now);
+    }
     device_trim(&c->base.device, now);
     ring_deadline_set(c->base.ring, deadline(c, now));
 }
@@ -434,6 +513,8 @@ static void on_signal(void *ctx, int signo, ns_t now)
     LOG_AT(c->log, LOG_INFO, "%s: leaving", strsignal(signo));
     for (size_t i = 0; i < c->round.n_run; i++)
         quic_close(c->round.run[i]->session.quic, H3_NO_ERROR, "client leaves", now);
+    if (c->outage.a)
+        quic_close(c->outage.a->session.quic, H3_NO_ERROR, "client leaves", now);
     stop(c, EXIT_OK, now);
 }
 
@@ -458,6 +539,8 @@ static void on_network(void *ctx, int fd, short ready, ns_t now)
         LOG_AT(c->log, LOG_WARN, "network changes are not noticed any more: %s", strerror(-rc));
         ring_fd_del(c->base.ring, fd);
     }
+    if (changed)
+        outage_nudge(&c->outage, &c->env, &c->links, now);
     if (changed && c->state == WAITING && !c->stopping && c->retry_at > now + NETWORK_SETTLE)
         c->retry_at = now + NETWORK_SETTLE;
 }
@@ -467,22 +550,23 @@ static void on_question(void *ctx, const char *line, struct json *out, ns_t now)
 {
     static const char *const state[] = {"waiting", "connecting", "up"};
     struct client *c = ctx;
+    const struct attempt *a = c->outage.a ? c->outage.a : c->round.won;
     struct status_self self = base_self(&c->base, "client");
     struct status_peer peer = {.number = c->up_since,
                                .name = "server",
                                .interface = "",
-                               .since = c->state == UP ? c->up_since : 0};
+                               .since = c->state == UP || c->outage.a ? c->up_since : 0};
 
     if (strcmp(line, "status") != 0) {
         status_unknown(out);
         return;
     }
-    self.state = state[c->state];
+    self.state = c->outage.a ? "outage" : state[c->state];
     self.server = c->peer.authority;
     status_begin(out, &c->base.rates, &self, now);
-    if (c->round.won) {
-        peer.session = &c->round.won->session;
-        peer.interface = c->round.won->link.name;
+    if (a) {
+        peer.session = &a->session;
+        peer.interface = a->link.name;
         status_peer(out, &c->base.rates, &peer, now);
     }
     status_end(out, &c->base.rates);
@@ -533,6 +617,7 @@ static int set_up(struct client *c)
 
 static void tear_down(struct client *c)
 {
+    outage_drop(&c->outage, &c->env, ring_clock());
     round_end(&c->round, ring_clock());
     peer_close(&c->peer);
     if (c->links.mon) {
@@ -555,6 +640,7 @@ int client_run(const struct config *config, const struct log *log)
     c->log = log;
     c->rng = random_system();
     round_init(&c->round, &c->env, &c->links);
+    c->request_at = NS_NEVER;
     status = set_up(c);
     if (status == 0) {
         ns_t now = ring_clock();

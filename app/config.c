@@ -141,6 +141,9 @@ static const struct row rows[] = {
      "which path takes what: minrtt (default), auto (on trial), wlb,\n"
      "wlb_udp_pin, backup or redundant; with one path they are all the same", W_BOTH, C_NONE, 0, 0,
      "minrtt|auto|wlb|wlb_udp_pin|backup|redundant"},
+    {"grace", "Multipath", "Grace", K_INT, AT(grace_s), "SECONDS",
+     "while nothing gets through, keep the session and its addresses for so\n"
+     "long (default 300; the shorter of both ends' counts)", W_BOTH, C_NONE, 10, 86400, NULL},
     {"io", "Advanced", "IO", K_WORD, AT(io), "auto|io_uring|epoll",
      "how to talk to the kernel (default auto)", W_BOTH, C_NONE, 0, 0, "auto|io_uring|epoll"},
     {"offload", "Advanced", "Offload", K_WORD, AT(offload), "auto|off",
@@ -709,6 +712,7 @@ static int defaults(struct config *c)
                          .manage_routes = true,
                          .reconnect = true,
                          .max_clients = 1024,
+                         .grace_s = 300,
                          .demo_seconds = 15,
                          .demo_rate_mbps = 60,
                          .demo_delay_ms = 10};

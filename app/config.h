@@ -49,6 +49,7 @@ struct config {
     int offload; /* 0: auto, 1: off */
     int multipath; /* 0: on, 1: off */
     int scheduler; /* as sched_at counts them */
+    int grace_s; /* a session in which nothing comes back is kept for so long */
     char *cc;
     char *qlog_dir;
 

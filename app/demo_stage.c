@@ -77,7 +77,8 @@ static void make_configs(struct demo_stage *s)
                             .offload = s->cfg->offload,
                             .auth_key = s->key,
                             .manage_routes = true,
-                            .max_clients = 8};
+                            .max_clients = 8,
+                            .grace_s = 60};
 
     s->side[DEMO_FAR] = common;
     s->side[DEMO_FAR].mode = CONFIG_SERVER;

@@ -62,23 +62,49 @@ static void forget(struct attempt *a, struct attempt_path *p)
     *p = a->path[--a->paths];
 }
 
-/* End the paths whose links are gone, or have another address. */
+/* A link that was gone for a moment, and is as it was: so is its path. */
+static void keep_paths(struct attempt *a, const struct link *list, size_t n)
+{
+    for (size_t i = 0; i < a->paths; i++) {
+        struct link *old = &a->path[i].link;
+
+        for (size_t k = 0; k < n && !by_id(list, n, old->id); k++)
+            if (list[k].ifindex == old->ifindex && list[k].family == old->family &&
+                tun_addr_equal(&list[k].local, &old->local) && !path_of(a, list[k].id))
+                *old = list[k];
+    }
+}
+
+/* The best link that has no path. */
+static const struct link *unused(struct attempt *a, const struct link *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (list[i].family == a->link.family && !path_of(a, list[i].id))
+            return &list[i];
+    return NULL;
+}
+
+/* End the paths whose links are gone, or have another address. The only one moves instead. */
 static int end_paths(struct attempt *a, const struct attempt_env *env, const struct link *list,
                      size_t n, ns_t now)
 {
     for (size_t i = a->paths; i-- > 0;) {
         struct attempt_path *p = &a->path[i];
         const struct link *it = by_id(list, n, p->link.id);
+        bool changed = it;
 
         if (it && tun_addr_equal(&it->local, &p->link.local))
             continue;
-        LOG_AT(env->log, LOG_INFO, "%s %s: its path ends", p->link.name,
-               it ? "has another address" : "is gone");
         if (mp_abandon(a->session.quic, p->path, MP_APPLICATION_ABANDON_PATH, now) !=
             QUIC_BLOCKED) {
+            LOG_AT(env->log, LOG_INFO, "%s %s: its path ends", p->link.name,
+                   changed ? "has another address" : "is gone");
             forget(a, p);
             continue;
         }
+        if (!it)
+            it = unused(a, list, n);
+        a->link = p->link; /* which it moves from */
         if (!it || move(a, env, p->path, it, now))
             return QUIC_CLOSED;
         p->link = *it;
@@ -90,6 +116,7 @@ static void open_path(struct attempt *a, const struct attempt_env *env, const st
                       ns_t now)
 {
     struct quic_route route;
+    bool shared = attempt_route(a, it, &route) == 0; /* with a path that is to end */
     size_t path;
     int rc;
 
@@ -103,7 +130,8 @@ static void open_path(struct attempt *a, const struct attempt_env *env, const st
     if (rc == 0)
         rc = mp_open(a->session.quic, &route, now, &path);
     if (rc) { /* QUIC_BLOCKED: the connection tells when it would be allowed */
-        attempt_close(a, it->ifindex, it->family);
+        if (!shared)
+            attempt_close(a, it->ifindex, it->family);
         return;
     }
     a->path[a->paths++] = (struct attempt_path){.link = *it, .path = path};
@@ -124,6 +152,7 @@ static int follow_all(struct attempt *a, const struct attempt_env *env, const st
         if (a->link.priority == LINK_BACKUP)
             mp_set_backup(a->session.quic, 0, true, now);
     }
+    keep_paths(a, list, n);
     for (size_t i = 0; i < n; i++) /* new ones first: there has to be one to abandon another */
         if (list[i].family == a->link.family && !path_of(a, list[i].id))
             open_path(a, env, &list[i], now);
@@ -172,4 +201,21 @@ bool paths_silent(const struct attempt *a, ns_t after, unsigned ptos, ns_t now)
         any = true;
     }
     return any;
+}
+
+ns_t paths_heard(const struct attempt *a, ns_t now)
+{
+    struct quic_path_view v;
+    ns_t last = 0;
+
+    for (size_t i = 0; i < quic_path_count(a->session.quic); i++)
+        if (quic_path_view(a->session.quic, i, now, &v) == 0 && v.packets_received > 0)
+            last = ns_max(last, v.last_received);
+    return last;
+}
+
+void paths_ping(const struct attempt *a)
+{
+    for (size_t i = 0; i < quic_path_count(a->session.quic); i++)
+        quic_ping(a->session.quic, i);
 }

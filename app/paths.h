@@ -31,4 +31,10 @@ void paths_gone(struct attempt *a, const struct attempt_env *env, size_t path, n
 /* Whether probe after probe is unanswered on all paths, for `after`. */
 bool paths_silent(const struct attempt *a, ns_t after, unsigned ptos, ns_t now);
 
+/* When anything came last, on any path. */
+ns_t paths_heard(const struct attempt *a, ns_t now);
+
+/* Ask for a sign of life at once, on all paths. */
+void paths_ping(const struct attempt *a);
+
 #endif

@@ -89,6 +89,26 @@ void round_win(struct round *r, struct attempt *a, ns_t now)
     }
 }
 
+struct attempt *round_take(struct round *r)
+{
+    struct attempt *a = r->won;
+
+    r->won = NULL;
+    r->n_run = 0;
+    no_more_ways(r);
+    return a;
+}
+
+void round_put(struct round *r, struct attempt *a, ns_t now)
+{
+    while (r->n_run > 0) {
+        quic_close(r->run[0]->session.quic, H3_NO_ERROR, "", now);
+        drop(r, r->run[0], now);
+    }
+    no_more_ways(r);
+    r->run[r->n_run++] = r->won = a;
+}
+
 /* ---- one way after the other ----------------------------------------------------------- */
 
 /* Try the next way; where it can't even be begun, the one after. */

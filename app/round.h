@@ -51,6 +51,12 @@ void round_win(struct round *r, struct attempt *a, ns_t now);
 /* `a` has come to nothing and is freed. False: the round has failed with it. */
 bool round_failed(struct round *r, struct attempt *a, struct failure why, ns_t now);
 
+/* The winner is the caller's from now on, and no attempt runs. */
+struct attempt *round_take(struct round *r);
+
+/* And is back: attempts that were begun meanwhile are closed. */
+void round_put(struct round *r, struct attempt *a, ns_t now);
+
 /* End all attempts; what they leave is kept for the next. */
 void round_end(struct round *r, ns_t now);
 

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#define MUTE_PTOS 2 /* probes that no path has answered */
+
 #define BURST 64 /* packets looked at together; as many as one GSO send may hold */
 
 void sender_init(struct sender *s, struct quic_conn *quic, struct device *device,
@@ -494,6 +496,29 @@ static void send_control(struct sender *s, ns_t now)
     }
 }
 
+/* Whether no path answers: what would leave would be lost. */
+static bool mute(const struct sender *s, ns_t now)
+{
+    struct quic_path_view v;
+    bool any = false;
+
+    for (size_t i = 0; i < quic_path_count(s->quic); i++) {
+        if (quic_path_view(s->quic, i, now, &v) || !v.usable)
+            continue;
+        if (v.pto_count < MUTE_PTOS)
+            return false;
+        any = true;
+    }
+    return any;
+}
+
+/* In an outage packets wait, the latest of each flow, so that all flows go on right after it. */
+static void hold_back(struct sender *s, bool hold, ns_t now)
+{
+    queue_pause(&s->queue, hold, now);
+    s->queue.max_held = hold ? SENDER_MUTE_BYTES : SENDER_QUEUE_BYTES;
+}
+
 void sender_flush(struct sender *s, ns_t now)
 {
     s->wake = NS_NEVER;
@@ -507,11 +532,12 @@ void sender_flush(struct sender *s, ns_t now)
     s->queue.lossy = s->numbered && s->lookout.lossy;
     if (s->control_first)
         send_control(s, now);
-    while (s->numbered && send_again(s, now))
+    hold_back(s, (s->queue.count > 0 || s->numbered) && mute(s, now), now);
+    while (s->numbered && !s->queue.paused && send_again(s, now))
         ;
     while (s->numbered && send_note(s, now))
         ;
-    while (send_burst(s, now))
+    while (!s->queue.paused && send_burst(s, now))
         ;
     put_dropped(s);
     send_control(s, now);

@@ -9,6 +9,10 @@
  * Packets of a numbered flow (app/numbered.h) get their heads here, and what links have lost of
  * them goes again, first in line.
  *
+ * While no path answers nothing of the queue is sent, and its clock stands still: the latest
+ * packets of each flow are there when one does again, and an inner TCP goes on at once, however
+ * long it would have waited before its next try.
+ *
  * What CoDel drops of a super-packet is passed over when it is cut up; what it marks is marked in
  * the header of the inner packet (RFC 3168), never in that of the tunnel (RFC 9484 10.2).
  */
@@ -24,6 +28,7 @@
 #include "sched/sched.h"
 
 #define SENDER_QUEUE_BYTES (4u << 20) /* of memory */
+#define SENDER_MUTE_BYTES  (256u << 10) /* ... while no path answers */
 #define SENDER_QUEUE_AGE   (100 * NS_PER_MS)
 
 struct sender_stats {

@@ -25,7 +25,7 @@ void transport_config(struct quic_config *q, const struct config *cfg, struct tl
     q->rng = *rng;
     q->log = log;
     q->cc = cfg->cc;
-    q->idle = 30 * NS_PER_S;
+    q->idle = (ns_t)cfg->grace_s * NS_PER_S;
     q->keep_alive = cfg->mode == CONFIG_CLIENT ? 10 * NS_PER_S : 0;
     q->handshake = 10 * NS_PER_S;
     q->streams_bidi = cfg->mode == CONFIG_CLIENT ? 0 : 8;

@@ -56,7 +56,7 @@ static void probe(struct mp *m, size_t at)
     if (p->probe == NS_NEVER) {
         p->silent = now;
     } else if (p->probe <= now) {
-        q->ping_due = true;
+        conn_path_ping(q);
     } else {
         return;
     }

@@ -448,10 +448,16 @@ bool conn_path_speaks(const struct quic_conn *c, const struct quic_path *p);
 /* The path for CONNECTION_CLOSE: the best one, or else any that is open; null: none. */
 struct quic_path *conn_path_voice(const struct quic_conn *c);
 
+/* Ask for a PING on `p`; on a silent one for a probe, which a full window does not hold back. */
+void conn_path_ping(struct quic_path *p);
+
 /* A probe timeout passed on `p`: where that says it is silent, its load goes elsewhere. */
 void conn_path_hush(struct quic_conn *c, struct quic_path *p);
 
 /* ---- rx.c, rx_frame.c ---------------------------------------------------------------- */
+
+/* A path that was silent for so long, and is not, is asked at once whether it goes on. */
+#define CONN_SIGN_AFTER (300 * NS_PER_MS)
 
 /* What a frame handler may want to know about the packet it is in. */
 struct rx_packet {
@@ -466,6 +472,7 @@ struct rx_packet {
     bool crypto;             /* there was a CRYPTO frame */
     bool fresh;              /* with bytes that had not come before */
     bool late;               /* opened with the previous key generation */
+    bool sign;               /* the first one after CONN_SIGN_AFTER without any */
 };
 
 /*

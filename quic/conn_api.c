@@ -45,7 +45,7 @@ bool quic_is_established(const struct quic_conn *c)
 void quic_ping(struct quic_conn *c, size_t path)
 {
     if (path < c->n_paths && c->path[path].used)
-        c->path[path].ping_due = true;
+        conn_path_ping(&c->path[path]);
 }
 
 void quic_stats(const struct quic_conn *c, struct quic_stats *out)

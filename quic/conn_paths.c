@@ -170,6 +170,14 @@ struct quic_path *conn_path_voice(const struct quic_conn *c)
     return best;
 }
 
+void conn_path_ping(struct quic_path *p)
+{
+    if (path_silent(p))
+        recovery_ask_probe(&p->recovery, SPACE_APP);
+    else
+        p->ping_due = true;
+}
+
 void conn_path_hush(struct quic_conn *c, struct quic_path *p)
 {
     if (p->recovery.pto_count >= CONN_HUSH_PTOS && !conn_path_speaks(c, p))

@@ -545,7 +545,8 @@ bool quic_is_resumed(const struct quic_conn *conn);
 bool quic_is_server(const struct quic_conn *conn);
 bool quic_is_established(const struct quic_conn *conn); /* handshake complete, not closing */
 
-/* Ask for an immediate PING on `path`: a round trip for liveness or measuring. */
+/* Ask for an immediate PING on `path`: a round trip for liveness or measuring. On one from which
+ * nothing came back it may pass the congestion window, as a probe: not to be asked for often. */
 void quic_ping(struct quic_conn *conn, size_t path);
 
 /* Start a key update (RFC 9001 6). Returns 0 or QUIC_BLOCKED if it is not allowed yet. */

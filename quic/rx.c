@@ -213,6 +213,7 @@ static void authentic(struct quic_conn *c, struct rx_packet *pkt, const struct p
     }
     c->got_packet = true;
     c->eliciting_since_rx = false;
+    pkt->sign = ns_sub(c->now, pkt->path->last_received) >= CONN_SIGN_AFTER;
     pkt->path->last_received = c->now;
     pkt->path->packets_received++;
     if (c->server && pkt->level == LEVEL_HANDSHAKE)
@@ -226,6 +227,8 @@ static void processed(struct quic_conn *c, struct rx_packet *pkt, const struct r
     ackrx_add(&pkt->path->ack[pkt->space], pkt->pn, pkt->eliciting, d->ecn, d->time);
     if (pkt->level == LEVEL_APP)
         conn_path_follow(c, pkt->path, pkt->route, pkt->pn, pkt->probing, pkt->dcid);
+    if (pkt->level == LEVEL_APP && pkt->sign && path_silent(pkt->path))
+        conn_path_ping(pkt->path);
     if (pkt->crypto)
         conn_tls_run(c);
     if (pkt->level != LEVEL_APP && pkt->eliciting && !pkt->fresh)

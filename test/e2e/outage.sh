@@ -1,0 +1,121 @@
+#!/bin/bash
+# outage.sh - everything is gone for a while: the session is kept, and what is inside goes on.
+#
+#     ┌────── c ───────┐                                     ┌────── s ───────┐
+#     │  wan0, wan1    │────── a: 20 Mbit/s, 10 ms ──────────│  wan0, wan1    │
+#     │                │────── b: 10 Mbit/s, 20 ms ──────────│                │
+#     └────────────────┘                                     └────────────────┘
+#
+# With LONG=1 (make check-long) the black hole lasts 65 s.
+. "$(dirname "$0")/lib.sh"
+
+STREAM=$O/test/e2e/stream
+FAR=10.0.0.1
+long=8
+[ -z "${LONG:-}" ] || long=62
+
+hosts c s
+ip -n s address add 172.29.0.1/32 dev lo
+cat >"$T/links" <<'END'
+link a c/wan0 s/wan0 rate 20mbit delay 10ms
+link b c/wan1 s/wan1 rate 10mbit delay 20ms
+END
+mkfifo "$T/orders"
+exec 8<>"$T/orders"
+"$MQVPN" wan "$T/links" <"$T/orders" >"$T/wan.log" 2>&1 &
+pid[wan]=$!
+wait_log wan '^ready$'
+routes() { # I
+    ip -n c route replace default via "172.30.$1.1" dev "wan$1" metric $((100 + $1))
+}
+for i in 0 1; do
+    ip -n c address add "172.30.$i.2/24" dev wan$i && ip -n s address add "172.30.$i.1/24" dev wan$i &&
+        ip -n c link set wan$i up && ip -n s link set wan$i up && routes $i || fail "link $i"
+done
+order() { echo "$1" >&8; }
+
+begin() { # OPTIONS OF THE CLIENT...
+    spawn c1 c "$MQVPN" client 172.29.0.1 --insecure --auth-key lab --route 10.0.0.0/24 \
+        --state-dir "$T/c1" "$@"
+    client_up 1
+    wait_for 5 "the far end" can_ping c $FAR
+    spawn echo s "$STREAM" serve 5000
+    wait_log echo listening
+    spawn stream c "$STREAM" run $FAR 5000
+    wait_log stream '^[0-9]'
+    sleep 1
+}
+lines() { wc -l <"$T/stream.log"; }
+# The stream goes on within SECONDS of now.
+goes_on() { # SECONDS
+    local was began
+    was=$(lines) began=$(date +%s%N)
+    wait_for "$1" "the stream to go on" eval '[ $(lines) -gt '"$was"' ]'
+    echo "   goes on after $((($(date +%s%N) - began) / 1000000)) ms"
+}
+finish_stream() { # TUNNELS
+    kill "${pid[stream]}"
+    ended stream 0
+    said stream '^intact'
+    ended echo 0
+    equal "tunnels opened" "$(grep -c 'tunnel is up' "$T/c1.log")" "$1"
+    stop c1
+}
+
+spawn server s "$MQVPN" server --auth-key lab --state-dir "$T/server"
+wait_log server 'connect with: '
+
+step "a black hole everywhere, then a link comes back"
+begin
+order "cut a"
+order "cut b"
+wait_log c1 'has not answered' 10
+ok "status in an outage" eval "in_ns c $MQVPN status --json | grep -q '\"state\":\"outage\"'"
+sleep "$long"
+order "restore b"
+goes_on 5
+said c1 'the session goes on'
+order "restore a"
+sleep 1
+pings c 20 $FAR
+
+step "all interfaces down, and up"
+ip -n c link set wan0 down
+ip -n c link set wan1 down
+wait_log c1 'is kept|has not answered|no interface' 10
+sleep 5
+ip -n c link set wan1 up
+routes 1
+goes_on 5
+ip -n c link set wan0 up
+routes 0
+sleep 1
+pings c 20 $FAR
+finish_stream 1
+
+step "without multipath"
+begin --multipath off
+order "cut a"
+order "cut b"
+wait_log c1 'has not answered' 10
+sleep 6
+order "restore a"
+order "restore b"
+goes_on 5
+pings c 20 $FAR
+finish_stream 1
+
+step "the server is another meanwhile: a new session, at once"
+begin
+order "cut a"
+order "cut b"
+wait_log c1 'has not answered' 10
+murder server
+spawn server s "$MQVPN" server --auth-key lab --state-dir "$T/server"
+wait_log server 'connect with: '
+order "restore a"
+order "restore b"
+goes_on 8
+pings c 20 $FAR
+finish_stream 2
+stop server
