@@ -115,6 +115,13 @@ void mtu_on_acked(struct mtu *m, uint64_t pn, size_t bytes)
     m->large_lost = 0;
 }
 
+void mtu_on_outage(struct mtu *m, uint64_t pn)
+{
+    if (pn > m->large_acked)
+        m->large_acked = pn;
+    m->large_lost = 0;
+}
+
 void mtu_on_lost(struct mtu *m, uint64_t pn, size_t bytes)
 {
     m->large_lost += large(m, bytes) && pn >= m->large_acked;

@@ -9,8 +9,8 @@
  *
  * Black hole: when MTU_BLACK_HOLE large packets in a row are lost (the upper half of what
  * is above the base) and none sent after the first of them is acknowledged, the path falls
- * back to the base and the search begins anew. After a mere outage it ends at the first
- * probe, a round trip later.
+ * back to the base and the search begins anew. What was lost while nothing at all came back
+ * (mtu_on_outage) does not count.
  *
  * Invariant: base <= current <= max; at most one probe is in flight; a probe's size is in
  * (current, max] and below `failed`.
@@ -77,6 +77,9 @@ void mtu_on_lost(struct mtu *m, uint64_t pn, size_t bytes);
  * known to have arrived only then. Returns whether `current` changed: a black hole.
  */
 bool mtu_judge(struct mtu *m, ns_t now);
+
+/* Nothing came back for a while: what became of packets below `pn` tells nothing of sizes. */
+void mtu_on_outage(struct mtu *m, uint64_t pn);
 
 /* The path moved: start over from the base. */
 void mtu_reset(struct mtu *m, ns_t now);

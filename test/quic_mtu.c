@@ -203,6 +203,25 @@ static void test_black_hole(void **state)
     assert_true(m.current > 1300 - MTU_STEP && m.current <= 1300);
 }
 
+/* Losses of an outage are passed over, those behind it count. */
+static void test_outage(void **state)
+{
+    struct mtu m = found(1452);
+
+    (void)state;
+    mtu_on_lost(&m, 50, 1452);
+    mtu_on_outage(&m, 70);
+    for (uint64_t pn = 51; pn < 70; pn++)
+        mtu_on_lost(&m, pn, 1452);
+    assert_false(mtu_judge(&m, 9 * S));
+    for (uint64_t pn = 70; pn < 70 + MTU_BLACK_HOLE - 1; pn++)
+        mtu_on_lost(&m, pn, 1452);
+    assert_false(mtu_judge(&m, 9 * S));
+    mtu_on_lost(&m, 80, 1452);
+    assert_true(mtu_judge(&m, 9 * S));
+    assert_true(mtu_check(&m));
+}
+
 static void test_set_max(void **state)
 {
     struct mtu m = found(1452);
@@ -238,7 +257,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_search),     cmocka_unit_test(test_first_guess),
         cmocka_unit_test(test_lost_probe), cmocka_unit_test(test_raise),
-        cmocka_unit_test(test_black_hole), cmocka_unit_test(test_set_max),
+        cmocka_unit_test(test_black_hole), cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_set_max),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
