@@ -110,6 +110,7 @@ size_t repair_path_lost(struct repair *r, uint32_t path)
 
 /* ---- keeping --------------------------------------------------------------------------- */
 
+/* Place for one more; where the bound allows no more of them, the oldest packet's. */
 static bool more_records(struct repair *r)
 {
     size_t n = r->records ? r->records * 2 : RECORDS_MIN;
@@ -117,6 +118,11 @@ static bool more_records(struct repair *r)
 
     if (r->next - r->oldest < r->records)
         return true;
+    if (r->records && n * sizeof(*list) > r->max_bytes) {
+        r->stats.given_memory++;
+        settle(r, r->oldest);
+        return true;
+    }
     list = malloc(n * sizeof(*list));
     if (!list)
         return false;
@@ -240,7 +246,7 @@ void repair_unkeep(struct repair *r, uint64_t tag)
     r->last[p->flow] = p->prev;
     if (known(r, p->prev))
         rec(r, p->prev)->next = 0;
-    else
+    if (r->first[p->flow] == tag)
         r->first[p->flow] = 0;
     r->credit -= (int64_t)(p->n / REPAIR_SHARE);
     r->stats.kept--;

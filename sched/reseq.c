@@ -173,7 +173,7 @@ static void skip(struct reseq_flow *f)
 {
     if (f->held == 0 && f->floor > f->due + RESEQ_PAST) {
         memset(f->past, 0, sizeof(f->past));
-        f->due = f->floor - RESEQ_PAST;
+        f->due = f->top = f->floor;
     }
     while (f->due < f->floor && !is_held(f, f->due))
         step(f, false);
@@ -198,6 +198,37 @@ static void give_up(struct reseq *r, unsigned i, uint64_t to, uint64_t *counter)
     look(r, i);
 }
 
+/* All but the pool. */
+static size_t in_use(const struct reseq *r)
+{
+    return r->bytes - r->spare_n * chunk_size(0);
+}
+
+/* The rings of flows that hold nothing. */
+static void rings_free(struct reseq *r)
+{
+    for (unsigned i = 0; i < RESEQ_FLOWS; i++) {
+        struct reseq_flow *f = r->flow[i];
+
+        if (!f || f->held > 0)
+            continue;
+        r->bytes -= f->cap * sizeof(*f->ring);
+        free(f->ring);
+        f->ring = NULL;
+        f->cap = 0;
+    }
+}
+
+/* Whether `more` bytes may be taken: beyond max_bytes the last part is for what make_room frees late. */
+static bool room(struct reseq *r, size_t more)
+{
+    size_t most = r->max_bytes + r->max_bytes / 8;
+
+    if (in_use(r) + more > most)
+        rings_free(r);
+    return in_use(r) + more <= most;
+}
+
 static bool grow(struct reseq *r, struct reseq_flow *f, uint64_t number)
 {
     size_t cap = f->cap ? f->cap : RING_MIN;
@@ -207,6 +238,8 @@ static bool grow(struct reseq *r, struct reseq_flow *f, uint64_t number)
         cap *= 2;
     if (cap == f->cap)
         return true;
+    if (!room(r, (cap - f->cap) * sizeof(*ring)))
+        return false;
     ring = calloc(cap, sizeof(*ring));
     if (!ring)
         return false;
@@ -224,7 +257,7 @@ static bool hold(struct reseq *r, unsigned i, uint64_t number, struct span pkt, 
     struct reseq_flow *f = r->flow[i];
     struct reseq_chunk *c;
 
-    if (!grow(r, f, number))
+    if (!room(r, chunk_size(pkt.n)) || !grow(r, f, number))
         return false;
     c = chunk_get(r, pkt.n);
     if (!c)
@@ -324,7 +357,7 @@ enum reseq_verdict reseq_push(struct reseq *r, unsigned flow, uint32_t number, u
     if (n - f->due >= RESEQ_WINDOW || !hold(r, flow, n, pkt, now))
         return RESEQ_LATE;
     look(r, flow);
-    if (r->bytes - r->spare_n * chunk_size(0) > r->max_bytes)
+    if (in_use(r) > r->max_bytes)
         make_room(r);
     return RESEQ_HELD;
 }

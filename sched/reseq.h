@@ -18,8 +18,8 @@
  *     reseq_done                  and give its memory back
  *     reseq_deadline, reseq_tick  when time has something to say
  *
- * Memory: bounded by max_bytes, copies and bookkeeping together; an idle flow gives its
- * part back. Only packets behind a gap allocate, from a pool.
+ * Memory: bounded by max_bytes and an eighth, copies and bookkeeping together, and a pool of as
+ * much; an idle flow gives its part back. Only packets behind a gap allocate, from the pool.
  *
  * Invariant: every held packet has a number above `due` and below due + its ring's size; `held`
  * is their sum; a flow without held packets waits for nothing.

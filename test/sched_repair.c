@@ -134,6 +134,41 @@ static void taken_back(void **state)
     assert_int_equal(repair_bytes(&r), 0);
 }
 
+/* A tag that was taken back and went to another flow says nothing of the first one's floor. */
+static void taken_back_and_given_away(void **state)
+{
+    struct repair r;
+    uint64_t tag;
+
+    (void)state;
+    repair_init(&r, 1 << 20, DEADLINE);
+    keep(&r, 2, 0, 10); /* holds the others in the ring */
+    repair_acked(&r, keep(&r, 1, 0, 10));
+    tag = keep(&r, 1, 1, 11);
+    assert_int_equal(repair_floor(&r, 1, 2, 11), 1);
+    repair_unkeep(&r, tag);
+    assert_int_equal(keep(&r, 2, 1, 12), tag);
+    assert_int_equal(repair_floor(&r, 1, 1, 12), 0);
+    assert_false(repair_holds(&r, 1, 12));
+    tag = keep(&r, 1, 1, 13);
+    assert_int_equal(repair_floor(&r, 1, 2, 13), 1);
+    repair_free(&r);
+}
+
+/* Packets of hardly a byte are bounded by their records. */
+static void bounded_by_records(void **state)
+{
+    struct repair r;
+
+    (void)state;
+    repair_init(&r, 1 << 20, DEADLINE);
+    for (uint32_t i = 0; i < 100000; i++)
+        assert_true(repair_keep(&r, 1, i, 0, span_of(bytes, 1), span_of(bytes, 0), 1) > 0);
+    assert_true(repair_check(&r) && repair_bytes(&r) <= 2 << 20);
+    assert_int_equal(r.stats.given_memory, 100000 - (1 << 20) / REPAIR_RECORD);
+    repair_free(&r);
+}
+
 static void past_the_deadline(void **state)
 {
     struct repair_item it;
@@ -320,7 +355,8 @@ int main(void)
         cmocka_unit_test(lost_and_sent_again), cmocka_unit_test(taken_back),
         cmocka_unit_test(past_the_deadline),   cmocka_unit_test(a_share_of_what_is_sent),
         cmocka_unit_test(a_dead_path),         cmocka_unit_test(bounded),
-        cmocka_unit_test(random_runs),
+        cmocka_unit_test(random_runs),         cmocka_unit_test(taken_back_and_given_away),
+        cmocka_unit_test(bounded_by_records),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -177,6 +177,46 @@ static void memory_is_bounded(void **state)
     assert_int_equal(r.bytes, 0);
 }
 
+/* Rings are memory, too: few packets far ahead, in many flows; and long ones after short ones. */
+static void nothing_goes_round_the_bound(void **state)
+{
+    static uint8_t big[60000];
+    const size_t most = 4u << 20;
+    size_t held = 0;
+    struct reseq r;
+    struct span p;
+
+    (void)state;
+    reseq_init(&r, most, HOLD);
+    for (uint32_t f = 0; f < RESEQ_FLOWS; f++) {
+        assert_int_equal(reseq_push(&r, f, 0, 0, span_of(big, 40), 1), RESEQ_PASS);
+        held += reseq_push(&r, f, 65000, 65000, span_of(big, 40), 1) == RESEQ_HELD;
+        assert_true(reseq_check(&r));
+        assert_true(r.bytes <= most + most / 8);
+    }
+    assert_true(held >= 2);
+    /* What others no longer need is there for who comes next. */
+    reseq_tick(&r, 1 + HOLD);
+    while (reseq_next(&r, 1 + HOLD, &p))
+        ;
+    reseq_done(&r);
+    assert_int_equal(reseq_push(&r, 63, 65003, 65000, span_of(big, 40), 2), RESEQ_HELD);
+    assert_true(reseq_check(&r));
+    reseq_free(&r);
+
+    reseq_init(&r, most, NS_NEVER);
+    for (uint32_t i = 0; i < 4000; i++) {
+        reseq_push(&r, 0, 2 * i, 0xffff, span_of(big, i < 1900 ? 1 : sizeof(big)), 1);
+        assert_true(r.bytes <= most + most / 4);
+        while (reseq_next(&r, 1, &p))
+            ;
+        reseq_done(&r);
+    }
+    assert_true(reseq_check(&r));
+    reseq_free(&r);
+    assert_int_equal(r.bytes, 0);
+}
+
 static void far_numbers(void **state)
 {
     struct reseq r;
@@ -335,6 +375,7 @@ int main(void)
         cmocka_unit_test(the_floor_rises),          cmocka_unit_test(time_is_over),
         cmocka_unit_test(memory_is_bounded),        cmocka_unit_test(far_numbers),
         cmocka_unit_test(idle_flows_are_forgotten), cmocka_unit_test(random_runs),
+        cmocka_unit_test(nothing_goes_round_the_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
