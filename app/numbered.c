@@ -6,6 +6,7 @@
 
 #define UNIT       16   /* parts of a BULK_TICK that delays are kept in */
 #define BASE_FAR   8192 /* BULK_TICKs: half a second */
+#define DELAY_FAR  (1 << 26) /* parts: minutes */
 #define PATH_STALE (5 * NS_PER_S)
 #define TOLD_STALE (10 * NS_PER_S)
 
@@ -90,10 +91,13 @@ size_t numbered_out(struct numbered *n, unsigned flow, uint32_t path, struct spa
     uint32_t number = n->next[flow];
     uint32_t floor = repair_floor(&n->repair, flow, number, now);
 
+    account(n);
     *tag = repair_keep(&n->repair, flow, number, path, head, body, now);
     n->next[flow] = (number + 1) & (BULK_NUMBERS - 1);
+    account(n);
     n->active |= (uint64_t)1 << flow;
     n->floor_due &= ~((uint64_t)1 << flow);
+    n->floor_next &= ~((uint64_t)1 << flow);
     if (n->tend_at == NS_NEVER)
         n->tend_at = now + NUMBERED_TEND;
     n->stats.heads++;
@@ -122,16 +126,20 @@ void numbered_fates(struct numbered *n, struct quic_conn *conn)
     }
 }
 
-/* What was given up is told of, in case that no packet of the flow follows. */
-static void watch_floors(struct numbered *n)
+/* What was given up is told of, in case that no packet of the flow follows soon. */
+static void watch_floors(struct numbered *n, ns_t now)
 {
     const struct repair_stats *r = &n->repair.stats;
     uint64_t given = r->given_deadline + r->given_memory + r->given_told;
 
-    if (given == n->given_up)
-        return;
+    if (given != n->given_up)
+        n->floor_next |= n->active;
     n->given_up = given;
-    n->floor_due |= n->active;
+    if (n->floor_due || !n->floor_next)
+        return;
+    n->floor_due = n->floor_next;
+    n->floor_next = 0;
+    n->floor_at = now + NUMBERED_FLOOR;
 }
 
 static ns_t delay_ns(int64_t delay)
@@ -181,14 +189,22 @@ size_t numbered_again(struct numbered *n, ns_t now, struct repair_item *it,
 
 bool numbered_note_due(struct numbered *n, ns_t now)
 {
-    watch_floors(n);
-    return n->floor_due || now >= n->report_at;
+    watch_floors(n, now);
+    return (n->floor_due && now >= n->floor_at) || now >= n->report_at;
+}
+
+void numbered_note_later(struct numbered *n, ns_t now)
+{
+    if (n->floor_due && n->floor_at <= now)
+        n->floor_at = now + NUMBERED_REPORT;
+    if (n->report_at <= now)
+        n->report_at = now + NUMBERED_REPORT;
 }
 
 size_t numbered_note(struct numbered *n, ns_t now, uint8_t out[NUMBERED_NOTE])
 {
-    watch_floors(n);
-    if (n->floor_due) {
+    watch_floors(n, now);
+    if (n->floor_due && now >= n->floor_at) {
         unsigned flow = (unsigned)__builtin_ctzll(n->floor_due);
 
         n->floor_due &= n->floor_due - 1;
@@ -217,7 +233,15 @@ static struct numbered_path *path_of(struct numbered *n, uint64_t id)
     return free;
 }
 
-/* Count delays from `raw` on: at the start, and after hours, in which clocks drift. */
+static bool far(int32_t delay)
+{
+    return delay > DELAY_FAR || delay < -DELAY_FAR;
+}
+
+/*
+ * Count delays from `raw` on: at the start, and after hours, in which clocks drift. A path that was
+ * left behind by a clock that leaps is forgotten.
+ */
 static void rebase(struct numbered *n, uint16_t raw)
 {
     int32_t by = n->based ? (int16_t)(raw - n->base) * UNIT : 0;
@@ -226,6 +250,8 @@ static void rebase(struct numbered *n, uint16_t raw)
         n->path[i].delay -= by;
         n->path[i].least[0] -= by;
         n->path[i].least[1] -= by;
+        if (far(n->path[i].delay) || far(n->path[i].least[0]) || far(n->path[i].least[1]))
+            n->path[i] = (struct numbered_path){0};
     }
     n->based = true;
     n->base = raw;
@@ -301,6 +327,7 @@ enum cip_verdict numbered_in(struct numbered *n, struct cip *cip, struct device 
     } else {
         enum reseq_verdict r;
 
+        account(n);
         /* A refused packet takes its place in the order all the same, as one of no bytes. */
         v = cip_in_packet(cip, *pkt);
         r = reseq_push(&n->reseq, h.flow, h.number, h.floor,
@@ -311,6 +338,7 @@ enum cip_verdict numbered_in(struct numbered *n, struct cip *cip, struct device 
     if (n->tend_at == NS_NEVER)
         n->tend_at = now + NUMBERED_TEND;
     release(n, device, now);
+    account(n);
     return v;
 }
 
@@ -336,6 +364,7 @@ ns_t numbered_deadline(const struct numbered *n)
 {
     ns_t at = ns_min(reseq_deadline(&n->reseq), repair_deadline(&n->repair));
 
+    at = ns_min(at, n->floor_due | n->floor_next ? n->floor_at : NS_NEVER);
     return ns_min(at, ns_min(n->report_at, n->tend_at));
 }
 

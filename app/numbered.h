@@ -29,6 +29,7 @@
 #define NUMBERED_HEAD_MAX (DGRAM_PREFIX_MAX + BULK_HEAD)
 #define NUMBERED_NOTE     512 /* bytes of a note, at most */
 #define NUMBERED_REPORT   (100 * NS_PER_MS)
+#define NUMBERED_FLOOR    (5 * NS_PER_MS) /* a floor waits so long for a packet that tells it */
 #define NUMBERED_LEAST    (3 * NS_PER_S)
 #define NUMBERED_TEND     NS_PER_S /* memory is looked after so often */
 #define NUMBERED_HOLD_MIN (60 * NS_PER_MS)
@@ -68,6 +69,8 @@ struct numbered {
     uint64_t given_up;         /* that the far end was told of by floors */
     uint64_t active;           /* bit per flow: sent since its last floor */
     uint64_t floor_due;        /* bit per flow: tell its floor */
+    ns_t floor_at;             /* from then on, if no packet has told it, */
+    uint64_t floor_next;       /* and then those */
 
     struct numbered_path path[NUMBERED_PATHS];
     bool based;
@@ -129,6 +132,9 @@ size_t numbered_again(struct numbered *n, ns_t now, struct repair_item *it,
  */
 size_t numbered_note(struct numbered *n, ns_t now, uint8_t out[NUMBERED_NOTE]);
 bool numbered_note_due(struct numbered *n, ns_t now);
+
+/* It can't leave now: a report is put off, and a floor goes with the next chance. */
+void numbered_note_later(struct numbered *n, ns_t now);
 
 /* ---- in ---- */
 

@@ -463,11 +463,14 @@ static bool send_note(struct sender *s, ns_t now)
     struct pull l;
     struct quic_dgram d = {.p = note};
 
-    if (!numbered_note_due(s->numbered, now) || urgent(s, &l, sizeof(note), now))
+    if (!numbered_note_due(s->numbered, now))
         return false;
-    u = train_get(s, index_of(&l, l.d.path), &t, now);
-    if (!u)
+    u = urgent(s, &l, sizeof(note), now) ? NULL
+                                         : train_get(s, index_of(&l, l.d.path), &t, now);
+    if (!u) {
+        numbered_note_later(s->numbered, now);
         return false;
+    }
     d.n = numbered_note(s->numbered, now, note);
     if (d.n > 0)
         quic_dgram_send(s->quic, index_of(&l, l.d.path), &t, &d, 1, now);

@@ -276,6 +276,7 @@ static void no_gap_is_left(void **state)
         if (id != 2)
             assert_int_equal(out(), id);
     /* 6 and 7 grow too old; no packet follows: a floor does. */
+    assert_int_equal(next_out(&w.client, 2 * NS_PER_S - NUMBERED_FLOOR, &it, head), 0);
     n = next_out(&w.client, 2 * NS_PER_S, &it, head);
     assert_true(n > 0 && it.tag == 0);
     assert_int_equal(arrive(head, n, 0, 2 * NS_PER_S), CIP_OK);
@@ -327,12 +328,107 @@ static void clocks_drift(void **state)
     assert_true(numbered_late(&w.client, 1, 40000 * NS_PER_S, &late, &jitter) && late < NS_PER_MS);
 }
 
+/* One packet of flow 1 as the far end might make it, for the server. */
+static void forge(uint16_t time, unsigned flow, uint32_t number, uint64_t path, ns_t now)
+{
+    struct bulk_head h = {.kind = BULK_FLOOR,
+                          .flow = (uint8_t)flow,
+                          .number = number & (BULK_NUMBERS - 1),
+                          .time = time};
+    uint8_t b[BULK_HEAD];
+    struct span pkt;
+
+    bulk_encode(&h, b);
+    numbered_in(&w.server, &w.cip, &w.device, span_of(b, sizeof(b)), path, &pkt, now);
+}
+
+/* A far end whose clock leaps about at every packet: whatever it gets told, nothing overflows. */
+static void clocks_leap(void **state)
+{
+    uint8_t note[NUMBERED_NOTE];
+    uint16_t t = 0;
+
+    (void)state;
+    forge(0, 1, 0, 7, NS_PER_S);
+    for (uint32_t i = 0; i < 20000; i++) {
+        forge(t, 1, i, 5, NS_PER_S);
+        t = (uint16_t)(t - 32000);
+        for (size_t k = 0; k < NUMBERED_PATHS; k++)
+            if (w.server.path[k].used) {
+                assert_in_range((uint32_t)(w.server.path[k].delay + (1 << 28)), 0, 1 << 29);
+                assert_in_range((uint32_t)(w.server.path[k].least[0] + (1 << 28)), 0, 1 << 29);
+                assert_in_range((uint32_t)(w.server.path[k].least[1] + (1 << 28)), 0, 1 << 29);
+            }
+    }
+    assert_true(numbered_note(&w.server, 2 * NS_PER_S, note) <= sizeof(note));
+}
+
+/* A report that can't leave is no reason to look again and again. */
+static void a_note_put_off(void **state)
+{
+    ns_t now = NS_PER_S, due;
+
+    (void)state;
+    forge(1, 1, 0, 5, now);
+    due = numbered_deadline(&w.server);
+    assert_true(due > now && due <= now + NUMBERED_REPORT);
+    assert_true(numbered_note_due(&w.server, due));
+    numbered_note_later(&w.server, due);
+    assert_false(numbered_note_due(&w.server, due));
+    assert_true(numbered_deadline(&w.server) > due);
+    assert_true(numbered_note_due(&w.server, due + NUMBERED_REPORT));
+}
+
+/* Flows that go on tell their floors by their packets: no notes, however much is given up. */
+static void floors_by_packets(void **state)
+{
+    uint8_t head[512], p[1400] = {0};
+    uint64_t tag;
+    ns_t now = NS_PER_S;
+
+    (void)state;
+    for (uint32_t i = 0; i < 10000; i++, now += NS_PER_MS / 10) {
+        numbered_out(&w.client, i % 8, 0, span_of(p, 0), span_of(p, sizeof(p)), now, head, &tag);
+        assert_int_equal(numbered_note(&w.client, now, head), 0);
+    }
+    assert_true(w.client.repair.stats.given_memory > 5000);
+    assert_true(numbered_deadline(&w.client) <= now + NUMBERED_FLOOR);
+}
+
+/* What all sessions hold together counts from the packet on that takes it, not from the next look. */
+static void the_cap_is_exact(void **state)
+{
+    struct numbered_cap cap = {.max = 1 << 20};
+    struct numbered many[8];
+    uint8_t head[512], p[1400] = {0};
+    uint64_t tag;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(many); i++)
+        assert_int_equal(numbered_init(&many[i], false, 0, &cap), 0);
+    for (size_t k = 0; k < 4000; k++)
+        for (size_t i = 0; i < ARRAY_LEN(many); i++) {
+            numbered_out(&many[i], 1, 0, span_of(p, 0), span_of(p, sizeof(p)), 1, head, &tag);
+            assert_true(cap.used <= cap.max + 256 * 1024);
+        }
+    for (size_t i = 0; i < ARRAY_LEN(many); i++)
+        assert_int_equal(many[i].counted, repair_bytes(&many[i].repair));
+    assert_true(cap.used > cap.max / 2);
+    for (size_t i = 0; i < ARRAY_LEN(many); i++)
+        numbered_free(&many[i]);
+    assert_int_equal(cap.used, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(two_lossy_paths, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_gap_is_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(clocks_drift, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(clocks_leap, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_note_put_off, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_cap_is_exact, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(floors_by_packets, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
