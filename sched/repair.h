@@ -17,8 +17,8 @@
  * collapsing path can't flood the others. What was in flight on a path that is given up
  * (repair_path_lost) is exempt: that happens once.
  *
- * Memory: one ring of records, by tag, one of bytes, which double up to the bound each and are given
- * back when nothing is kept. Steady state doesn't allocate.
+ * Memory: one ring of records, by tag, one of bytes, which double up to the bound each
+ * and are given back when nothing is kept. Steady state doesn't allocate.
  *
  * Invariant: records below `oldest` are settled and gone; every record between is in flight, lost,
  * or settled; `lost` counts the lost ones.

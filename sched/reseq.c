@@ -219,7 +219,7 @@ static void rings_free(struct reseq *r)
     }
 }
 
-/* Whether `more` bytes may be taken: beyond max_bytes the last part is for what make_room frees late. */
+/* Whether `more` bytes may be taken: a little beyond max_bytes, as make_room frees late. */
 static bool room(struct reseq *r, size_t more)
 {
     size_t most = r->max_bytes + r->max_bytes / 8;

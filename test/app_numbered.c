@@ -328,7 +328,7 @@ static void clocks_drift(void **state)
     assert_true(numbered_late(&w.client, 1, 40000 * NS_PER_S, &late, &jitter) && late < NS_PER_MS);
 }
 
-/* One packet of flow 1 as the far end might make it, for the server. */
+/* A floor as a far end might make it, for the server. */
 static void forge(uint16_t time, unsigned flow, uint32_t number, uint64_t path, ns_t now)
 {
     struct bulk_head h = {.kind = BULK_FLOOR,
@@ -395,7 +395,7 @@ static void floors_by_packets(void **state)
     assert_true(numbered_deadline(&w.client) <= now + NUMBERED_FLOOR);
 }
 
-/* What all sessions hold together counts from the packet on that takes it, not from the next look. */
+/* What all sessions hold together counts from the packet on that takes it. */
 static void the_cap_is_exact(void **state)
 {
     struct numbered_cap cap = {.max = 1 << 20};
