@@ -57,7 +57,7 @@ void lease_make(const uint8_t secret[LEASE_SECRET], const struct pool *p, uint32
 }
 
 uint32_t lease_check(const uint8_t secret[LEASE_SECRET], const struct pool *p, struct span text,
-                     const char *user, uint64_t now_s)
+                     const char *user, uint64_t now_s, uint64_t *expiry_s)
 {
     uint8_t token[LEASE_TOKEN], again[BODY], mac[16];
     size_t n = sizeof(token);
@@ -77,6 +77,7 @@ uint32_t lease_check(const uint8_t secret[LEASE_SECRET], const struct pool *p, s
     if (expiry <= now_s || !pool_valid(p, i))
         return POOL_NONE;
     body(p, i, expiry, again);
+    *expiry_s = expiry;
     return memcmp(again, token, BODY) == 0 ? i : POOL_NONE;
 }
 

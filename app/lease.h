@@ -23,11 +23,12 @@ void lease_make(const uint8_t secret[LEASE_SECRET], const struct pool *p, uint32
                 const char *user, uint64_t expiry_s, char out[LEASE_TEXT + 1]);
 
 /*
- * The slot that `text` entitles `user` to at `now_s`, or POOL_NONE: not ours, another
- * user's, expired, or of a pool that has changed since.
+ * The slot that `text` entitles `user` to at `now_s`, and in `*expiry_s` until when; or
+ * POOL_NONE: not ours, another user's, expired, or of a pool that has changed since. Whether
+ * somebody else has got the slot meanwhile is for pool_may_claim to say.
  */
 uint32_t lease_check(const uint8_t secret[LEASE_SECRET], const struct pool *p, struct span text,
-                     const char *user, uint64_t now_s);
+                     const char *user, uint64_t now_s, uint64_t *expiry_s);
 
 /*
  * A client's side: the last token of `server` ("host:port") is kept in DIR, so that the

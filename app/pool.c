@@ -78,20 +78,52 @@ uint32_t pool_take(struct pool *p, uint32_t owner, uint64_t now_s)
     return best;
 }
 
+bool pool_may_claim(const struct pool *p, uint32_t i, uint64_t expiry_s, uint64_t now_s)
+{
+    const struct pool_slot *s = &p->slot[i];
+
+    if (s->owner == POOL_NONE && s->held_s <= now_s)
+        return true;
+    return (s->lease[0] == 0 && s->lease[1] == 0) || s->lease[0] == expiry_s ||
+           s->lease[1] == expiry_s;
+}
+
 uint32_t pool_claim(struct pool *p, uint32_t i, uint32_t owner)
 {
     uint32_t former = p->slot[i].owner;
 
     p->taken += former == POOL_NONE;
-    p->slot[i] = (struct pool_slot){owner, 0};
+    p->slot[i] = (struct pool_slot){.owner = owner};
     return former;
+}
+
+void pool_leases(struct pool *p, uint32_t i, uint64_t came_s, uint64_t given_s)
+{
+    p->slot[i].lease[0] = came_s;
+    p->slot[i].lease[1] = given_s;
+}
+
+uint32_t pool_silent(const struct pool *p, pool_heard_fn *heard, void *ctx, ns_t before)
+{
+    uint32_t best = POOL_NONE;
+
+    for (uint32_t i = 2; i < p->size; i++) {
+        ns_t at = p->slot[i].owner == POOL_NONE ? NS_NEVER : heard(ctx, p->slot[i].owner);
+
+        if (at >= before)
+            continue;
+        before = at;
+        best = i;
+    }
+    return best;
 }
 
 void pool_release(struct pool *p, uint32_t i, uint32_t owner, uint64_t held_s)
 {
     if (!pool_valid(p, i) || p->slot[i].owner != owner)
         return;
-    p->slot[i] = (struct pool_slot){POOL_NONE, held_s};
+    p->slot[i].owner = POOL_NONE;
+    p->slot[i].held_s = held_s;
     p->taken--;
 }
 

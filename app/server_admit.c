@@ -302,24 +302,78 @@ static const char *authenticate(const struct server *s, const struct masque_requ
     return auth_check(s->auth, user, key);
 }
 
-/* The slot of a lease if it holds, else a free one; POOL_NONE when there is none. */
-static uint32_t take_slot(struct server *s, struct client_entry *e, struct span lease, ns_t now)
+/* The session `number` has no addresses any more. */
+static void oust(struct server *s, uint32_t number, const char *why, ns_t now)
 {
-    uint32_t slot = lease_check(s->lease_secret, &s->pool, lease, e->user, unix_time()), former;
+    struct client_entry *old = s->clients[number];
+
+    old->slot = POOL_NONE;
+    quic_close(old->session.quic, H3_NO_ERROR, why, now);
+    if (!old->busy) {
+        old->busy = true;
+        old->next_busy = s->busy;
+        s->busy = old;
+    }
+}
+
+/* When anything came from this client last. */
+static ns_t heard(void *ctx, uint32_t number)
+{
+    const struct server *s = ctx;
+    const struct client_entry *e = s->clients[number];
+    ns_t last = e->since;
+
+    for (size_t i = 0; i < quic_path_count(e->session.quic); i++) {
+        struct quic_path_view v;
+        if (quic_path_view(e->session.quic, i, last, &v) == 0)
+            last = ns_max(last, v.last_received);
+    }
+    return last;
+}
+
+/*
+ * All addresses are taken: those of the client that has been silent the longest, if it has been
+ * for ADMIT_SILENT. One that is there is heard of every 10 s at least (transport.c); the session
+ * of one that isn't would hold them for the rest of --grace.
+ */
+static uint32_t take_silent(struct server *s, const struct client_entry *e, ns_t now)
+{
+    uint32_t slot = pool_silent(&s->pool, heard, s, ns_sub(now, ADMIT_SILENT)), former;
+    struct ip_addr v4 = {.version = 4};
+    char text[IP_ADDR_TEXT];
 
     if (slot == POOL_NONE)
-        return pool_take(&s->pool, e->number, unix_time());
+        return POOL_NONE;
     former = pool_claim(&s->pool, slot, e->number);
-    if (former != POOL_NONE && former != e->number) {
-        struct client_entry *old = s->clients[former];
-        old->slot = POOL_NONE;
-        quic_close(old->session.quic, H3_NO_ERROR, "replaced by a newer connection", now);
-        if (!old->busy) {
-            old->busy = true;
-            old->next_busy = s->busy;
-            s->busy = old;
-        }
+    pool_addr4(&s->pool, slot, v4.b);
+    LOG_AT(s->log, LOG_WARN,
+           "%s, silent for %u s, loses %s to %s: no other address is left in %s",
+           server_user(s->clients[former]), (unsigned)((now - heard(s, former)) / NS_PER_S),
+           ip_addr_format(&v4, text, sizeof(text)), server_user(e), s->cfg->subnet);
+    oust(s, former, "its addresses went to another client", now);
+    return slot;
+}
+
+/*
+ * The slot of a lease if it holds, else a free one, else that of a client which is gone; POOL_NONE
+ * when there is none. `*came_s` is the expiry of the lease, 0 if it does not hold.
+ */
+static uint32_t take_slot(struct server *s, const struct client_entry *e, struct span lease,
+                          uint64_t *came_s, ns_t now)
+{
+    uint64_t now_s = unix_time(), expiry_s;
+    uint32_t slot = lease_check(s->lease_secret, &s->pool, lease, e->user, now_s, &expiry_s);
+    uint32_t former;
+
+    *came_s = 0;
+    if (slot == POOL_NONE || !pool_may_claim(&s->pool, slot, expiry_s, now_s)) {
+        slot = pool_take(&s->pool, e->number, now_s);
+        return slot == POOL_NONE ? take_silent(s, e, now) : slot;
     }
+    *came_s = expiry_s;
+    former = pool_claim(&s->pool, slot, e->number);
+    if (former != POOL_NONE && former != e->number)
+        oust(s, former, "replaced by a newer connection", now);
     return slot;
 }
 
@@ -352,9 +406,9 @@ static void admit(struct server *s, struct client_entry *e, uint64_t stream,
     struct h3_field extra[2];
     size_t nextra = 0;
     struct masque_head head;
-    uint64_t expiry = unix_time() + LEASE_SECONDS;
+    uint64_t expiry = unix_time() + LEASE_SECONDS, came;
 
-    e->slot = take_slot(s, e, lease, now);
+    e->slot = take_slot(s, e, lease, &came, now);
     if (e->slot == POOL_NONE) {
         LOG_AT(s->log, LOG_WARN, "%s: no address left in %s; widen --subnet or --max-clients",
                server_user(e), s->cfg->subnet);
@@ -362,6 +416,7 @@ static void admit(struct server *s, struct client_entry *e, uint64_t stream,
         respond(e, stream, 503, now);
         return;
     }
+    pool_leases(&s->pool, e->slot, came, expiry);
     lease_make(s->lease_secret, &s->pool, e->slot, e->user, expiry, token);
     extra[nextra++] = h3_field_secret(h3_field_str(LEASE_FIELD, token));
     if (r->bulk)

@@ -16,8 +16,9 @@
 #include "quic/cert.h"
 #include "quic/endpoint.h"
 
-#define LEASE_SECONDS      (30 * 86400)    /* a lease token is good for so long */
-#define LEASE_HOLD         (10 * 60)       /* unclaimed, an address is held back for so long */
+#define LEASE_SECONDS      (30 * 86400) /* a lease token is good for so long */
+#define LEASE_HOLD         (10 * 60)    /* unclaimed, an address is held back for so long */
+#define ADMIT_SILENT       (30 * NS_PER_S) /* silent for so long, a session may lose its addresses */
 #define ADMIT_FAILURES_MAX 3               /* refused requests before a connection is closed */
 #define ADMIT_WITHIN       (20 * NS_PER_S) /* a connection without a tunnel may last */
 #define ADMIT_SWEEP        NS_PER_S        /* least time between two looks at these */

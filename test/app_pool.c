@@ -111,6 +111,66 @@ static void held_slots_come_last(void **state)
     pool_free(&p);
 }
 
+static void leases_of_a_slot(void **state)
+{
+    struct pool p;
+    uint32_t i;
+
+    (void)state;
+    assert_int_equal(pool_init(&p, "10.0.0.0/30", "none", 1024), 0); /* 1 client */
+    i = pool_take(&p, 1, 100);
+    pool_leases(&p, i, 0, 1000);
+    assert_true(pool_may_claim(&p, i, 1000, 100));
+    assert_false(pool_may_claim(&p, i, 999, 100));
+    /* It comes again; whether it gets the new lease is not known, so both are good. */
+    pool_claim(&p, i, 2);
+    pool_leases(&p, i, 1000, 1010);
+    assert_true(pool_may_claim(&p, i, 1000, 110));
+    assert_true(pool_may_claim(&p, i, 1010, 110));
+    /* Another client has it: the former leases count for nothing, also while it is held. */
+    pool_claim(&p, i, 3);
+    pool_leases(&p, i, 0, 1020);
+    assert_false(pool_may_claim(&p, i, 1000, 120));
+    assert_false(pool_may_claim(&p, i, 1010, 120));
+    pool_release(&p, i, 3, 500);
+    assert_false(pool_may_claim(&p, i, 1010, 499));
+    assert_true(pool_may_claim(&p, i, 1020, 499));
+    assert_true(pool_may_claim(&p, i, 1010, 500)); /* there is room again */
+    pool_free(&p);
+
+    /* Of a slot held since an earlier run the leases are not known. */
+    assert_int_equal(pool_init(&p, "10.0.0.0/30", "none", 1024), 0);
+    pool_hold(&p, 2, 500);
+    assert_true(pool_may_claim(&p, 2, 1000, 100));
+    pool_free(&p);
+}
+
+static ns_t heard_at(void *ctx, uint32_t owner)
+{
+    return ((const ns_t *)ctx)[owner];
+}
+
+static void silent_the_longest(void **state)
+{
+    ns_t heard[] = {70, 50, 60, 0};
+    struct pool p;
+    uint32_t slot[3];
+
+    (void)state;
+    assert_int_equal(pool_init(&p, "10.0.0.0/29", "none", 3), 0);
+    assert_int_equal(pool_silent(&p, heard_at, heard, 100), POOL_NONE);
+    for (uint32_t i = 0; i < 3; i++)
+        slot[i] = pool_take(&p, i, 0);
+    assert_int_equal(pool_silent(&p, heard_at, heard, 100), slot[1]);
+    assert_int_equal(pool_silent(&p, heard_at, heard, 51), slot[1]);
+    assert_int_equal(pool_silent(&p, heard_at, heard, 50), POOL_NONE);
+    pool_release(&p, slot[1], 1, 1000); /* nobody's silence */
+    assert_int_equal(pool_silent(&p, heard_at, heard, 100), slot[2]);
+    pool_claim(&p, slot[0], 3);
+    assert_int_equal(pool_silent(&p, heard_at, heard, 100), slot[0]);
+    pool_free(&p);
+}
+
 static struct span str(const char *s)
 {
     return span_of(s, strlen(s));
@@ -121,23 +181,25 @@ static void tokens(void **state)
     const uint8_t secret[LEASE_SECRET] = {1, 2, 3}, other[LEASE_SECRET] = {1, 2, 4};
     char text[LEASE_TEXT + 1], broken[LEASE_TEXT + 1];
     struct pool p, moved;
+    uint64_t until = 0;
 
     (void)state;
     assert_int_equal(pool_init(&p, "10.0.0.0/24", "fd00::/112", 1024), 0);
     assert_int_equal(pool_init(&moved, "10.0.1.0/24", "fd00::/112", 1024), 0);
     lease_make(secret, &p, 5, "ann", 1000, text);
     assert_int_equal(strlen(text), LEASE_TEXT);
-    assert_int_equal(lease_check(secret, &p, str(text), "ann", 999), 5);
-    assert_int_equal(lease_check(secret, &p, str(text), "ann", 1000), POOL_NONE);
-    assert_int_equal(lease_check(secret, &p, str(text), "bob", 999), POOL_NONE);
-    assert_int_equal(lease_check(other, &p, str(text), "ann", 999), POOL_NONE);
-    assert_int_equal(lease_check(secret, &moved, str(text), "ann", 999), POOL_NONE);
+    assert_int_equal(lease_check(secret, &p, str(text), "ann", 999, &until), 5);
+    assert_int_equal(until, 1000);
+    assert_int_equal(lease_check(secret, &p, str(text), "ann", 1000, &until), POOL_NONE);
+    assert_int_equal(lease_check(secret, &p, str(text), "bob", 999, &until), POOL_NONE);
+    assert_int_equal(lease_check(other, &p, str(text), "ann", 999, &until), POOL_NONE);
+    assert_int_equal(lease_check(secret, &moved, str(text), "ann", 999, &until), POOL_NONE);
     for (size_t i = 0; i < LEASE_TEXT; i++) {
         memcpy(broken, text, sizeof(text));
         broken[i] = broken[i] == 'A' ? 'B' : 'A';
-        assert_int_equal(lease_check(secret, &p, str(broken), "ann", 999), POOL_NONE);
+        assert_int_equal(lease_check(secret, &p, str(broken), "ann", 999, &until), POOL_NONE);
     }
-    assert_int_equal(lease_check(secret, &p, str(""), "ann", 999), POOL_NONE);
+    assert_int_equal(lease_check(secret, &p, str(""), "ann", 999, &until), POOL_NONE);
     pool_free(&p);
     pool_free(&moved);
 }
@@ -205,6 +267,8 @@ int main(void)
         cmocka_unit_test(sizes),
         cmocka_unit_test(addresses),
         cmocka_unit_test(held_slots_come_last),
+        cmocka_unit_test(leases_of_a_slot),
+        cmocka_unit_test(silent_the_longest),
         cmocka_unit_test(tokens),
         cmocka_unit_test(kept_by_the_client),
         cmocka_unit_test(journal),
