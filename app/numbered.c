@@ -239,8 +239,8 @@ static bool far(int32_t delay)
 }
 
 /*
- * Count delays from `raw` on: at the start, and after hours, in which clocks drift. A path that was
- * left behind by a clock that leaps is forgotten.
+ * Count delays from `raw` on: at the start, and after hours, in which clocks drift. A path that
+ * was left behind by a clock that leaps is forgotten.
  */
 static void rebase(struct numbered *n, uint16_t raw)
 {
@@ -373,8 +373,8 @@ bool numbered_late(const struct numbered *n, uint64_t id, ns_t now, ns_t *late, 
     for (size_t i = 0; i < n->told_n && ns_sub(now, n->told_at) < TOLD_STALE; i++) {
         if (n->told[i].path != id)
             continue;
-        *late = delay_ns((int64_t)n->told[i].late * UNIT);
-        *jitter = delay_ns((int64_t)n->told[i].jitter * UNIT);
+        *late = ns_min(delay_ns((int64_t)n->told[i].late * UNIT), NUMBERED_HOLD_MAX);
+        *jitter = ns_min(delay_ns((int64_t)n->told[i].jitter * UNIT), NUMBERED_HOLD_MAX);
         return true;
     }
     return false;

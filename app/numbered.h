@@ -159,7 +159,10 @@ ns_t numbered_deadline(const struct numbered *n);
 /* The longest that a gap is waited for, from the paths' round trips: see numbered.c. */
 void numbered_hold(struct numbered *n, ns_t slowest_rtt, ns_t slowest_rttvar);
 
-/* How much later than on the fastest path packets arrive on our path `id`; false: not known. */
+/*
+ * How much later than on the fastest path packets arrive on our path `id`, as the far end says, but
+ * NUMBERED_HOLD_MAX at most: schedulers plan by it. False: not known.
+ */
 bool numbered_late(const struct numbered *n, uint64_t id, ns_t now, ns_t *late, ns_t *jitter);
 
 #endif

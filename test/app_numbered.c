@@ -342,7 +342,7 @@ static void forge(uint16_t time, unsigned flow, uint32_t number, uint64_t path, 
     numbered_in(&w.server, &w.cip, &w.device, span_of(b, sizeof(b)), path, &pkt, now);
 }
 
-/* A far end whose clock leaps about at every packet: whatever it gets told, nothing overflows. */
+/* A far end whose clock leaps about at every packet: nothing overflows. */
 static void clocks_leap(void **state)
 {
     uint8_t note[NUMBERED_NOTE];
@@ -379,6 +379,24 @@ static void a_note_put_off(void **state)
     assert_true(numbered_note_due(&w.server, due + NUMBERED_REPORT));
 }
 
+/* Delays that nobody can have measured by times of 16 bits are taken for the longest wait. */
+static void delays_of_days(void **state)
+{
+    const struct bulk_report list[] = {{1, 0, 0}, {2, UINT32_MAX, UINT32_MAX}};
+    ns_t late, jitter;
+    uint8_t b[64];
+    struct span pkt;
+    size_t n = bulk_report_encode(list, ARRAY_LEN(list), b, sizeof(b));
+
+    (void)state;
+    assert_true(n > 0);
+    numbered_in(&w.server, &w.cip, &w.device, span_of(b, n), 1, &pkt, NS_PER_S);
+    assert_true(numbered_late(&w.server, 1, NS_PER_S, &late, &jitter) && late == 0);
+    assert_true(numbered_late(&w.server, 2, NS_PER_S, &late, &jitter));
+    assert_int_equal(late, NUMBERED_HOLD_MAX);
+    assert_int_equal(jitter, NUMBERED_HOLD_MAX);
+}
+
 /* Flows that go on tell their floors by their packets: no notes, however much is given up. */
 static void floors_by_packets(void **state)
 {
@@ -388,7 +406,8 @@ static void floors_by_packets(void **state)
 
     (void)state;
     for (uint32_t i = 0; i < 10000; i++, now += NS_PER_MS / 10) {
-        numbered_out(&w.client, i % 8, 0, span_of(p, 0), span_of(p, sizeof(p)), now, head, &tag);
+        numbered_out(&w.client, i % 8, 0, span_of(p, 0), span_of(p, sizeof(p)), now, head,
+                     &tag);
         assert_int_equal(numbered_note(&w.client, now, head), 0);
     }
     assert_true(w.client.repair.stats.given_memory > 5000);
@@ -429,6 +448,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_note_put_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_cap_is_exact, set_up, tear_down),
         cmocka_unit_test_setup_teardown(floors_by_packets, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(delays_of_days, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -177,7 +177,7 @@ static void memory_is_bounded(void **state)
     assert_int_equal(r.bytes, 0);
 }
 
-/* Rings are memory, too: few packets far ahead, in many flows; and long ones after short ones. */
+/* Rings are memory, too: few packets far ahead, in many flows. And long ones after short ones. */
 static void nothing_goes_round_the_bound(void **state)
 {
     static uint8_t big[60000];
