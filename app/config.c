@@ -138,9 +138,9 @@ static const struct row rows[] = {
     {"multipath", "Multipath", "Multipath", K_WORD, AT(multipath), "on|off",
      "several links at a time, where both ends allow it (default on)", W_BOTH, C_NONE, 0, 0, "on|off"},
     {"scheduler", "Multipath", "Scheduler", K_WORD, AT(scheduler), "NAME",
-     "which path takes what: minrtt (default), auto (on trial), wlb,\n"
-     "wlb_udp_pin, backup or redundant; with one path they are all the same", W_BOTH, C_NONE, 0, 0,
-     "minrtt|auto|wlb|wlb_udp_pin|backup|redundant"},
+     "which path takes what: auto (default), minrtt, wlb,\n"
+     "wlb_udp_pin, backup or redundant; on one path auto repairs losses", W_BOTH, C_NONE, 0, 0,
+     "auto|minrtt|wlb|wlb_udp_pin|backup|redundant"},
     {"grace", "Multipath", "Grace", K_INT, AT(grace_s), "SECONDS",
      "while nothing gets through, keep the session and its addresses for so\n"
      "long (default 300; the shorter of both ends' counts)", W_BOTH, C_NONE, 10, 86400, NULL},

@@ -3,7 +3,7 @@
 #include <string.h>
 
 static const struct sched *const all[] = {
-    &sched_minrtt, &sched_auto, &sched_wlb, &sched_wlb_udp_pin, &sched_backup, &sched_redundant,
+    &sched_auto, &sched_minrtt, &sched_wlb, &sched_wlb_udp_pin, &sched_backup, &sched_redundant,
 };
 
 const struct sched *sched_at(size_t i)

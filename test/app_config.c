@@ -107,7 +107,7 @@ static void bad_lines(void **state)
         {"client h --user ann:secret", "--user is for the server", EXIT_USAGE},
         {"--pin x --mode server", "--pin is for a client", EXIT_USAGE},
         {"server --cc vegas", "vegas", EXIT_USAGE},
-        {"client h --scheduler best", "none of minrtt|auto", EXIT_USAGE},
+        {"client h --scheduler best", "none of auto|minrtt", EXIT_USAGE},
         {"server --config /nonexistent/mqvpn.conf", "No such file", EXIT_FILE},
     };
     struct config c;

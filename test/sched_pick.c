@@ -42,7 +42,7 @@ static int ask(const char *sched, struct sched_state *st, const struct sched_pat
 
 static void names(void **state)
 {
-    static const char *const want[] = {"minrtt",      "auto",   "wlb",
+    static const char *const want[] = {"auto",        "minrtt", "wlb",
                                        "wlb_udp_pin", "backup", "redundant"};
 
     (void)state;
