@@ -100,11 +100,17 @@ size_t repair_path_lost(struct repair *r, uint32_t path)
 {
     size_t n = 0;
 
-    for (uint64_t tag = r->oldest; tag < r->next; tag++)
-        if (rec(r, tag)->state == FLYING && rec(r, tag)->path == path) {
+    for (uint64_t tag = r->oldest; tag < r->next; tag++) {
+        struct repair_record *p = rec(r, tag);
+
+        if (p->path != path || p->state == SETTLED)
+            continue;
+        if (p->state == FLYING) {
             lose(r, tag, true);
             n++;
         }
+        p->exempt = true;
+    }
     return n;
 }
 

@@ -94,8 +94,8 @@ void repair_acked(struct repair *r, uint64_t tag);
 void repair_lost(struct repair *r, uint64_t tag);
 
 /*
- * `path` is silent or gone: all that is in flight on it is lost, and may be sent again at once.
- * Returns how many packets that are.
+ * `path` is silent or gone: all that is in flight on it is lost, and may be sent again at once, as
+ * may what it lost before. Returns how many packets were in flight.
  */
 size_t repair_path_lost(struct repair *r, uint32_t path);
 

@@ -155,6 +155,29 @@ static void taken_back_and_given_away(void **state)
     repair_free(&r);
 }
 
+/* A path that loses more than the share allows and then dies: what it lost is not in the way. */
+static void a_path_that_fades(void **state)
+{
+    struct repair_item it;
+    struct repair r;
+    uint64_t tag[600];
+
+    (void)state;
+    repair_init(&r, 1 << 20, DEADLINE);
+    for (uint32_t i = 0; i < 600; i++)
+        tag[i] = keep(&r, 4, i, 1); /* over path 1 */
+    for (uint32_t i = 0; i < 500; i++)
+        repair_lost(&r, tag[i]);
+    while (again(&r, 2, &it) >= 0)
+        repair_resent(&r, it.tag, 2);
+    assert_true(r.lost > 100);
+    repair_path_lost(&r, 1);
+    while (again(&r, 3, &it) >= 0)
+        repair_resent(&r, it.tag, 2);
+    assert_int_equal(r.lost, 0);
+    repair_free(&r);
+}
+
 /* Packets of hardly a byte are bounded by their records. */
 static void bounded_by_records(void **state)
 {
@@ -355,7 +378,7 @@ int main(void)
         cmocka_unit_test(lost_and_sent_again), cmocka_unit_test(taken_back),
         cmocka_unit_test(past_the_deadline),   cmocka_unit_test(a_share_of_what_is_sent),
         cmocka_unit_test(a_dead_path),         cmocka_unit_test(bounded),
-        cmocka_unit_test(random_runs),         cmocka_unit_test(taken_back_and_given_away),
+        cmocka_unit_test(random_runs),         cmocka_unit_test(taken_back_and_given_away), cmocka_unit_test(a_path_that_fades),
         cmocka_unit_test(bounded_by_records),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
