@@ -296,7 +296,7 @@ ns_t session_deadline(const struct session *s, ns_t now)
     ns_t at = ns_min(quic_deadline(s->quic), session_wake(s));
 
     at = s->sender.starved ? ns_max(at, now + SESSION_STARVED) : at;
-    return s->width.look_at ? ns_min(at, s->width.look_at) : at;
+    return s->width.look_at ? ns_min(at, ns_max(s->width.look_at, s->width_at)) : at;
 }
 
 int session_request(struct session *s, const struct h3_field *fields, size_t n)
