@@ -60,7 +60,7 @@ static int open_session(struct attempt *a, const struct attempt_env *env, ns_t n
     peer_prepare(env->peer, &a->remote, &quic);
     conn = quic_connect(&quic, peer_tls_name(env->peer), &route, now);
     if (conn && session_init(&a->session, conn, &cfg) == 0)
-        return 0;
+        return quic_path_cap(conn, 0, a->link.rate_bps) ? EXIT_INTERNAL : 0;
     quic_del(conn);
     LOG_AT(env->log, LOG_ERROR, "can't make a connection: out of memory, or \"%s\" is no name",
            peer_tls_name(env->peer));
@@ -156,6 +156,8 @@ int attempt_move(struct attempt *a, const struct attempt_env *env, size_t path,
         rc = attempt_route(a, link, &route);
     if (rc == 0)
         rc = quic_path_move(a->session.quic, path, &route, now);
+    if (rc == 0)
+        rc = quic_path_cap(a->session.quic, path, link->rate_bps);
     if (rc)
         return rc;
     if (a->link.ifindex != link->ifindex || a->link.family != link->family)

@@ -90,8 +90,9 @@ static const struct row rows[] = {
      "repeatable, in order (default: all with a default route)", W_CLIENT, C_IFNAME, 0, 0, NULL},
     {"no-path", "Multipath", "NoPath", K_LIST, AT(no_paths), "IFACE",
      "but not by this one, or those of a pattern (repeatable)", W_CLIENT, C_IFNAME, 0, 0, NULL},
-    {"link", "Multipath", "Link", K_LIST, AT(links), "IFACE=PRIORITY",
-     "primary, secondary, backup or never for an interface or a pattern\n"
+    {"link", "Multipath", "Link", K_LIST, AT(links), "IFACE=TERMS",
+     "primary, secondary, backup or never for an interface or a pattern,\n"
+     "the most to send by it (20mbit), or both: wwan0=backup:20mbit\n"
      "(repeatable, the first that matches counts; default primary)", W_CLIENT, C_LINK, 0, 0, NULL},
     {"route", "Interface", "Route", K_LIST, AT(routes), "CIDR",
      "split tunnel: send only this prefix through (repeatable)", W_CLIENT, C_CIDR, 0, 0, NULL},
@@ -322,7 +323,7 @@ static bool is_user(const char *v)
 static int check_value(struct source *s, const struct row *r, const char *v)
 {
     char what[256], host[256], pattern[64];
-    enum link_priority priority;
+    struct link_terms terms;
     uint8_t b[16];
     uint16_t port;
 
@@ -375,10 +376,11 @@ static int check_value(struct source *s, const struct row *r, const char *v)
                             v);
         break;
     case C_LINK:
-        if (!link_rule_parse(v, pattern, &priority))
+        if (!link_rule_parse(v, pattern, &terms))
             return complain(s, EXIT_USAGE,
-                            "%s: \"%s\" is no IFACE=PRIORITY, such as wwan0=backup (primary, "
-                            "secondary, backup, never)",
+                            "%s: \"%s\" is no IFACE=TERMS, such as wwan0=backup, wlan0=20mbit "
+                            "or wwan0=backup:20mbit (primary, secondary, backup, never; kbit, "
+                            "mbit, gbit, 64kbit at least)",
                             what, v);
         break;
     case C_USER:

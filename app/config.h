@@ -61,7 +61,7 @@ struct config {
     struct config_list pins;
     struct config_list paths;    /* patterns of interfaces to reach the server by, in order */
     struct config_list no_paths; /* ... and not to */
-    struct config_list links;    /* PATTERN=PRIORITY, see app/link_rules.h */
+    struct config_list links;    /* PATTERN=TERMS, see app/link_rules.h */
     struct config_list dns;
     struct config_list routes; /* split tunnel: only these */
     bool manage_routes;

@@ -31,34 +31,73 @@ static bool is_inner(const char *name)
     return false;
 }
 
-bool link_rule_parse(const char *text, char pattern[64], enum link_priority *priority)
+/* The `n` characters at `p` as a priority. */
+static bool is_priority(const char *p, size_t n, enum link_priority *out)
 {
     static const char *const word[] = {"primary", "secondary", "backup", "never"};
-    const char *eq = strrchr(text, '=');
-    size_t n = eq ? (size_t)(eq - text) : 0;
 
-    if (n == 0 || n >= 64)
-        return false;
-    memcpy(pattern, text, n);
-    pattern[n] = 0;
     for (size_t i = 0; i < ARRAY_LEN(word); i++) {
-        if (strcmp(eq + 1, word[i]) == 0) {
-            *priority = (enum link_priority)i;
+        if (strlen(word[i]) == n && memcmp(word[i], p, n) == 0) {
+            *out = (enum link_priority)i;
             return true;
         }
     }
     return false;
 }
 
-enum link_priority link_rules_priority(const struct link_rules *rules, const char *name)
+/* The `n` characters at `p` as a rate: digits and a unit. */
+static bool is_rate(const char *p, size_t n, uint64_t *out)
 {
-    enum link_priority p;
+    static const struct {
+        const char *name;
+        uint64_t bps;
+    } unit[] = {{"kbit", 1000}, {"mbit", 1000000}, {"gbit", 1000000000}};
+    uint64_t v = 0;
+    size_t i = 0;
+
+    for (; i < n && i < 9 && p[i] >= '0' && p[i] <= '9'; i++)
+        v = v * 10 + (uint64_t)(p[i] - '0');
+    for (size_t k = 0; i > 0 && k < ARRAY_LEN(unit); k++) {
+        if (n - i != strlen(unit[k].name) || memcmp(p + i, unit[k].name, n - i) != 0)
+            continue;
+        *out = v * unit[k].bps;
+        return *out >= LINK_RATE_MIN && *out <= LINK_RATE_MAX;
+    }
+    return false;
+}
+
+bool link_rule_parse(const char *text, char pattern[64], struct link_terms *terms)
+{
+    const char *eq = strrchr(text, '='), *p = eq, *end;
+    size_t n = eq ? (size_t)(eq - text) : 0;
+    bool ranked = false;
+
+    *terms = (struct link_terms){0};
+    if (n == 0 || n >= 64)
+        return false;
+    memcpy(pattern, text, n);
+    pattern[n] = 0;
+    do {
+        p++;
+        end = p + strcspn(p, ":");
+        if (!ranked && is_priority(p, (size_t)(end - p), &terms->priority))
+            ranked = true;
+        else if (terms->rate_bps || !is_rate(p, (size_t)(end - p), &terms->rate_bps))
+            return false;
+        p = end;
+    } while (*p);
+    return true;
+}
+
+struct link_terms link_rules_terms(const struct link_rules *rules, const char *name)
+{
+    struct link_terms t;
     char pattern[64];
 
     for (size_t i = 0; i < rules->n_links; i++)
-        if (link_rule_parse(rules->links[i], pattern, &p) && matches(pattern, name))
-            return p;
-    return LINK_PRIMARY;
+        if (link_rule_parse(rules->links[i], pattern, &t) && matches(pattern, name))
+            return t;
+    return (struct link_terms){LINK_PRIMARY, 0};
 }
 
 /* What makes one link better than another, most important first. */
@@ -71,7 +110,7 @@ struct rank {
 
 static struct rank rank_of(const struct link_rules *r, const struct link_seen *s)
 {
-    return (struct rank){link_rules_priority(r, s->name),
+    return (struct rank){link_rules_terms(r, s->name).priority,
                          first_match(r->paths, r->n_paths, s->name), !s->answer,
                          s->default_route ? s->metric : UINT32_MAX};
 }
@@ -93,7 +132,7 @@ static bool eligible(const struct link_rules *r, const struct link_seen *s)
     if (!s->reaches || (s->loopback && !s->answer))
         return false;
     if (first_match(r->no_paths, r->n_no_paths, s->name) < r->n_no_paths ||
-        link_rules_priority(r, s->name) == LINK_NEVER)
+        link_rules_terms(r, s->name).priority == LINK_NEVER)
         return false;
     if (r->n_paths > 0)
         return first_match(r->paths, r->n_paths, s->name) < r->n_paths;
@@ -131,7 +170,8 @@ size_t link_rules_decide(const struct link_rules *rules, const struct link_seen 
                                 .family = s->family,
                                 .local = s->local,
                                 .mtu_bytes = s->mtu_bytes,
-                                .priority = mine.priority};
+                                .priority = mine.priority,
+                                .rate_bps = link_rules_terms(rules, s->name).rate_bps};
         memcpy(out[at].name, s->name, sizeof(out[at].name));
         count++;
     }

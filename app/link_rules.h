@@ -22,13 +22,22 @@
 /* Which links are to be used: the later ones where the earlier don't suffice, or not at all. */
 enum link_priority { LINK_PRIMARY, LINK_SECONDARY, LINK_BACKUP, LINK_NEVER };
 
+#define LINK_RATE_MIN 64000u /* bits per second: keeps a connection alive */
+#define LINK_RATE_MAX (1000 * 1000000000ull)
+
+/* How a link is to be used. */
+struct link_terms {
+    enum link_priority priority;
+    uint64_t rate_bps; /* send no more by it, bits per second; 0: no bound */
+};
+
 /* Lists of the user, borrowed. */
 struct link_rules {
     char *const *paths; /* patterns of --path */
     size_t n_paths;
     char *const *no_paths; /* patterns of --no-path */
     size_t n_no_paths;
-    char *const *links; /* PATTERN=PRIORITY of --link, the first that matches counts */
+    char *const *links; /* PATTERN=TERMS of --link, the first that matches counts */
     size_t n_links;
 };
 
@@ -54,7 +63,8 @@ struct link {
     struct tun_addr local;
     unsigned mtu_bytes;
     enum link_priority priority;
-    ns_t since; /* when it appeared, or changed last */
+    uint64_t rate_bps; /* to send by it at most, bits per second; 0: no bound */
+    ns_t since;        /* when it appeared, or changed last */
 };
 
 /*
@@ -64,10 +74,13 @@ struct link {
 size_t link_rules_decide(const struct link_rules *rules, const struct link_seen *seen, size_t n,
                          struct link *out, size_t max);
 
-/* The priority of an interface called `name`. */
-enum link_priority link_rules_priority(const struct link_rules *rules, const char *name);
+/* The terms for an interface called `name`. */
+struct link_terms link_rules_terms(const struct link_rules *rules, const char *name);
 
-/* Whether `text` is PATTERN=PRIORITY; `*priority` then is what it says. */
-bool link_rule_parse(const char *text, char pattern[64], enum link_priority *priority);
+/*
+ * Whether `text` is PATTERN=TERMS; `*terms` then is what it says. TERMS are a priority ("backup"),
+ * a rate ("20mbit", "1gbit", "500kbit"), or both with a colon between ("backup:20mbit").
+ */
+bool link_rule_parse(const char *text, char pattern[64], struct link_terms *terms);
 
 #endif

@@ -129,6 +129,8 @@ static void open_path(struct attempt *a, const struct attempt_env *env, const st
     rc = attempt_route(a, it, &route);
     if (rc == 0)
         rc = mp_open(a->session.quic, &route, now, &path);
+    if (rc == 0)
+        rc = quic_path_cap(a->session.quic, path, it->rate_bps);
     if (rc) { /* QUIC_BLOCKED: the connection tells when it would be allowed */
         if (!shared)
             attempt_close(a, it->ifindex, it->family);

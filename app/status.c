@@ -176,6 +176,8 @@ static void path(struct json *j, const struct status_peer *p, const struct quic_
     json_number(j, "rx_bps", e->rx_bps);
     json_number(j, "share_pct", total ? (e->tx_bps + e->rx_bps) * 100 / total : 0);
     json_number(j, "pacing_bps", v->pacing_bps);
+    if (v->cap_bps)
+        json_number(j, "cap_bps", v->cap_bps);
     if (v->has_rtt) {
         json_ms(j, "rtt_ms", v->srtt);
         json_ms(j, "rtt_min_ms", v->min_rtt);

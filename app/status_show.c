@@ -112,6 +112,8 @@ static void show_path(FILE *to, const char *path)
     fprintf(to, "     MTU %.0f, ECN %s, window %s", number(path, "mtu_bytes", 99999),
             json_scan_true(json_scan_member(path, "ecn")) ? "yes" : "no",
             bytes(number(path, "cwnd_bytes", 1e18), b[0]));
+    if (json_scan_member(path, "cap_bps"))
+        fprintf(to, ", %sbit/s out at most", scaled(number(path, "cap_bps", 1e18), "", b[0]));
     fprintf(to, ", %s in, %s out\n", bytes(number(path, "rx_bytes", 1e18), b[0]),
             bytes(number(path, "tx_bytes", 1e18), b[1]));
 }

@@ -240,7 +240,7 @@ void build_sent(struct quic_conn *c, struct quic_path *p, struct path_route *r,
     r->sent += size;
     p->bytes_sent += size;
     if (flight)
-        pacer_sent(&p->pacer, size, c->now);
+        pacer_sent(&p->pacer, path_cost(p, size), c->now);
 }
 
 size_t build_end(struct build *b)
@@ -261,6 +261,8 @@ size_t build_end(struct build *b)
     }
     if (b->failed || b->len == 0)
         return 0;
-    build_sent(b->conn, b->path, b->route, b->train, b->len, b->ecn, b->flight);
+    /* Under a cap all that is sent counts, also what only acknowledges. */
+    build_sent(b->conn, b->path, b->route, b->train, b->len, b->ecn,
+               b->flight || b->path->cap_bps);
     return b->len;
 }

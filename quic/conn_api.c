@@ -48,6 +48,14 @@ void quic_ping(struct quic_conn *c, size_t path)
         conn_path_ping(&c->path[path]);
 }
 
+int quic_path_cap(struct quic_conn *c, size_t path, uint64_t bps)
+{
+    if (path >= c->n_paths || !c->path[path].used)
+        return QUIC_INVAL;
+    c->path[path].cap_bps = bps;
+    return 0;
+}
+
 void quic_stats(const struct quic_conn *c, struct quic_stats *out)
 {
     *out = c->stats;

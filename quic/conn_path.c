@@ -313,8 +313,7 @@ int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic
     const struct path_route *r = &p->route[p->current];
     const struct recovery *rec = &p->recovery;
     struct pacer pacer = p->pacer;
-    pacer_rate(&pacer, recovery_pacing_bps(rec), now);
-    pacer_quantum(&pacer, rec->cc.quantum);
+    path_pace_copy(p, &pacer, now);
     size_t tokens = pacer_ready(&pacer, now), amp = path_amplification_room(r);
     uint64_t room = path_window_room(p);
     *out = (struct quic_path_view){
@@ -331,7 +330,8 @@ int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic
         .dgram_max_bytes = quic_dgram_max(c, path),
         .cwnd_bytes = cc_cwnd(&rec->cc),
         .in_flight_bytes = rec->bytes_in_flight,
-        .pacing_bps = recovery_pacing_bps(rec),
+        .pacing_bps = path_pacing_bps(p),
+        .cap_bps = p->cap_bps,
         .delivery_bps = rec->delivery_bps,
         .ramping = cc_ramping(&rec->cc),
         .held_back = rec->cc.holds_back,

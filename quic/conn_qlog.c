@@ -411,7 +411,7 @@ static void metrics(struct quic_conn *c, const struct quic_path *p, struct seen_
     metric(j, "bytes_in_flight", &s->in_flight, r->bytes_in_flight);
     if (r->cc.ssthresh != UINT64_MAX)
         metric(j, "ssthresh", &s->ssthresh, r->cc.ssthresh);
-    metric(j, "pacing_rate", &s->pacing_bps, recovery_pacing_bps(r));
+    metric(j, "pacing_rate", &s->pacing_bps, path_pacing_bps(p));
     if (j->n > empty)
         qlog_end(q, c->now);
 }

@@ -23,7 +23,7 @@ struct run {
     size_t least;    /* bytes of frames that a packet has at least */
     size_t probe;    /* bytes kept free for a path MTU probe that is due */
     size_t paced;    /* bytes that the pacer allows */
-    size_t sent;     /* bytes of the packets sealed, which the pacer is yet to hear of */
+    size_t sent;     /* cost of the packets sealed, which the pacer is yet to hear of */
     size_t n;        /* packets sealed and not yet masked, */
     uint8_t *first;  /* the first of them */
     bool joins;      /* the train goes where the packets go */
@@ -157,7 +157,7 @@ static int seal(struct run *run, const struct quic_dgram *d, uint64_t pn, bool a
         log_sent(run, pn, span_of(pre, pre_n), payload_bytes(d), proto.bytes);
     if (!run->n++)
         run->first = out;
-    run->sent += proto.bytes;
+    run->sent += path_cost(run->p, proto.bytes);
     build_sent(c, run->p, run->r, run->t, proto.bytes, run->ecn, false);
     return 0;
 }

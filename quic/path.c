@@ -122,10 +122,23 @@ bool path_route_due(const struct path_route *r, ns_t now)
     return r->used && (r->n_responses || validate_due(&r->validate, now));
 }
 
+uint64_t path_pacing_bps(const struct quic_path *p)
+{
+    uint64_t bps = recovery_pacing_bps(&p->recovery);
+    return p->cap_bps && (!bps || bps > p->cap_bps) ? p->cap_bps : bps;
+}
+
+void path_pace_copy(const struct quic_path *p, struct pacer *pacer, ns_t now)
+{
+    uint64_t bps = path_pacing_bps(p);
+    pacer_rate(pacer, bps, now);
+    /* A capped path has the bursts of its rate, not of what it might send. */
+    pacer_quantum(pacer, p->cap_bps && bps == p->cap_bps ? 0 : p->recovery.cc.quantum);
+}
+
 void path_pace(struct quic_path *p, ns_t now)
 {
-    pacer_rate(&p->pacer, recovery_pacing_bps(&p->recovery), now);
-    pacer_quantum(&p->pacer, p->recovery.cc.quantum);
+    path_pace_copy(p, &p->pacer, now);
 }
 
 static uint64_t window_train(const struct quic_path *p)

@@ -73,6 +73,7 @@ struct quic_path {
     uint64_t phase_first_got;     /* lowest number opened with the current read key */
     bool ping_due;
     bool window_waits;      /* the window was full, and has no room for a train yet */
+    uint64_t cap_bps;       /* the pacer's rate is no higher, bits per second; 0: no bound */
     ns_t paced_until;       /* what quic_send held back for the pacer may go then */
     ns_t dgram_paced_until; /* the same of quic_dgram_send; NS_NEVER: nothing */
     ns_t ack_own_at; /* what another path acknowledged is to be acknowledged here too */
@@ -150,8 +151,22 @@ bool path_respond(struct path_route *r, const uint8_t data[8]);
 /* Something on a route is due now: a challenge or a response. */
 bool path_route_due(const struct path_route *r, ns_t now);
 
-/* Set the pacer to what recovery says; to be called before asking it. */
+/* What congestion control lets out, or the cap if that is less; 0: not paced. */
+uint64_t path_pacing_bps(const struct quic_path *p);
+
+/* Set the pacer to that; to be called before asking it. */
 void path_pace(struct quic_path *p, ns_t now);
+
+/* The same for `pacer`, which is a copy of the path's. */
+void path_pace_copy(const struct quic_path *p, struct pacer *pacer, ns_t now);
+
+/* What a datagram of `size` bytes costs the pacer: a cap is one of whole IP packets. */
+static inline size_t path_cost(const struct quic_path *p, size_t size)
+{
+    if (!p->cap_bps)
+        return size;
+    return size + (p->route[p->current].route.remote.family == 6 ? 48 : 28);
+}
 
 /*
  * Whether the congestion window allows `need` bytes. One that was full allows nothing before it

@@ -459,7 +459,8 @@ struct quic_path_view {
     size_t mtu_bytes;                       /* largest UDP payload */
     size_t dgram_max_bytes;                 /* as quic_dgram_max */
     uint64_t cwnd_bytes, in_flight_bytes;
-    uint64_t pacing_bps;   /* bits per second; 0: not paced */
+    uint64_t pacing_bps;   /* bits per second, with cap_bps observed; 0: not paced */
+    uint64_t cap_bps;      /* of quic_path_cap; 0: none */
     uint64_t delivery_bps; /* that arrived lately, as far as we filled it; 0: unknown */
     size_t room_bytes;   /* UDP payload bytes that may leave right now */
     ns_t next_send;      /* when the pacer next allows; NS_NEVER: only after an ACK */
@@ -548,6 +549,23 @@ bool quic_is_established(const struct quic_conn *conn); /* handshake complete, n
 /* Ask for an immediate PING on `path`: a round trip for liveness or measuring. On one from which
  * nothing came back it may pass the congestion window, as a probe: not to be asked for often. */
 void quic_ping(struct quic_conn *conn, size_t path);
+
+/*
+ * Have `path` send no more than `bps` bits per second of whole IP packets (the UDP payload and 28
+ * or 48 bytes each), whatever congestion control would allow; 0: no bound, as a path begins.
+ * Over every period of length t at most
+ *
+ *     bytes sent  <=  2 * burst + packet + bps * t / 8
+ *
+ * with the burst of quic/pacer.h: 10 packets, or what the rate carries in 1 to 2 ms if that is
+ * more. Only this end's sending is bounded. What may not wait (acknowledgements, probes, path
+ * challenges) is sent and charged, so that what follows waits; the bound holds while that alone
+ * stays below the rate.
+ *
+ * It stays with the path for its life, on whatever route. Returns 0, or QUIC_INVAL if there is no
+ * such path.
+ */
+int quic_path_cap(struct quic_conn *conn, size_t path, uint64_t bps);
 
 /* Start a key update (RFC 9001 6). Returns 0 or QUIC_BLOCKED if it is not allowed yet. */
 int quic_key_update(struct quic_conn *conn);

@@ -173,30 +173,76 @@ static void test_parse(void **state)
         const char *text;
         bool ok;
         enum link_priority priority;
+        uint64_t rate_bps;
     } t[] = {
-        {"eth0=primary", true, LINK_PRIMARY},
-        {"wlan*=secondary", true, LINK_SECONDARY},
-        {"wwan[0-3]=backup", true, LINK_BACKUP},
-        {"*=never", true, LINK_NEVER},
-        {"a=b=never", true, LINK_NEVER},
-        {"", false, 0},
-        {"=backup", false, 0},
-        {"eth0", false, 0},
-        {"eth0=", false, 0},
-        {"eth0=backups", false, 0},
-        {"0123456789012345678901234567890123456789012345678901234567890123=never", false, 0},
+        {"eth0=primary", true, LINK_PRIMARY, 0},
+        {"wlan*=secondary", true, LINK_SECONDARY, 0},
+        {"wwan[0-3]=backup", true, LINK_BACKUP, 0},
+        {"*=never", true, LINK_NEVER, 0},
+        {"a=b=never", true, LINK_NEVER, 0},
+        {"eth0=20mbit", true, LINK_PRIMARY, 20000000},
+        {"eth0=backup:500kbit", true, LINK_BACKUP, 500000},
+        {"eth0=1gbit:secondary", true, LINK_SECONDARY, 1000000000},
+        {"eth0=64kbit", true, LINK_PRIMARY, 64000},
+        {"eth0=63kbit", false, 0, 0},
+        {"eth0=0mbit", false, 0, 0},
+        {"eth0=1000gbit", true, LINK_PRIMARY, 1000000000000},
+        {"eth0=1001gbit", false, 0, 0},
+        {"eth0=999999999gbit", false, 0, 0},
+        {"eth0=1000000000kbit", false, 0, 0},
+        {"eth0=mbit", false, 0, 0},
+        {"eth0=20", false, 0, 0},
+        {"eth0=20 mbit", false, 0, 0},
+        {"eth0=-20mbit", false, 0, 0},
+        {"eth0=20mbits", false, 0, 0},
+        {"eth0=backup:", false, 0, 0},
+        {"eth0=:backup", false, 0, 0},
+        {"eth0=backup:backup", false, 0, 0},
+        {"eth0=1mbit:2mbit", false, 0, 0},
+        {"eth0=backup:1mbit:2mbit", false, 0, 0},
+        {"", false, 0, 0},
+        {"=backup", false, 0, 0},
+        {"eth0", false, 0, 0},
+        {"eth0=", false, 0, 0},
+        {"eth0=backups", false, 0, 0},
+        {"0123456789012345678901234567890123456789012345678901234567890123=never", false, 0, 0},
     };
-    enum link_priority p;
+    struct link_terms p;
     char pattern[64];
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         assert_int_equal(link_rule_parse(t[i].text, pattern, &p), t[i].ok);
-        if (t[i].ok)
-            assert_int_equal(p, t[i].priority);
+        if (!t[i].ok)
+            continue;
+        assert_int_equal(p.priority, t[i].priority);
+        assert_int_equal(p.rate_bps, t[i].rate_bps);
     }
     assert_true(link_rule_parse("a=b=never", pattern, &p));
     assert_string_equal(pattern, "a=b");
+}
+
+/* A link has the terms of the first rule that matches, all of them. */
+static void test_terms(void **state)
+{
+    const char *links[] = {"eth0=20mbit", "eth*=backup:5mbit", "*=secondary"};
+    struct link_rules rules = {.links = (char *const *)(const void *)links, .n_links = 3};
+    struct link_seen seen[] = {
+        {.name = "wlan0", .ifindex = 2, .family = AF_INET, DEF},
+        {.name = "eth1", .ifindex = 3, .family = AF_INET, DEF},
+        {.name = "eth0", .ifindex = 4, .family = AF_INET, DEF},
+    };
+    struct link out[3];
+
+    (void)state;
+    assert_int_equal(link_rules_decide(&rules, seen, 3, out, 3), 3);
+    assert_string_equal(out[0].name, "eth0");
+    assert_int_equal(out[0].rate_bps, 20000000);
+    assert_string_equal(out[1].name, "wlan0");
+    assert_int_equal(out[1].rate_bps, 0);
+    assert_string_equal(out[2].name, "eth1");
+    assert_int_equal(out[2].rate_bps, 5000000);
+    assert_int_equal(out[2].priority, LINK_BACKUP);
 }
 
 int main(void)
@@ -205,6 +251,7 @@ int main(void)
         cmocka_unit_test(test_decide),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_terms),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

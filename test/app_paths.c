@@ -72,6 +72,17 @@ int mp_set_backup(struct quic_conn *conn, size_t path, bool backup, ns_t now)
     return 0;
 }
 
+int quic_path_cap(struct quic_conn *conn, size_t path, uint64_t bps)
+{
+    char text[32];
+
+    (void)conn;
+    snprintf(text, sizeof(text), "%zu=%llu", path, (unsigned long long)bps);
+    if (bps)
+        note("cap", text);
+    return 0;
+}
+
 size_t quic_path_count(const struct quic_conn *conn)
 {
     (void)conn;
@@ -158,7 +169,7 @@ const struct link *links_list(const struct links *l, size_t *n)
     return l->now;
 }
 
-/* "a1" is interface a with its address 1; '+' after it: a backup; '6': of IPv6. */
+/* "a1" is interface a with its address 1; '+' after it: a backup; '6': of IPv6; '<': capped. */
 static void links_are(const char *text)
 {
     static uint32_t ids[256];
@@ -178,6 +189,8 @@ static void links_are(const char *text)
         for (text += 2; *text && *text != ' '; text++) {
             if (*text == '+')
                 it->priority = LINK_BACKUP;
+            else if (*text == '<')
+                it->rate_bps = 64000;
             else
                 it->family = AF_INET6;
         }
@@ -250,6 +263,19 @@ static void test_come_and_go(void **state)
     assert_int_equal(follow(&a, "e1"), 0);
     assert_string_equal(did, "abandon:2 abandon:0");
     assert_string_equal(table(&a), "e3");
+}
+
+static void test_capped(void **state)
+{
+    struct attempt a;
+
+    (void)state;
+    begin(&a, "a1", true);
+    assert_int_equal(follow(&a, "a1 b1< c1"), 0);
+    assert_string_equal(did, "cap:1=64000");
+    assert_string_equal(table(&a), "a0 b1 c2");
+    assert_int_equal(follow(&a, "a1 b2< c1"), 0); /* another address: another path */
+    assert_string_equal(did, "abandon:1 cap:3=64000");
 }
 
 static void test_address(void **state)
@@ -392,10 +418,11 @@ static void test_silent(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_come_and_go),  cmocka_unit_test(test_address),
-        cmocka_unit_test(test_nothing_left), cmocka_unit_test(test_not_yet),
-        cmocka_unit_test(test_over),         cmocka_unit_test(test_backup),
-        cmocka_unit_test(test_single),       cmocka_unit_test(test_silent)};
+        cmocka_unit_test(test_come_and_go), cmocka_unit_test(test_capped),
+        cmocka_unit_test(test_address),     cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_not_yet),     cmocka_unit_test(test_over),
+        cmocka_unit_test(test_backup),      cmocka_unit_test(test_single),
+        cmocka_unit_test(test_silent)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

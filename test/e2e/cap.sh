@@ -1,0 +1,102 @@
+#!/bin/bash
+# cap.sh - `--link IFACE=RATE`: a client sends no more by a link than it is told to, whatever the
+# scheduler and the controller of congestion; what comes down is the server's business.
+#
+#     ┌────── c ───────┐                                     ┌────── s ───────┐
+#     │  wan0: 4 Mbit/s│────── a: 20 Mbit/s, 10 ms ──────────│  wan0, wan1    │
+#     │  wan1          │────── b: 10 Mbit/s, 20 ms ──────────│                │
+#     └────────────────┘                                     └────────────────┘
+. "$(dirname "$0")/lib.sh"
+
+FAR=10.0.0.1
+CAP=4 # Mbit/s
+
+hosts c s
+ip -n s address add 172.29.0.1/32 dev lo
+cat >"$T/links" <<'END'
+link a c/wan0 s/wan0 rate 20mbit delay 10ms
+link b c/wan1 s/wan1 rate 10mbit delay 20ms
+END
+mkfifo "$T/orders"
+exec 8<>"$T/orders"
+"$MQVPN" wan "$T/links" <"$T/orders" >"$T/wan.log" 2>&1 &
+pid[wan]=$!
+wait_log wan '^ready$'
+for i in 0 1; do
+    ip -n c address add "172.30.$i.2/24" dev wan$i && ip -n s address add "172.30.$i.1/24" dev wan$i &&
+        ip -n c link set wan$i up && ip -n s link set wan$i up || fail "link $i"
+    ip -n c route replace default via "172.30.$i.1" dev "wan$i" metric $((100 + i))
+done
+moved() { in_ns c sed -n "s/^ *$1: *//p" /proc/net/dev | awk -v k="$2" '{ print $k }'; } # DEV COLUMN
+sent() { moved "$1" 9; }
+received() { moved "$1" 1; }
+
+cat >"$T/client.ini" <<'END'
+[Server]
+Address = 172.29.0.1
+Insecure = true
+[Auth]
+Key = lab
+[Interface]
+Route = 10.0.0.0/24
+[Multipath]
+Link = wan0=4mbit
+END
+spawn server s "$MQVPN" server --auth-key lab --state-dir "$T/server"
+wait_log server 'connect with: '
+spawn iperf s iperf3 -s --forceflush
+wait_log iperf 'Server listening'
+
+begin() { # OPTIONS...
+    spawn c1 c "$MQVPN" client --state-dir "$T/c1" "$@"
+    client_up 1
+    wait_log c1 'a path via wan1' 5
+    wait_for 5 "the far end" can_ping c $FAR
+}
+# By wan0 goes at least a third of what is allowed, and never more; wan1 carries what it can.
+upload() { # OPTIONS OF IPERF...
+    local a=$(sent wan0) b=$(sent wan1) began=$(date +%s%N) time
+    flow c $FAR -t 3 "$@"
+    a=$(($(sent wan0) - a)) b=$(($(sent wan1) - b)) time=$((($(date +%s%N) - began) / 1000))
+    echo "   in $((time / 1000)) ms wan0 sent $a bytes, wan1 $b"
+    # Bits are microseconds times Mbit/s; a burst of 10 packets may go before, another as debt.
+    [ $a -le $((CAP * time / 8 + 30000)) ] || fail "more than $CAP Mbit/s were sent by wan0"
+    [ $a -gt $((CAP * time / 8 / 3)) ] || fail "wan0 was hardly used"
+}
+
+step "a file's Link, with each scheduler"
+for scheduler in minrtt auto wlb redundant; do
+    begin --config "$T/client.ini" --scheduler $scheduler
+    echo "   $scheduler:"
+    upload -P 4
+    stop c1
+done
+
+step "BBR, and UDP that asks for more"
+begin 172.29.0.1 --insecure --auth-key lab --route 10.0.0.0/24 --cc bbr --link 'wan0=4mbit'
+upload
+upload -u -b 30M -l 1100
+ok "status tells of it" eval "in_ns c $MQVPN status | grep -q '4.0 Mbit/s out at most'"
+ok "status --json, too" eval "in_ns c $MQVPN status --json | grep -q '\"cap_bps\":4000000'"
+
+step "the other direction is not capped"
+a=$(received wan0) began=$(date +%s%N)
+flow c $FAR -t 3 -P 4 -R
+time=$((($(date +%s%N) - began) / 1000))
+a=$(($(received wan0) - a))
+echo "   in $((time / 1000)) ms wan0 received $a bytes"
+[ $a -gt $((CAP * time / 8)) ] || fail "it was capped"
+stop c1
+
+step "a link alone, and after it was away"
+begin 172.29.0.1 --insecure --auth-key lab --route 10.0.0.0/24 --link 'wan*=4mbit'
+ip -n c link set wan0 down
+wait_log c1 'wan0 is gone' 5
+ip -n c link set wan0 up
+ip -n c route replace default via 172.30.0.1 dev wan0 metric 100
+wait_for 5 "the path's return" eval "[ \$(grep -c 'a path via wan0' $T/c1.log) -ge 1 ]"
+sleep 1
+upload -P 4
+stop c1
+kill "${pid[iperf]}"
+stop server
