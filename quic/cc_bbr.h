@@ -27,6 +27,10 @@
  * how they find equal shares. Once a probe has found the path's end, the window between probes
  * is 1.25 bandwidth-delay products (the draft: 2), which bounds the queue of several flows.
  *
+ * A path is taken to be at least BBR_HOST_TURN long where volumes are computed. On one of 50 us
+ * a sender with two products of the draft in flight stands idle whenever a host schedules
+ * something else, and ProbeRTT would all but stop it. What that may cost is a queue of as long.
+ *
  * CE marks, to which the draft leaves the answer open, are answered like a round of excess
  * loss: once per round trip.
  *
@@ -47,6 +51,9 @@
 #define BBR_MIN_RTT_LEN   (10 * NS_PER_S)
 #define BBR_PROBE_RTT_GAP (5 * NS_PER_S)
 #define BBR_PROBE_RTT_LEN (200 * NS_PER_MS)
+
+/* What either host may need until it gets to its packets again, however short the path. */
+#define BBR_HOST_TURN (2 * NS_PER_MS)
 
 enum bbr_state {
     BBR_STARTUP,
@@ -169,7 +176,10 @@ void bbr_save_cwnd(struct cc *cc);
 void bbr_restore_cwnd(struct cc *cc);
 void bbr_save_state(struct cc *cc);
 
-/* `gain` times the bandwidth-delay product; the initial window before there is one. */
+/*
+ * `gain` times the bandwidth-delay product, on a path shorter than BBR_HOST_TURN with that for
+ * the delay; the initial window before there is one.
+ */
 uint64_t bbr_bdp(const struct cc *cc, uint64_t bw, double gain);
 
 static inline bool bbr_is_probe_bw(const struct cc_bbr *b)

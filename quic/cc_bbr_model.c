@@ -122,7 +122,8 @@ uint64_t bbr_bdp(const struct cc *cc, uint64_t bw, double gain)
 
     if (b->min_rtt == NS_NEVER)
         return cc_initial_window(cc->mss);
-    return (uint64_t)(gain * (double)bw / 8 * (double)b->min_rtt / (double)NS_PER_S);
+    return (uint64_t)(gain * (double)bw / 8 *
+                      (double)ns_max(b->min_rtt, BBR_HOST_TURN) / (double)NS_PER_S);
 }
 
 /* ---- rounds -------------------------------------------------------------------------- */

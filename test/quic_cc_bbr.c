@@ -565,6 +565,44 @@ static void test_steps(void **state)
 }
 
 /* ProbeRTT comes every five seconds, cuts what is in flight, and finds a longer path. */
+/*
+ * 4 Gbit/s and 50 us, each round acknowledged at once: the window is enough for hosts that
+ * are away for 2 ms, and in ProbeRTT, too, it is more than what the wire holds.
+ */
+static void test_short_path(void **state)
+{
+    const uint64_t bps = 4000 * MBIT, bytes = bps / 8 / 20000;
+    struct cc cc;
+    struct rate r = {0};
+    uint64_t least = UINT64_MAX, probe_rtt = UINT64_MAX;
+
+    (void)state;
+    assert_int_equal(cc_init(&cc, "bbr", PACKET), 0);
+    for (ns_t now = NS_PER_S; now < 7 * NS_PER_S; now += 50 * NS_PER_US) {
+        struct sent_packet p = {.time = now, .bytes = (uint32_t)bytes};
+        struct rate_sample rs;
+
+        rate_on_sent(&r, &p, 0);
+        rate_on_ack(&r, &p, bytes, now + 50 * NS_PER_US, 50 * NS_PER_US, &rs);
+        cc_on_ack(&cc, &(struct cc_ack){.now = now + 50 * NS_PER_US,
+                                        .bytes = bytes,
+                                        .sent_time = now,
+                                        .rtt = 50 * NS_PER_US,
+                                        .smoothed = 50 * NS_PER_US,
+                                        .peak = bytes,
+                                        .rate = &rs});
+        assert_true(cc_check(&cc));
+        if (cc.u.bbr.state == BBR_PROBE_RTT)
+            probe_rtt = cc.cwnd < probe_rtt ? cc.cwnd : probe_rtt;
+        else if (now > 2 * NS_PER_S)
+            least = cc.cwnd < least ? cc.cwnd : least;
+    }
+    assert_in_range(cc.u.bbr.min_rtt, 50 * NS_PER_US, 50 * NS_PER_US);
+    assert_in_range(cc.u.bbr.bw, bps * 99 / 100, bps);
+    assert_true(least > bps / 8 / 500 && least < bps / 8 / 100);
+    assert_true(probe_rtt > 2 * bytes && probe_rtt < least);
+}
+
 static void test_probe_rtt(void **state)
 {
     struct sim s;
@@ -763,7 +801,7 @@ int main(void)
         cmocka_unit_test(test_steps),       cmocka_unit_test(test_probe_rtt),
         cmocka_unit_test(test_app_limited), cmocka_unit_test(test_ecn),
         cmocka_unit_test(test_links),       cmocka_unit_test(test_outage),
-        cmocka_unit_test(test_undo),
+        cmocka_unit_test(test_undo),        cmocka_unit_test(test_short_path),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
