@@ -381,6 +381,21 @@ static const struct pto ptos[] = {
 };
 /* clang-format on */
 
+static void acknowledge(struct recovery *r, enum quic_space space, uint64_t lo, uint64_t hi,
+                        ns_t now)
+{
+    struct range range = {lo, hi};
+    struct ack_frame f;
+    struct verdict v;
+
+    ack_make(&f, &range, 1);
+    assert_int_equal(recovery_on_ack(r, space, &f.ack, 0, now), 0);
+    while (recovery_next_verdict(r, &v))
+        ;
+    recovery_verdicts_done(r, now);
+    assert_true(recovery_check(r));
+}
+
 /* Who sends all the time hears of a dead path within two periods, and again. */
 static void test_pto_while_sending(void **state)
 {
@@ -444,20 +459,89 @@ static void test_pto_table(void **state)
     }
 }
 
-static void acknowledge(struct recovery *r, enum quic_space space, uint64_t lo, uint64_t hi,
-                        ns_t now)
+/* Who is answered sees no probe timeout, however the path's delays and the sending compare. */
+static void test_pto_answered(void **state)
 {
-    struct range range = {lo, hi};
-    struct ack_frame f;
-    struct verdict v;
+    static const struct {
+        unsigned rtt, gap, delay; /* ms; the answer waits for `delay`, at most */
+    } paths[] = {{1, 1, 25},    {1, 20, 25},  {5, 1, 25},   {20, 50, 25},
+                 {50, 1, 25},   {50, 90, 25}, {50, 10, 0},  {100, 100, 5},
+                 {300, 10, 25}, {600, 1, 25}, {600, 60, 0}, {20, 400, 25}};
 
-    ack_make(&f, &range, 1);
-    assert_int_equal(recovery_on_ack(r, space, &f.ack, 0, now), 0);
-    while (recovery_next_verdict(r, &v))
-        ;
-    recovery_verdicts_done(r, now);
-    assert_true(recovery_check(r));
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        struct recovery_config cfg = config_of(NULL, NULL);
+        struct recovery_state st = confirmed;
+        unsigned rtt = paths[i].rtt, gap = paths[i].gap, delay = paths[i].delay;
+        uint64_t pn = 0, acked = 0;
+        struct recovery r;
+
+        assert_int_equal(recovery_init(&r, &cfg), 0);
+        st.max_ack_delay = delay * MS;
+        recovery_set_state(&r, &st, 0);
+        rtt_sample(&r.rtt, rtt * MS, 0, true, 0, 0);
+        for (unsigned ms = 0; ms < 5000; ms++) {
+            /* One ACK each max_ack_delay, of what was sent a round trip ago. */
+            uint64_t there = ms < rtt ? 0 : (ms - rtt) / gap + 1;
+
+            if (there > acked && (!delay || ms % delay == 0)) {
+                acknowledge(&r, SPACE_APP, acked, there - 1, ms * MS);
+                acked = there;
+            }
+            if (recovery_deadline(&r) <= ms * MS)
+                assert_int_not_equal(recovery_on_timeout(&r, ms * MS), RECOVERY_PTO);
+            if (ms % gap == 0)
+                assert_int_equal(send_packet(&r, SPACE_APP, pn++, ELICIT, 50, ms * MS), 0);
+        }
+        assert_int_equal(r.pto_count, 0);
+        assert_int_equal(r.packets_lost, 0);
+        recovery_free(&r);
+    }
 }
+
+/*
+ * Section 5.1: a sample comes from the largest acknowledged packet, if that is new, and if
+ * something new had asked for the acknowledgement.
+ */
+/* clang-format off */
+static const struct {
+    const char *what;
+    struct step step[5];
+    ns_t latest; /* ms, afterwards; 0: no sample */
+} sampled[] = {
+    {"the largest", {{0, SEND, {{0, 0}}, 0, NULL}, {30, SEND, {{1, 1}}, 0, NULL},
+     {100, ACK, {{0, 1}}, 0, NULL}}, 70},
+    {"the largest is not new", {{0, SEND, {{0, 1}}, 0, NULL}, {100, ACK, {{1, 1}}, 0, NULL},
+     {180, ACK, {{0, 1}}, 0, NULL}}, 100},
+    {"none of the new ones asked", {{0, NOELI, {{0, 1}}, 0, NULL},
+     {100, ACK, {{0, 1}}, 0, NULL}}, 0},
+    {"one below the largest asked", {{0, SEND, {{0, 0}}, 0, NULL}, {30, NOELI, {{1, 1}}, 0, NULL},
+     {100, ACK, {{0, 1}}, 0, NULL}}, 70},
+    {"the largest had been called lost", {{0, SEND, {{0, 9}}, 0, NULL},
+     {100, ACK, {{5, 5}}, 0, NULL}, {150, ACK, {{1, 1}}, 0, NULL}}, 100},
+};
+/* clang-format on */
+
+static void test_samples(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(sampled); i++) {
+        size_t n = 0;
+        struct script s;
+
+        script_init(&s);
+        while (n < ARRAY_LEN(sampled[i].step) && (n == 0 || sampled[i].step[n].at))
+            n++;
+        play_in(&s, sampled[i].step, n);
+        if (s.r.rtt.latest != sampled[i].latest * MS)
+            print_error("%s\n", sampled[i].what);
+        assert_int_equal(s.r.rtt.latest, sampled[i].latest * MS);
+        assert_int_equal(rtt_has_sample(&s.r.rtt), sampled[i].latest != 0);
+        recovery_free(&s.r);
+    }
+}
+
+/* ---- probes -------------------------------------------------------------------------- */
 
 /* Probes use up what was asked for, name old content first, and reset when answered. */
 static void test_probes(void **state)
@@ -926,8 +1010,7 @@ static void test_ecn_lost(void **state)
     recovery_init(&r, &cfg);
     recovery_set_state(&r, &confirmed, 0);
     for (uint64_t pn = 0; pn < 14; pn++) {
-        struct sent_packet p = {
-            .bytes = BYTES, .flags = ELICIT, .ecn = recovery_ecn_mark(&r)};
+        struct sent_packet p = {.bytes = BYTES, .flags = ELICIT, .ecn = recovery_ecn_mark(&r)};
 
         assert_int_equal(p.ecn, pn < ECN_TEST ? ECN_ECT0 : ECN_NOT_ECT);
         assert_int_equal(sent_begin(&r.space[SPACE_APP].sent, pn), 0);
@@ -975,17 +1058,17 @@ static void test_config(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_thresholds),  cmocka_unit_test(test_adapts),
-        cmocka_unit_test(test_violations),  cmocka_unit_test(test_skipping),
-        cmocka_unit_test(test_pto_table),   cmocka_unit_test(test_probes),
-        cmocka_unit_test(test_pto_while_sending),
-        cmocka_unit_test(test_probe_early), cmocka_unit_test(test_backoff_kept),
-        cmocka_unit_test(test_persistent),  cmocka_unit_test(test_persistent_spaces),
-        cmocka_unit_test(test_congestion),  cmocka_unit_test(test_memory_of_losses),
-        cmocka_unit_test(test_discard),     cmocka_unit_test(test_restart),
-        cmocka_unit_test(test_reset_path),  cmocka_unit_test(test_lose_all),
-        cmocka_unit_test(test_ecn),         cmocka_unit_test(test_ecn_lost),
-        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_thresholds),        cmocka_unit_test(test_adapts),
+        cmocka_unit_test(test_violations),        cmocka_unit_test(test_skipping),
+        cmocka_unit_test(test_pto_table),         cmocka_unit_test(test_probes),
+        cmocka_unit_test(test_pto_while_sending), cmocka_unit_test(test_pto_answered),
+        cmocka_unit_test(test_samples),           cmocka_unit_test(test_probe_early),
+        cmocka_unit_test(test_backoff_kept),      cmocka_unit_test(test_persistent),
+        cmocka_unit_test(test_persistent_spaces), cmocka_unit_test(test_congestion),
+        cmocka_unit_test(test_memory_of_losses),  cmocka_unit_test(test_discard),
+        cmocka_unit_test(test_restart),           cmocka_unit_test(test_reset_path),
+        cmocka_unit_test(test_lose_all),          cmocka_unit_test(test_ecn),
+        cmocka_unit_test(test_ecn_lost),          cmocka_unit_test(test_config),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
