@@ -78,27 +78,28 @@ struct scene {
     double cubic;           /* what CUBIC keeps; 0: is not held to it */
     uint64_t seeds;         /* at most */
     bool lengthy;           /* not in short runs */
+    double worst;           /* `least` is of the mean, and this of each seed; 0: `least` is */
 };
 
 // clang-format off
 static const struct scene scenes[] = {
-    /*                    Mbit/s queue        rtt      loss       jitter  slot     reorder    pause    every     police skip run   least queue cubic seeds, lengthy */
-    {"clean",               100, BDP,         50 * MS, 0,         0,      0,       0,         0,       0,             0, 2, 10,    0.95, 12, 0.95, 20, false},
-    {"from the first byte", 100, BDP,         50 * MS, 0,         0,      0,       0,         0,       0,             0, 0, 20,    0.94, 12, 0.93, 20, true},
-    {"buffer of 4 BDP",     100, 4 * BDP,     50 * MS, 0,         0,      0,       0,         0,       0,             0, 2, 10,    0.95, 20, 0.95, 10, true},
-    {"buffer of BDP / 10",  100, BDP / 10,    50 * MS, 0,         0,      0,       0,         0,       0,             0, 2, 10,    0.80, 5,  0,    10, false},
-    {"0.1 % lost",          100, BDP,         50 * MS, PPM / 10,  0,      0,       0,         0,       0,             0, 2, 10,    0.92, 12, 0,    10, false},
-    {"2 % lost",            100, BDP,         50 * MS, 2 * PPM,   0,      0,       0,         0,       0,             0, 2, 10,    0.90, 12, 0,    20, false},
-    {"5 % lost",            100, BDP,         50 * MS, 5 * PPM,   0,      0,       0,         0,       0,             0, 2, 10,    0.80, 12, 0,    10, true},
-    {"10 % lost",           100, BDP,         50 * MS, 10 * PPM,  0,      0,       0,         0,       0,             0, 4, 10,    0.70, 12, 0,    10, false},
-    {"ACKs every 10 ms",    100, BDP,         50 * MS, 0,         0,      10 * MS, 0,         0,       0,             0, 2, 10,    0.85, 25, 0,    10, false},
-    {"jitter of 5 ms",      100, BDP,         50 * MS, 0,         5 * MS, 0,       0,         0,       0,             0, 2, 10,    0.85, 25, 0,    10, false},
-    {"1 % reordered",       100, BDP,         50 * MS, 0,         0,      0,       PPM,       0,       0,             0, 2, 10,    0.85, 12, 0,    10, true},
-    {"60 ms of silence",    100, BDP,         50 * MS, 0,         0,      0,       0,         60 * MS, NS_PER_S,      0, 2, 10,    0.80, 25, 0,    10, false},
-    {"policer",             100, BDP,         50 * MS, 0,         0,      0,       0,         0,       0,            40, 2, 10,    0.80, 12, 0,    10, false},
-    {"Wi-Fi",                50, 500000,      30 * MS, PPM / 2,   2 * MS, 4 * MS,  PPM / 10,  30 * MS, NS_PER_S,      0, 2, 10,    0.80, 35, 0,    10, false},
-    {"LTE",                  20, 600000,      60 * MS, PPM / 2,   5 * MS, 5 * MS,  0,         0,       0,             0, 2, 10,    0.80, 40, 0,    10, false},
-    {"Starlink",            100, 4 * BDP / 5, 40 * MS, PPM,       2 * MS, 0,       PPM / 10,  80 * MS, 5 * NS_PER_S,  0, 2, 10,    0.85, 25, 0,    10, true},
+    /*                    Mbit/s queue        rtt      loss       jitter  slot     reorder    pause    every     police skip run   least queue cubic seeds, lengthy, worst */
+    {"clean",               100, BDP,         50 * MS, 0,         0,      0,       0,         0,       0,             0, 2, 10,    0.95, 12, 0.95, 20, false, 0},
+    {"from the first byte", 100, BDP,         50 * MS, 0,         0,      0,       0,         0,       0,             0, 0, 20,    0.94, 12, 0.93, 20, true, 0},
+    {"buffer of 4 BDP",     100, 4 * BDP,     50 * MS, 0,         0,      0,       0,         0,       0,             0, 2, 10,    0.95, 20, 0.95, 10, true, 0},
+    {"buffer of BDP / 10",  100, BDP / 10,    50 * MS, 0,         0,      0,       0,         0,       0,             0, 2, 10,    0.80, 5,  0,    10, false, 0},
+    {"0.1 % lost",          100, BDP,         50 * MS, PPM / 10,  0,      0,       0,         0,       0,             0, 2, 10,    0.92, 12, 0,    10, false, 0.85},
+    {"2 % lost",            100, BDP,         50 * MS, 2 * PPM,   0,      0,       0,         0,       0,             0, 2, 10,    0.90, 12, 0,    20, false, 0},
+    {"5 % lost",            100, BDP,         50 * MS, 5 * PPM,   0,      0,       0,         0,       0,             0, 2, 10,    0.80, 12, 0,    10, true, 0},
+    {"10 % lost",           100, BDP,         50 * MS, 10 * PPM,  0,      0,       0,         0,       0,             0, 4, 10,    0.70, 12, 0,    10, false, 0.15},
+    {"ACKs every 10 ms",    100, BDP,         50 * MS, 0,         0,      10 * MS, 0,         0,       0,             0, 2, 10,    0.85, 25, 0,    10, false, 0},
+    {"jitter of 5 ms",      100, BDP,         50 * MS, 0,         5 * MS, 0,       0,         0,       0,             0, 2, 10,    0.85, 25, 0,    10, false, 0},
+    {"1 % reordered",       100, BDP,         50 * MS, 0,         0,      0,       PPM,       0,       0,             0, 2, 10,    0.85, 12, 0,    10, true, 0},
+    {"60 ms of silence",    100, BDP,         50 * MS, 0,         0,      0,       0,         60 * MS, NS_PER_S,      0, 2, 10,    0.80, 25, 0,    10, false, 0},
+    {"policer",             100, BDP,         50 * MS, 0,         0,      0,       0,         0,       0,            40, 2, 10,    0.80, 12, 0,    10, false, 0},
+    {"Wi-Fi",                50, 500000,      30 * MS, PPM / 2,   2 * MS, 4 * MS,  PPM / 10,  30 * MS, NS_PER_S,      0, 2, 10,    0.80, 35, 0,    10, false, 0},
+    {"LTE",                  20, 600000,      60 * MS, PPM / 2,   5 * MS, 5 * MS,  0,         0,       0,             0, 2, 10,    0.80, 48, 0,    10, false, 0},
+    {"Starlink",            100, 4 * BDP / 5, 40 * MS, PPM,       2 * MS, 0,       PPM / 10,  80 * MS, 5 * NS_PER_S,  0, 2, 10,    0.85, 25, 0,    10, true, 0.70},
 };
 // clang-format on
 
@@ -107,6 +108,12 @@ struct outcome {
 };
 
 static const struct scene *scene;
+
+/* What BBR kept, over the seeds from 1 on. */
+static struct {
+    unsigned n;
+    double sum;
+} kept;
 
 static struct outcome play(const char *cc, uint64_t seed)
 {
@@ -146,7 +153,12 @@ static void scene_of(uint64_t seed)
 {
     struct outcome o = play("bbr", seed);
 
-    if (o.share < scene->least || o.queue_ms > scene->queue_ms)
+    if (kept.n + 1 == seed) {
+        kept.sum += o.share;
+        kept.n++;
+    }
+    if (o.share < (scene->worst > 0 ? scene->worst : scene->least) ||
+        o.queue_ms > scene->queue_ms)
         fail_msg("SEEDS=%u-%u: %s: %.3f, queue %.1f ms", (unsigned)seed, (unsigned)seed,
                  scene->name, o.share, o.queue_ms);
     if (scene->cubic == 0)
@@ -181,7 +193,10 @@ static void test_scenes(void **state)
             continue;
         if (show())
             show_scene();
+        memset(&kept, 0, sizeof(kept));
         each(scene->seeds, scene_of);
+        if (kept.sum < kept.n * scene->least)
+            fail_msg("%s: %.3f on average of %u seeds", scene->name, kept.sum / kept.n, kept.n);
     }
 }
 
