@@ -11,22 +11,7 @@
 FAR=10.0.0.1
 CAP=4 # Mbit/s
 
-hosts c s
-ip -n s address add 172.29.0.1/32 dev lo
-cat >"$T/links" <<'END'
-link a c/wan0 s/wan0 rate 20mbit delay 10ms
-link b c/wan1 s/wan1 rate 10mbit delay 20ms
-END
-mkfifo "$T/orders"
-exec 8<>"$T/orders"
-"$MQVPN" wan "$T/links" <"$T/orders" >"$T/wan.log" 2>&1 &
-pid[wan]=$!
-wait_log wan '^ready$'
-for i in 0 1; do
-    ip -n c address add "172.30.$i.2/24" dev wan$i && ip -n s address add "172.30.$i.1/24" dev wan$i &&
-        ip -n c link set wan$i up && ip -n s link set wan$i up || fail "link $i"
-    ip -n c route replace default via "172.30.$i.1" dev "wan$i" metric $((100 + i))
-done
+two_links
 moved() { in_ns c sed -n "s/^ *$1: *//p" /proc/net/dev | awk -v k="$2" '{ print $k }'; } # DEV COLUMN
 sent() { moved "$1" 9; }
 received() { moved "$1" 1; }

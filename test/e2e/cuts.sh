@@ -13,27 +13,7 @@ FAR=10.0.0.1
 GAP=2000 # milliseconds without a byte at most, while a link lives; expected: 400
 SETTLE=3 # seconds after which the link carries again
 
-### Links
-
-hosts c s
-ip -n s address add 172.29.0.1/32 dev lo
-cat >"$T/links" <<'END'
-link a c/wan0 s/wan0 rate 20mbit delay 10ms
-link b c/wan1 s/wan1 rate 10mbit delay 20ms
-END
-mkfifo "$T/orders"
-exec 8<>"$T/orders"
-"$MQVPN" wan "$T/links" <"$T/orders" >"$T/wan.log" 2>&1 &
-pid[wan]=$!
-wait_log wan '^ready$'
-routes() { # I
-    ip -n c route replace default via "172.30.$1.1" dev "wan$1" metric $((100 + $1))
-}
-for i in 0 1; do
-    ip -n c address add "172.30.$i.2/24" dev wan$i && ip -n s address add "172.30.$i.1/24" dev wan$i &&
-        ip -n c link set wan$i up && ip -n s link set wan$i up && routes $i || fail "link $i"
-done
-order() { echo "$1" >&8; }
+two_links
 
 ### Flows
 

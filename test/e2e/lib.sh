@@ -280,6 +280,36 @@ stage() { # N
     done
 }
 
+# The stage for several links: `mqvpn wan` joins two hosts, whose addresses are for IPv4 only.
+#
+#    c: wan0 172.30.0.2/24  ───  a: 20 Mbit/s, 10 ms  ───  s: wan0 172.30.0.1/24
+#       wan1 172.30.1.2/24  ───  b: 10 Mbit/s, 20 ms  ───     wan1 172.30.1.1/24
+#                                                             lo   172.29.0.1
+#
+# c has a default route by each, wan0's before wan1's.
+two_links() {
+    local i
+    hosts c s
+    ip -n s address add 172.29.0.1/32 dev lo
+    cat >"$T/links" <<'END'
+link a c/wan0 s/wan0 rate 20mbit delay 10ms
+link b c/wan1 s/wan1 rate 10mbit delay 20ms
+END
+    mkfifo "$T/orders"
+    exec 8<>"$T/orders"
+    "$MQVPN" wan "$T/links" <"$T/orders" >"$T/wan.log" 2>&1 &
+    pid[wan]=$!
+    wait_log wan '^ready$'
+    for i in 0 1; do
+        ip -n c address add "172.30.$i.2/24" dev wan$i && ip -n s address add "172.30.$i.1/24" dev wan$i &&
+            ip -n c link set wan$i up && ip -n s link set wan$i up && routes $i || fail "link $i"
+    done
+}
+routes() { # I
+    ip -n c route replace default via "172.30.$1.1" dev "wan$1" metric $((100 + $1))
+}
+order() { echo "$1" >&8; } # ORDER of app/wan_spec.h
+
 ### mqvpn
 
 IO=auto # for --io
