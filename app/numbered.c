@@ -57,12 +57,13 @@ void numbered_free(struct numbered *n)
 
 /*
  * A packet lost on the slowest path is noticed after a round trip and a quarter, with its
- * variation, and its copy takes at most another; a second loss in a row is worth waiting for, too.
- * The sender keeps packets no longer than the far end waits.
+ * variation, and its copy takes at most another; a second and a third loss in a row are worth
+ * waiting for, too. The sender keeps packets no longer than the far end waits, and says what it
+ * has given up: waiting long costs only where that is not heard.
  */
 void numbered_hold(struct numbered *n, ns_t slowest_rtt, ns_t slowest_rttvar)
 {
-    ns_t hold = ns_add(3 * slowest_rtt, 8 * slowest_rttvar);
+    ns_t hold = ns_add(4 * slowest_rtt, 8 * slowest_rttvar);
 
     hold = ns_min(ns_max(hold, NUMBERED_HOLD_MIN), NUMBERED_HOLD_MAX);
     n->reseq.hold = n->repair.deadline = hold;

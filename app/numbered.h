@@ -32,7 +32,7 @@
 #define NUMBERED_FLOOR    (5 * NS_PER_MS) /* a floor waits so long for a packet that tells it */
 #define NUMBERED_LEAST    (3 * NS_PER_S)
 #define NUMBERED_TEND     NS_PER_S /* memory is looked after so often */
-#define NUMBERED_HOLD_MIN (60 * NS_PER_MS)
+#define NUMBERED_HOLD_MIN (150 * NS_PER_MS) /* TCP is patient for 200 */
 #define NUMBERED_HOLD_MAX NS_PER_S
 
 /* One path as its packets arrive. */
