@@ -68,7 +68,10 @@ static void scenario(uint64_t seed)
     bool marks = networks[which].what == SIM_ECN_MARK && networks[which].ppm;
     WORLD_CHECK(&w, (view.packets_ce > 0) == marks);
     if (marks && view.ecn) { /* each was told once, and the window fell without a loss */
-        WORLD_CHECK(&w, view.packets_ce <= server->ack[SPACE_APP].ce);
+        const struct ecn_space *handshake = client->recovery.ecn.space;
+        WORLD_CHECK(&w, view.packets_ce <= handshake[SPACE_INITIAL].ce +
+                                               handshake[SPACE_HANDSHAKE].ce +
+                                               server->ack[SPACE_APP].ce);
         WORLD_CHECK(&w, client->recovery.cc.recovered_once);
         WORLD_CHECK(&w, view.packets_lost == 0);
     }
