@@ -142,6 +142,15 @@ static void open_path(struct attempt *a, const struct attempt_env *env, const st
     LOG_AT(env->log, LOG_INFO, "a path via %s", it->name);
 }
 
+/* A path over each link that has none. */
+static void open_paths(struct attempt *a, const struct attempt_env *env,
+                       const struct link *list, size_t n, ns_t now)
+{
+    for (size_t i = 0; i < n; i++)
+        if (list[i].family == a->link.family && !path_of(a, list[i].id))
+            open_path(a, env, &list[i], now);
+}
+
 static int follow_all(struct attempt *a, const struct attempt_env *env, const struct link *list,
                       size_t n, ns_t now)
 {
@@ -155,13 +164,10 @@ static int follow_all(struct attempt *a, const struct attempt_env *env, const st
             mp_set_backup(a->session.quic, 0, true, now);
     }
     keep_paths(a, list, n);
-    for (size_t i = 0; i < n; i++) /* new ones first: there has to be one to abandon another */
-        if (list[i].family == a->link.family && !path_of(a, list[i].id))
-            open_path(a, env, &list[i], now);
+    open_paths(a, env, list, n, now); /* first: there has to be one to abandon another */
     rc = end_paths(a, env, list, n, now);
-    for (size_t i = 0; i < n && rc == 0; i++)
-        if (list[i].family == a->link.family && !path_of(a, list[i].id))
-            open_path(a, env, &list[i], now);
+    if (rc == 0)
+        open_paths(a, env, list, n, now);
     return rc;
 }
 
