@@ -159,18 +159,26 @@ silent_about() { # NAME REGEX
 }
 equal() { [ "$2" = "$3" ] || fail "$1: \"$2\" instead of \"$3\""; } # WHAT IS WANTED
 
-# Send N fast pings to ADDR: none may be lost.
+# Send fast pings to ADDR until each of the first N is answered: none may be lost. A late answer is
+# none that is lost, so it does not count for how long ping itself waits for its last ones.
 pings() { # NS N ADDR [OPTIONS]
-    local ns=$1 n=$2 to=$3 out
+    local ns=$1 n=$2 to=$3 out='' line ping
+    local -A missing=()
     shift 3
-    out=$(in_ns "$ns" ping -q -i 0.01 -c "$n" -W 5 "$@" "$to" 2>&1)
-    case $out in
-    *" $n received"*) ;;
-    *)
-        echo "$out"
-        fail "$ns: ping $to lost packets"
-        ;;
-    esac
+    for ((line = 1; line <= n; line++)); do missing[$line]=1; done
+    exec 7< <(exec nsenter --net="/run/netns/$ns" -- \
+        ping -n -i 0.01 -w $((10 * slow)) "$@" "$to" 2>&1)
+    ping=$!
+    while [ ${#missing[@]} != 0 ] && read -r line <&7; do
+        out+=$line$'\n'
+        [[ ! $line =~ ' bytes from '.*icmp_seq=([0-9]+) ]] || unset "missing[${BASH_REMATCH[1]}]"
+    done
+    kill "$ping" 2>/dev/null
+    { wait "$ping"; } 2>/dev/null
+    exec 7<&-
+    [ ${#missing[@]} != 0 ] || return 0
+    echo "$out"
+    fail "$ns: ping $to: no answer to ${!missing[*]} of $n"
 }
 
 # iperf3 from NS towards ADDR, where an iperf3 server runs: it must end well, and have moved bytes.
