@@ -345,6 +345,7 @@ enum cip_verdict numbered_in(struct numbered *n, struct cip *cip, struct device 
 
 void numbered_tick(struct numbered *n, struct device *device, ns_t now)
 {
+    repair_tick(&n->repair, now);
     if (now < n->tend_at && now < reseq_deadline(&n->reseq))
         return;
     reseq_tick(&n->reseq, now);

@@ -147,7 +147,7 @@ void numbered_note_later(struct numbered *n, ns_t now);
 enum cip_verdict numbered_in(struct numbered *n, struct cip *cip, struct device *device,
                              struct span payload, uint64_t path_id, struct span *pkt, ns_t now);
 
-/* Time passed: gaps are given up, and what waited behind them is delivered. Cheap. */
+/* Time passed: what is too old is given up, and what waited behind it is delivered. Cheap. */
 void numbered_tick(struct numbered *n, struct device *device, ns_t now);
 
 /* device_flush was called. */

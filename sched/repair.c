@@ -60,8 +60,7 @@ static void settle(struct repair *r, uint64_t tag)
         r->oldest++;
 }
 
-/* Give up the oldest ones that are past their deadline. */
-static void expire(struct repair *r, ns_t now)
+void repair_tick(struct repair *r, ns_t now)
 {
     while (r->oldest < r->next && ns_sub(now, rec(r, r->oldest)->sent) > r->deadline) {
         r->stats.given_deadline++;
@@ -207,7 +206,7 @@ uint64_t repair_keep(struct repair *r, unsigned flow, uint32_t number, uint32_t 
     size_t n = head.n + body.n;
     uint8_t *to;
 
-    expire(r, now);
+    repair_tick(r, now);
     r->credit += (int64_t)(n / REPAIR_SHARE);
     if (r->credit > REPAIR_CREDIT)
         r->credit = REPAIR_CREDIT;
@@ -264,7 +263,7 @@ bool repair_next(struct repair *r, ns_t now, struct repair_item *out)
 {
     struct repair_record *p;
 
-    expire(r, now);
+    repair_tick(r, now);
     if (r->lost == 0)
         return false;
     if (r->lost_from < r->oldest)
@@ -311,7 +310,7 @@ static uint64_t first_of(struct repair *r, unsigned flow, ns_t now)
 {
     uint64_t tag = r->first[flow];
 
-    expire(r, now);
+    repair_tick(r, now);
     if (r->oldest == r->next)
         return r->first[flow] = 0;
     /* Those below `oldest` are gone, and with them the way to the next: look for it. */
@@ -343,7 +342,7 @@ ns_t repair_deadline(const struct repair *r)
 
 void repair_trim(struct repair *r, ns_t now)
 {
-    expire(r, now);
+    repair_tick(r, now);
     if (r->oldest < r->next || !r->bytes)
         return;
     free(r->record);

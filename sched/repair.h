@@ -123,8 +123,9 @@ static inline bool repair_holds_any(const struct repair *r)
     return r->oldest < r->next;
 }
 
-/* When the oldest packet is given up for its age; NS_NEVER while nothing is kept. */
+/* When the oldest packet is given up for its age, NS_NEVER while nothing is kept; and do it. */
 ns_t repair_deadline(const struct repair *r);
+void repair_tick(struct repair *r, ns_t now);
 
 /* Memory in use. */
 static inline size_t repair_bytes(const struct repair *r)

@@ -29,8 +29,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define BOND_LANES  4
+#define BOND_LANES  8
 #define BOND_TRAINS 8
+#define BOND_BUSY   2000 /* turns of an end in a millisecond */
 
 enum { CLIENT, SERVER, SIDES };
 
@@ -66,12 +67,14 @@ struct bond_end {
     bool any_out;
     uint16_t id_out; /* the one expected next to leave at the far end */
     uint64_t entered, left, missing, overtaken, turns;
+    uint64_t busy; /* turns since `busy_at` */
+    ns_t busy_at;
 };
 
 struct bond {
     struct world w;
     struct sim_link *link[BOND_LANES][2];
-    bool cut[BOND_LANES];
+    bool cut[BOND_LANES][2]; /* UP, DOWN: what would enter is lost */
     size_t lanes;
     struct bond_end *end[SIDES];
     struct quic_endpoint *ep;
@@ -80,7 +83,8 @@ struct bond {
     struct numbered_cap cap;
     bool plain[SIDES]; /* that side does not know numbered flows */
     bool up;
-    size_t path[BOND_LANES], opened;
+    bool wanted[BOND_LANES], open[BOND_LANES]; /* a path over it */
+    size_t path[BOND_LANES];
     struct udp_train train[BOND_TRAINS];
     bool taken[BOND_TRAINS];
 };
@@ -117,6 +121,7 @@ int ring_udp_send(struct udp_train *t)
 {
     struct ring_udp *sock = t->sock;
     struct bond_end *e = sock->end;
+    enum world_dir dir = e->side == CLIENT ? UP : DOWN;
     size_t lane = sock->lane;
 
     if (e->side == SERVER)
@@ -131,11 +136,10 @@ int ring_udp_send(struct udp_train *t)
         if (e->side == SERVER)
             p->src = sim_addr(9, 443);
         p->ecn = t->ecn;
-        if (e->b->cut[lane])
+        if (e->b->cut[lane][dir])
             sim_drop(&e->node, p);
         else
-            e->b->link[lane][e->side == CLIENT ? UP : DOWN]->node.deliver(
-                &e->b->link[lane][e->side == CLIENT ? UP : DOWN]->node, p);
+            e->b->link[lane][dir]->node.deliver(&e->b->link[lane][dir]->node, p);
     }
     ring_train_put(t);
     return 0;
@@ -324,17 +328,31 @@ static struct quic_route bond_route(size_t lane)
                                .ifindex = (uint32_t)lane + 1};
 }
 
-static void bond_paths(struct bond_end *e, ns_t now)
+/* Open a path over each link that has none and should, as far as the connection lets us. */
+static void bond_paths(struct bond *b, ns_t now)
 {
-    struct bond *b = e->b;
+    for (size_t i = 0; i < b->lanes; i++) {
+        struct quic_route route = bond_route(i);
 
-    while (b->opened < b->lanes) {
-        struct quic_route route = bond_route(b->opened);
-
-        if (mp_open(e->s.quic, &route, now, &b->path[b->opened]))
-            return;
-        b->opened++;
+        if (b->wanted[i] && !b->open[i])
+            b->open[i] = mp_open(b->end[CLIENT]->s.quic, &route, now, &b->path[i]) == 0;
     }
+}
+
+static void bond_path_gone(struct bond *b, size_t path)
+{
+    for (size_t i = 0; i < b->lanes; i++)
+        if (b->open[i] && b->path[i] == path)
+            b->open[i] = false;
+}
+
+static bool bond_all_open(const struct bond *b)
+{
+    size_t n = 0;
+
+    while (n < b->lanes && b->open[n])
+        n++;
+    return n == b->lanes;
 }
 
 static void bond_events(struct bond_end *e, ns_t now)
@@ -359,8 +377,10 @@ static void bond_events(struct bond_end *e, ns_t now)
             e->b->up = true;
             break;
         case SESSION_PATHS:
-            if (e->side == CLIENT && ev.gone == SESSION_NO_PATH)
-                bond_paths(e, now);
+            if (e->side == CLIENT && ev.gone != SESSION_NO_PATH)
+                bond_path_gone(e->b, ev.gone);
+            if (e->side == CLIENT)
+                bond_paths(e->b, now);
             break;
         default:
             break;
@@ -401,6 +421,11 @@ static void bond_run(struct sim_node *node, ns_t now)
 
     e->awake = false;
     e->turns++;
+    if (ns_sub(now, e->busy_at) >= NS_PER_MS) {
+        e->busy_at = now;
+        e->busy = 0;
+    }
+    WORLD_CHECK(&e->b->w, ++e->busy < BOND_BUSY); /* or it spins */
     while ((p = e->inbox[0])) {
         if (!(e->inbox[0] = p->next))
             e->tail[0] = &e->inbox[0];
@@ -541,12 +566,14 @@ static void bond_start(struct bond *b)
     conn = quic_connect(&client, "sim.test", &route, b->w.sim.now);
     assert_non_null(conn);
     assert_int_equal(session_init(&b->end[CLIENT]->s, conn, &cfg), 0);
-    b->opened = 1;
+    b->open[0] = true; /* as path 0 */
+    for (size_t i = 0; i < b->lanes; i++)
+        b->wanted[i] = true;
     b->end[CLIENT]->has = true;
     bond_wake(b->end[CLIENT]);
-    for (int i = 0; i < 40 && !(b->up && b->opened == b->lanes); i++)
+    for (int i = 0; i < 100 && !(b->up && bond_all_open(b)); i++)
         bond_seconds(b, 0.1);
-    assert_true(b->up && b->opened == b->lanes);
+    WORLD_CHECK(&b->w, b->up && bond_all_open(b));
     for (int i = 0; i < 40 && session_mtu(&b->end[SERVER]->s) < 1400; i++)
         bond_seconds(b, 0.1);
     world_start(&b->w, 1);

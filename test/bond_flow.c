@@ -199,7 +199,7 @@ static void ends(uint64_t seed)
         s = seen(&b);
         bond_seconds(&b, 1);
         if (how)
-            b.cut[1] = true;
+            b.cut[1][UP] = b.cut[1][DOWN] = true;
         else
             WORLD_CHECK(&b.w, mp_abandon(b.end[seed % 2]->s.quic, 1,
                                          MP_APPLICATION_ABANDON_PATH, b.w.sim.now) == 0);
@@ -216,6 +216,33 @@ static void test_ends(void **state)
 {
     (void)state;
     world_each_seed(2, ends);
+}
+
+/* Nothing passes for two seconds: no end spins meanwhile (BOND_BUSY), and the flow goes on. */
+static void silence(uint64_t seed)
+{
+    struct bond b;
+    struct seen s;
+
+    bond_init(&b, seed, 2);
+    start(&b);
+    WORLD_CHECK(&b.w, sender_of(&b)->stats.heads > 0);
+    memset(b.cut, true, sizeof(b.cut));
+    bond_seconds(&b, 2);
+    WORLD_CHECK(&b.w, !repair_holds_any(&sender_of(&b)->repair));
+    memset(b.cut, false, sizeof(b.cut));
+    bond_seconds(&b, 1);
+    s = seen(&b);
+    bond_seconds(&b, 2);
+    s = since(&b, s);
+    WORLD_CHECK(&b.w, s.bytes > 1u << 20 && !b.w.xfer.bad_bytes);
+    bond_free(&b);
+}
+
+static void test_silence(void **state)
+{
+    (void)state;
+    world_each_seed(2, silence);
 }
 
 /* Heads that are none are counted and dropped, and the tunnel goes on. */
@@ -253,9 +280,10 @@ static void test_malformed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_striped), cmocka_unit_test(test_lossy),
-        cmocka_unit_test(test_clean),   cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_ends),    cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_striped),   cmocka_unit_test(test_lossy),
+        cmocka_unit_test(test_clean),     cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_ends),      cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_malformed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -206,6 +206,14 @@ static void past_the_deadline(void **state)
     assert_int_equal(repair_floor(&r, 4, 12, DEADLINE + 1), 1);
     assert_int_equal(repair_floor(&r, 4, 12, DEADLINE + 101), 0);
     assert_int_equal(r.stats.given_deadline, 2);
+    keep(&r, 4, 12, 500); /* and where nothing is asked for: by time alone */
+    keep(&r, 4, 13, 501);
+    assert_int_equal(repair_deadline(&r), 500 + DEADLINE + 1);
+    repair_tick(&r, repair_deadline(&r) - 1);
+    assert_int_equal(repair_deadline(&r), 500 + DEADLINE + 1);
+    repair_tick(&r, repair_deadline(&r));
+    assert_int_equal(repair_deadline(&r), 501 + DEADLINE + 1);
+    assert_int_equal(r.stats.given_deadline, 3);
     repair_free(&r);
 }
 
