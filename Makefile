@@ -136,7 +136,7 @@ fuzz-run: $(addprefix $(O)/,$(if $(F),fuzz/$(F),$(FUZZERS)))
 bench: $(BENCHES:%=$(O)/%)
 	@for b in $^; do echo "== $$b"; $$b || exit 1; done
 
-peers: $(TOOLS:%=$(O)/%) $(DEPS)/check.ok
+peers: $(TOOLS:%=$(O)/%) $(O)/test/e2e/flow $(DEPS)/check.ok
 	@DEPS=$(DEPS) deps/get.sh bench
 
 LAYERS_RE := ^($(subst $(empty) $(empty),|,$(filter-out leaf,$(LAYERS))))/.*[.]c$$

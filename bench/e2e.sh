@@ -2,7 +2,7 @@
 # e2e.sh - mqvpn and others beside it, from program to program through real kernels.
 #
 #   make && make peers                        # once; what else can be had to compare with
-#   bench/e2e.sh | tee results.txt            # an hour and a half; root, or user namespaces
+#   bench/e2e.sh | tee results.txt            # 25 minutes; root, or user namespaces
 #   bench/report.sh results.txt               # docs/benchmarks.md and its plots
 #
 # Client and server run on this machine, each in a network namespace of its own, joined by a veth
@@ -10,21 +10,22 @@
 # and all goes when this ends, however it ends. Everything runs on the same processors: programs
 # under test, what makes and takes the traffic, and both kernels.
 #
-# One line of key=value pairs per figure, its name first. Each figure is the median of RUNS runs of
-# TIME seconds; the first one also with least and most (_min, _max). The peers take turns within
+# One line of key=value pairs per figure, its name first. Each figure is the median of several runs;
+# the first one also with least and most (_min, _max). The peers take turns within
 # each run, so that what else the machine does falls on all. A peer that can't be had is named in a
 # line "skip", a measurement that failed in "failed=N" of its line (and the exit status is 1).
 #
 # Settings, as environment variables:
-#   TIME=5 RUNS=5       seconds of each run, and runs
+#   TIME=3 RUNS=5       seconds of each run, and runs, of tcp and rtt
+#   TIME_2=2 RUNS_2=3   the same of udp, seg and clients; in each neither is more than the former
 #   only="tcp udp"      parts, of: tcp1 tcp4 (both: tcp) udp seg sweep clients rtt idle
 #   families="4 6"      IP versions of the TCP runs
 #   PEERS="none mqvpn wireguard-go openvpn"       what to compare, in this order
 #   PEER=name:server-command:client-command       more (see bench/lib.sh), one a line
 #   PEER_DIR=folder     where to look for programs first
 #   MQVPN=program MQVPN_ARGS="options"            which mqvpn, and how
-#   RATES="50 100 150 200 250"  RATES_1200="25 50 75 100 125 136"     kpps offered
-#   SEG_RATES="500 900 1200 1500"  SEG_RATES_1200="100 200 300"
+#   RATES="64:50,100,150,200 160:50,150 1200:75,105,135"      bytes, and kpps offered
+#   SEG_RATES="64:900,1200 1200:100,300"
 #   CLIENTS="2 4 8 14"  how many at once
 #   SWEEP_RUNS=1        runs of the message sizes, a second or more for each size and test
 #
@@ -48,19 +49,21 @@
 # shellcheck source=bench/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-TIME=${TIME:-5} RUNS=${RUNS:-5} SWEEP_RUNS=${SWEEP_RUNS:-1}
+TIME=${TIME:-3} RUNS=${RUNS:-5} SWEEP_RUNS=${SWEEP_RUNS:-1} TIME_2=${TIME_2:-2} RUNS_2=${RUNS_2:-3}
 only=${only:-tcp udp seg sweep clients rtt idle}
 families=${families:-4 6}
 PEERS="${PEERS:-none mqvpn wireguard-go openvpn}$custom_names"
-RATES=${RATES:-50 100 150 200 250} RATES_1200=${RATES_1200:-25 50 75 100 125 136}
-SEG_RATES=${SEG_RATES:-500 900 1200 1500} SEG_RATES_1200=${SEG_RATES_1200:-100 200 300}
+RATES=${RATES:-64:50,100,150,200 160:50,150 1200:75,105,135}
+SEG_RATES=${SEG_RATES:-64:900,1200 1200:100,300}
 CLIENTS=${CLIENTS:-2 4 8 14}
 IPERF=5201 QPERF=19765 UDP=5301 ECHO=5302
 
-for n in "$TIME" "$RUNS" "$SWEEP_RUNS" $RATES $RATES_1200 \
-    $SEG_RATES $SEG_RATES_1200 $CLIENTS; do
+for n in "$TIME" "$RUNS" "$TIME_2" "$RUNS_2" "$SWEEP_RUNS" ${RATES//[:,]/ } \
+    ${SEG_RATES//[:,]/ } $CLIENTS; do
     case $n in *[!0-9]* | '' | 0*) fail "\"$n\" is not a count" ;; esac
 done
+[ "$TIME_2" -le "$TIME" ] || TIME_2=$TIME
+[ "$RUNS_2" -le "$RUNS" ] || RUNS_2=$RUNS
 for n in $CLIENTS; do [ "$n" -le 14 ] || fail "14 clients are the most"; done
 for n in $only; do
     case $n in
@@ -231,27 +234,21 @@ udp_run() { # PEER FIGURE SIZE PPS [SEGMENTS]
         busy_pct=busy) limit=$limit
 }
 
-udp_part() {
-    local size rate
-    for size in 64 160; do
-        for rate in $RATES; do
-            measure "$RUNS" "udp size=$size offered_kpps=$rate" udp_run $size "${rate}000"
-        done
-    done
-    for rate in $RATES_1200; do
-        measure "$RUNS" "udp size=1200 offered_kpps=$rate" udp_run 1200 "${rate}000"
+# COMMAND SIZE RATE for each of a list SIZE:RATE,RATE...
+offered() { # LIST COMMAND
+    local load rate
+    for load in $1; do
+        for rate in $(tr , ' ' <<<"${load#*:}"); do "$2" "${load%%:*}" "$rate"; done
     done
 }
-
-seg_part() {
-    local rate
-    for rate in $SEG_RATES; do
-        measure "$RUNS" "seg size=64 segments=64 offered_kpps=$rate" udp_run 64 "${rate}000" 64
-    done
-    for rate in $SEG_RATES_1200; do
-        measure "$RUNS" "seg size=1200 segments=45 offered_kpps=$rate" udp_run 1200 "${rate}000" 45
-    done
+udp_figure() { measure "$RUNS_2" "udp size=$1 offered_kpps=$2" udp_run "$1" "${2}000"; }
+udp_part() { local TIME=$TIME_2 && offered "$RATES" udp_figure; }
+# As many as fit into one buffer, but no more than the kernel takes.
+seg_figure() {
+    local n=$((65507 / $1 < 64 ? 54000 / $1 : 64))
+    measure "$RUNS_2" "seg size=$1 segments=$n offered_kpps=$2" udp_run "$1" "${2}000" $n
 }
+seg_part() { local TIME=$TIME_2 && offered "$SEG_RATES" seg_figure; }
 
 ### Message sizes
 
@@ -344,9 +341,9 @@ clients_run() { # PEER N DIR [OPTIONS]
 # The further clients exist only while they are needed: 13 more of each peer at once are too much
 # for some machines' memory.
 clients_part() {
-    local run peer n i most=0
+    local run peer n i most=0 TIME=$TIME_2
     for n in $CLIENTS; do [ "$n" -le "$most" ] || most=$n; done
-    for ((run = 1; run <= RUNS; run++)); do
+    for ((run = 1; run <= RUNS_2; run++)); do
         for peer in $up; do
             step "$most clients of $peer"
             for ((i = 2; i <= most; i++)); do
@@ -401,7 +398,7 @@ sleeps() { # PID...
 }
 
 idle_part() {
-    local peer time=$((TIME * 2)) x
+    local peer time=$((TIME * 3)) x
     local -A was=()
     step "idle for $time s"
     sleep 3 # what the traffic before has left
@@ -440,7 +437,7 @@ memory() { # WHEN
 ### All of it
 
 if wanted udp seg rtt; then [ -x "$UDPLOAD" ] || fail "no program $UDPLOAD: make peers"; fi
-host_line "time=$TIME runs=$RUNS"
+host_line "time=$TIME runs=$RUNS time_2=$TIME_2 runs_2=$RUNS_2"
 up=
 for peer in $PEERS; do
     step "$peer"

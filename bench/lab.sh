@@ -1,33 +1,53 @@
 #!/bin/bash
 # lab.sh - one tunnel over several emulated links: each link alone, and all of them together.
 #
-#   bench/lab.sh 2x50 | tee results.txt       # an environment of the list below, or several
+#   bench/lab.sh report | tee lab.txt         # all that docs/benchmarks.md wants, fifty minutes
+#   bench/lab.sh 2x50 50+12                   # environments of bench/links.sh; `all`: each of them
 #   bench/lab.sh 'rate 50mbit delay 20ms, rate 8mbit delay 80ms jitter 20ms'   # or one's own
-#   TIME=8 FLOWS=1 UDP= bench/lab.sh all      # all of them, short
+#   TIME=6 only=tcp bench/lab.sh all          # one part only, and short
+#   bench/report.sh lab.txt                   # docs/benchmarks.md and its plots
 #
 # A client and a server in network namespaces, joined by links a, b, ... of `mqvpn wan` (the words
 # for a link are in app/wan_spec.h; 50 ms of drop-tail queue unless told otherwise). Nothing outside
-# is touched. Root, or user namespaces.
+# is touched. Root, or user namespaces. `make peers` first.
+#
+# Parts, each for each environment (only="tcp quic"):
+#   tcp      inner TCP flows (iperf3); where links lose at random, also the same links without loss
+#   quic     one inner QUIC flow (ngtcp2's programs)
+#   streams  1 to 64 inner TCP flows, for each scheduler
+#   udp      UDP offered at a rate (iperf3), for some schedulers
+#   cuts     inner TCP flows while a link is cut and comes back: as a silent black hole ("hole"), by
+#            `ip link set down` at the far end ("down")
+#   beside   a ping and UDP like a telephone's (64 kbit/s, 50 packets a second) beside 4 flows
+# `report` is: tcp and quic everywhere, then on 300+80 all the others, and beside on 2x50.
 #
 # Settings, as environment variables:
-#   TIME=30             seconds of a TCP run; the first 5 are left out, the first 10 told separately
-#   FLOWS="1 4"         numbers of inner TCP flows
-#   WAYS="down"         directions: down, up
-#   UDP="60 90 100"     inner UDP, offered in per cent of the links' rates; UDP_SIZES="1100 160",
-#                       UDP_TIME=5 seconds each; empty: none
+#   TIME=30             seconds of a run of tcp, quic and beside; of each the first 5 are left out, the
+#                       first 10 told separately
+#   FLOWS="1" WAYS="down"         of tcp (and quic's ways): numbers of flows; directions: down, up
+#   STREAMS="1 4 8 16 32 64" STREAM_TIME=10 SCHEDULERS="auto minrtt wlb wlb_udp_pin backup redundant"
+#   UDP="1100:60,80,92,100 160:13,26,39,53" UDP_TIME=5 UDP_SCHEDULERS="auto wlb minrtt"
+#                       bytes, and what is offered in per cent of the links' rates
+#   CUT_FLOWS="1 4" CUT_TIME=6    seconds before a cut, of it, and after
 #   ALONE=1 ALL=1       measure each link alone; all together (empty: not)
 #   EVENTS=""           orders to the links during the runs of all: "10 cut a, 15 restore a" (s)
-#   SCALE=1             factor for all rates, where the machine is too slow
+#   SCALE=1             factor for all rates
+#   FIT=1               halve it for tcp and quic as long as a run of 5 s takes more CPU than is good
+#                       (empty: not; only looked at above 150 Mbit/s)
 #   MQVPN=program MQVPN_ARGS="options" CLIENT_ARGS="options"      which mqvpn, and how
 #
-# Lines of key=value on standard output, then a table; all else goes to standard error.
+# Lines of key=value on standard output, else to standard error:
 #   mbps, first_mbps    payload that came, after the first 5 s (a sixth of shorter runs), and within
 #                       the first 10 s (a third)
-#   stall_ms            the longest time without a byte, seen in steps of 100 ms
+#   stall_ms            the longest time without a byte (tcp: seen in steps of 100 ms)
 #   ping_*              a ping every 50 ms beside the flows, and on the idle tunnel before
-#   cpu_pct             the busier of: the machine, and any one process of ours in per cent of a core
-#   measured=no         cpu_pct is over 85: the figures say more about the machine than about us;
-#                       use SCALE
+#   cpu_pct             the busiest of: the machine, and any one process in per cent of a core
+#   measured=no         cpu_pct is over 85: the figures say more about the machine than about us
+#   sum                 how all links together compare with each alone, and with what is wanted:
+#                       verdict=PASS, below, or no_measurement. 2 % are taken for noise
+#   samples             of a cut: Mbit/s of each half second, from 3 s before it
+#   to_90_ms, full_ms   after a cut, until a half second brings 90 % of what the links that are left
+#                       bring alone; after the return, until one brings 95 % of what was before
 # Exit status 1 if something failed; runs that the program can't do are told as "skip".
 
 set -u
@@ -37,150 +57,41 @@ case ${1:-} in
     exit 64
     ;;
 esac
-# shellcheck source=bench/lib.sh
-. "$(dirname "$0")/lib.sh"
+# shellcheck source=bench/links.sh
+. "$(dirname "$0")/links.sh"
 
-TIME=${TIME:-30} FLOWS=${FLOWS:-1 4} WAYS=${WAYS:-down} UDP=${UDP-60 90 100}
-UDP_SIZES=${UDP_SIZES:-1100 160} UDP_TIME=${UDP_TIME:-5} ALONE=${ALONE-1} ALL=${ALL-1}
-EVENTS=${EVENTS:-} SCALE=${SCALE:-1} MQVPN_ARGS=${MQVPN_ARGS:-} CLIENT_ARGS=${CLIENT_ARGS:-}
-SERVER=172.29.0.1 INNER=10.0.0.1 CPU_MAX=85
-for n in $TIME $FLOWS $UDP_TIME $UDP $UDP_SIZES; do
+only=${only:-tcp quic} TIME=${TIME:-30} FLOWS=${FLOWS:-1} WAYS=${WAYS:-down}
+STREAMS=${STREAMS:-1 4 8 16 32 64} STREAM_TIME=${STREAM_TIME:-10}
+SCHEDULERS=${SCHEDULERS:-auto minrtt wlb wlb_udp_pin backup redundant}
+UDP=${UDP:-1100:60,80,92,100 160:13,26,39,53} UDP_TIME=${UDP_TIME:-5}
+UDP_SCHEDULERS=${UDP_SCHEDULERS:-auto wlb minrtt}
+CUT_FLOWS=${CUT_FLOWS:-1 4} CUT_TIME=${CUT_TIME:-6} FIT=${FIT-1}
+ALONE=${ALONE-1} ALL=${ALL-1} EVENTS=${EVENTS:-} SCALE=${SCALE:-1}
+FLOW=$O/test/e2e/flow
+for n in $TIME $FLOWS $STREAMS $STREAM_TIME ${UDP//[:,]/ } $UDP_TIME $CUT_FLOWS $CUT_TIME; do
     case $n in *[!0-9]* | '' | 0*) fail "\"$n\" is not a count" ;; esac
 done
 for n in $WAYS; do case $n in up | down) ;; *) fail "\"$n\" is neither up nor down" ;; esac done
+for n in $only; do
+    case $n in
+    tcp | streams | udp | cuts | beside) ;;
+    quic) for p in gtlsserver gtlsclient; do
+        command -v $p >/dev/null || fail "part quic needs $p: make deps"
+    done ;;
+    *) fail "only=: there is no part \"$n\"" ;;
+    esac
+done
+[ -x "$FLOW" ] || fail "no program $FLOW: make peers"
 failures=0
 
-### Environments: NAME:LINK,LINK...
-
-same="rate 50mbit delay 20ms"
-environments="300+80:rate 300mbit delay 10ms,rate 80mbit delay 30ms
-2x50:$same,$same
-2x50-loss:$same loss 0.5%,$same loss 0.5%
-2x50-jitter:$same jitter 5ms,$same jitter 5ms
-50-20+50-40:$same,rate 50mbit delay 40ms
-50+12:$same,rate 12mbit delay 20ms
-40+25-loss:rate 40mbit delay 30ms jitter 5ms loss 0.5%,rate 25mbit delay 45ms jitter 8ms loss 0.5%
-300+30-loss:rate 300mbit delay 8ms,rate 30mbit delay 40ms jitter 8ms loss 0.5%
-2x100:rate 100mbit delay 25ms,rate 100mbit delay 25ms
-1x50-loss:$same loss 0.5%"
-
-# Links of an environment, one a line, with rates scaled: sets `links` and `rates` (bit/s).
-choose() { # NAME-OR-LINKS
-    local text
-    text=$(sed -n "s/^$(printf %s "$1" | sed 's/[][\.*^$/]/\\&/g')://p" <<<"$environments" | head -n 1)
-    env_name=$1
-    if [ -z "$text" ]; then
-        case $1 in *rate*) ;; *) fail "no environment \"$1\"; there are: $(sed 's/:.*//' <<<"$environments" | tr '\n' ' ')" ;; esac
-        text=$1 env_name=own
-    fi
-    mapfile -t links < <(tr ',' '\n' <<<"$text" | awk -v f="$SCALE" '{
-        for (i = 1; i < NF; i++) if ($i == "rate") {
-            u = $(i + 1); sub(/^[0-9.]+/, "", u); $(i + 1) = ($(i + 1) * f) u }
-        print }')
-    mapfile -t rates < <(printf '%s\n' "${links[@]}" | awk '{ r = 0
-        for (i = 1; i < NF; i++) if ($i == "rate" && !r) { r = $(i + 1) * 1
-            if ($(i + 1) ~ /gbit/) r *= 1e9; else if ($(i + 1) ~ /mbit/) r *= 1e6
-            else if ($(i + 1) ~ /kbit/) r *= 1e3 }
-        printf "%d\n", r }')
+broken() { # LINE...
+    result "failed $* $cost"
+    failures=$((failures + 1))
 }
 
-letter() { printf "\\$(printf %o $((97 + $1)))"; } # I
+### Round trips
 
-### The stage
-
-order() { # ORDER
-    local before
-    before=$(grep -cE '^(ok|error)' "$T/wan.log")
-    echo "$1" >&8
-    wait_for 5 "an answer to \"$1\"" eval \
-        "[ \$(grep -cE '^(ok|error)' $T/wan.log) -gt $before ]"
-    ! tail -n 1 "$T/wan.log" | grep '^error' || fail "order \"$1\""
-}
-
-build() {
-    local i
-    hosts c s
-    ip -n s address add $SERVER/32 dev lo
-    for ((i = 0; i < ${#links[@]}; i++)); do
-        echo "link $(letter $i) c/wan$i s/wan$i ${links[i]}"
-    done >"$T/links"
-    [ -p "$T/orders" ] || mkfifo "$T/orders"
-    exec 8<>"$T/orders"
-    "$MQVPN" wan "$T/links" <"$T/orders" >"$T/wan.log" 2>&1 3>&- &
-    pid[wan]=$!
-    wait_log wan '^ready$'
-    for ((i = 0; i < ${#links[@]}; i++)); do
-        ip -n c address add "172.30.$i.2/24" dev wan$i && ip -n s address add "172.30.$i.1/24" dev wan$i &&
-            ip -n c link set wan$i up && ip -n s link set wan$i up &&
-            ip -n c route add default via "172.30.$i.1" dev wan$i metric $((100 + i)) || fail "link $i"
-    done
-    # shellcheck disable=SC2086
-    spawn server s "$MQVPN" server --auth-key lab --state-dir "$T/server" $MQVPN_ARGS
-    wait_log server 'connect with: '
-    spawn iperf s iperf3 -s --forceflush
-    wait_log iperf 'listening'
-}
-
-tear_down() {
-    local name
-    for name in iperf server; do kill "${pid[$name]}" 2>/dev/null && wait "${pid[$name]}" 2>/dev/null; done
-    order quit
-    wait "${pid[wan]}" 2>/dev/null
-    ip netns del c
-    ip netns del s
-}
-
-# A client over these links; 1 with $why if the program refuses them.
-client_on() { # LINK-NUMBER...
-    local i paths=() rc
-    for i; do paths+=(--path "wan$i"); done
-    # shellcheck disable=SC2086
-    spawn client c "$MQVPN" client $SERVER --insecure --auth-key lab --route 10.0.0.0/24 \
-        --state-dir "$T/client" "${paths[@]}" $MQVPN_ARGS $CLIENT_ARGS
-    SECONDS=0
-    until grep -q 'tunnel is up' "$T/client.log"; do
-        if ! running client; then
-            wait "${pid[client]}"
-            rc=$?
-            why=$(tail -n 1 "$T/client.log" | tr -c 'a-zA-Z0-9.,:\n-' _)
-            [ $rc = 64 ] || fail "the client ended with status $rc"
-            return 1
-        fi
-        [ $SECONDS -lt 30 ] || fail "the tunnel did not come up"
-        sleep 0.1
-    done
-    wait_for 10 "the far end of the tunnel" can_ping c $INNER
-}
-
-client_off() {
-    kill "${pid[client]}"
-    wait "${pid[client]}" 2>/dev/null
-}
-
-### What a run costs
-
-# A process and its children.
-family() { echo "$1" "$(cat "/proc/$1/task/$1/children" 2>/dev/null)"; } # PID
-cost_now() { # busy and all ticks of the machine, those of client, server and links, the time
-    # shellcheck disable=SC2046
-    echo $(machine) $(for p in client server wan; do cpu_of $(family "${pid[$p]}"); done) \
-        "$(date +%s.%N)"
-}
-cost_begin() { cost_0=$(cost_now); }
-cost_end() { # sets $cost
-    cost=$(awk -v a="$cost_0" -v b="$(cost_now)" -v t="$tick" -v max=$CPU_MAX 'BEGIN {
-        split(a, x); split(b, y); s = y[6] - x[6]; m = y[2] - x[2]
-        all = m ? 100 * (y[1] - x[1]) / m : 0
-        cli = (y[3] - x[3]) / t / s * 100; srv = (y[4] - x[4]) / t / s * 100
-        wan = (y[5] - x[5]) / t / s * 100
-        most = all; if (cli > most) most = cli; if (srv > most) most = srv; if (wan > most) most = wan
-        printf "cpu_pct=%.0f cli_pct=%.0f srv_pct=%.0f wan_pct=%.0f measured=%s", most, cli, srv, \
-            wan, (most > max ? "no" : "yes") }')
-}
-
-### Runs
-
-# Round trips out of ping's output: KEY_p50_ms KEY_p99_ms KEY_lost.
+# Out of ping's output: KEY_p50_ms KEY_p99_ms KEY_lost.
 pings_of() { # KEY FILE
     sed -n 's/.*time=\([0-9.]*\) ms.*/\1/p' "$2" | sort -n | awk -v k="$1" -v sent="$(sed -n \
         's/^\([0-9]*\) packets transmitted.*/\1/p' "$2")" '{ v[NR] = $1 } END {
@@ -188,154 +99,395 @@ pings_of() { # KEY FILE
             v[int(NR * 0.99 + 0.999)]
         printf "%s_lost=%d", k, sent - NR }'
 }
-
-idle_ping() {
+idle_ping() { # sets $idle
     in_ns c ping -i 0.05 -c 40 -W 2 $INNER >"$T/ping" 2>&1
     idle=$(pings_of idle "$T/ping")
 }
+ping_begin() { spawn ping c ping -i 0.05 -W 2 $INNER; }
+ping_end() { # sets $pings
+    kill -INT "${pid[ping]}"
+    wait "${pid[ping]}"
+    unset 'pid[ping]'
+    pings=$(pings_of ping "$T/ping.log")
+}
 
-# Intervals of iperf3 -J, those of its receiver: goodput after the start, in it, longest stall.
-sums() { # FILE
-    awk -v whole="$TIME" '
-        /"server_output_json":/ { n = 0; ended = 0 }
+### Runs of flows
+
+# Intervals of iperf3 -J, those of its receiver: start and end in seconds, bytes.
+intervals_iperf() { # FILE
+    awk '/"server_output_json":/ { n = 0 }
         /"intervals":/ { on = 1 }
         /"end":.*{/ { on = 0; in_sum = 0 }
         on && /"sum":.*{/ { in_sum = 1 }
-        on && in_sum && /"(start|end|bytes)":/ { split($0, kv, /[:,]/); k = kv[1]; gsub(/[^a-z]/, "", k); v[k] = kv[2] + 0 }
-        on && in_sum && /}/ { in_sum = 0; s[n] = v["start"]; e[n] = v["end"]; b[n++] = v["bytes"] }
+        on && in_sum && /"(start|end|bytes)":/ { split($0, kv, /[:,]/); k = kv[1]
+            gsub(/[^a-z]/, "", k); v[k] = kv[2] + 0 }
+        on && in_sum && /}/ { in_sum = 0; line[n++] = v["start"] " " v["end"] " " v["bytes"] }
+        END { for (i = 0; i < n; i++) print line[i] }' "$1"
+}
+# The same from the lines of test/e2e/flow, that began at a time in ms, with the longest gap.
+intervals_flow() { # FILE BEGAN
+    awk -v t="$2" 'NF == 3 { s = n++ ? e : 0; e = ($1 - t) / 1000; print s, e, $2, $3 }' "$1"
+}
+
+# Goodput after the start and in it, and the longest stall.
+figures() {
+    awk -v whole="$TIME" '{ s[NR] = $1; e[NR] = $2; b[NR] = $3
+            quiet = $3 ? 0 : quiet + $2 - $1
+            gap = NF > 3 ? $4 / 1000 : quiet
+            if (sum && gap > stall) stall = gap
+            sum += $3 }
         END {
             skip = whole < 30 ? whole / 6 : 5; first = whole < 30 ? whole / 3 : 10
-            for (i = 0; i < n; i++) {
-                if (s[i] >= skip - 0.01) { late += b[i]; late_s += e[i] - s[i] }
+            for (i = 1; i <= NR; i++) {
+                if (s[i] >= skip - 0.01 && e[i] <= whole + 0.2) { late += b[i]; late_s += e[i] - s[i] }
                 if (e[i] <= first + 0.01) { early += b[i]; early_s += e[i] - s[i] }
-                quiet = b[i] ? 0 : quiet + e[i] - s[i]
-                if (quiet > stall) stall = quiet
             }
-            if (!late_s || !early_s) exit 1
+            if (!late_s || !early_s || !sum) exit 1
             printf "mbps=%.2f first_mbps=%.2f stall_ms=%.0f", late * 8 / late_s / 1e6, \
-                early * 8 / early_s / 1e6, stall * 1000
-        }' "$1"
+                early * 8 / early_s / 1e6, stall * 1000 }'
 }
 
 events() {
     local at now=0 rest
     tr ',' '\n' <<<"$EVENTS" | while read -r at rest; do
         [ -n "$at" ] || continue
-        sleep "$(awk -v a="$at" -v n=$now 'BEGIN { print a - n }')"
+        sleep "$(awk -v a="$at" -v n="$now" 'BEGIN { print a - n }')"
         now=$at
         echo "$rest" >&8
     done
 }
 
-tcp_run() { # PATHS FLOWS WAY
-    local way=(-R) out watching='' pinging
-    [ "$3" = down ] || way=(--get-server-output)
-    cost_begin
-    nsenter --net=/run/netns/c -- ping -i 0.05 -W 2 $INNER >"$T/ping" 2>&1 &
-    pinging=$!
-    if [ "$1" = all ] && [ -n "$EVENTS" ]; then
+tcp_flows() { # FLOWS WAY; writes $T/intervals
+    local way=(-R)
+    [ "$2" = down ] || way=(--get-server-output)
+    in_ns c iperf3 -J -i 0.1 -c $INNER -P "$1" -t "$TIME" --connect-timeout 5000 "${way[@]}" \
+        >"$T/what" 2>&1
+    intervals_iperf "$T/what" >"$T/intervals"
+}
+
+# ngtcp2's server makes bytes, its client writes them into a pipe.
+quic_flows() { # 1 WAY
+    local from=s to=c at=$INNER began size=1000000000000
+    [ "$2" = down ] || from=c to=s at=$(inner_client)
+    rm -rf "$T/got"
+    mkdir -p "$T/got"
+    mkfifo "$T/got/$size"
+    [ -e "$T/quic.key" ] || ok "a certificate" "$MQVPN" gencert --name lab --cert "$T/quic.crt" \
+        --key "$T/quic.key"
+    spawn quic_s $from gtlsserver -q --max-dyn-length=$size -d "$T/got" "$at" 4433 \
+        "$T/quic.key" "$T/quic.crt"
+    wait_for 5 "gtlsserver" eval "in_ns $from cat /proc/net/udp | grep -q :1151"
+    spawn quic_n $to "$FLOW" read "$T/got/$size"
+    began=$(date +%s%3N)
+    spawn quic_c $to gtlsclient -q --no-quic-dump --no-http-dump --download="$T/got" "$at" 4433 \
+        "https://$at/$size"
+    sleep "$TIME"
+    load_end
+    running quic_c || cp "$T/quic_c.log" "$T/what"
+    end_of quic_c quic_n quic_s
+    intervals_flow "$T/quic_n.log" "$began" >"$T/intervals"
+}
+
+flow_run() { # PART PATHS FLOWS WAY
+    local what watching='' out
+    what="env=$env_name paths=$2 flows=$3 way=$4${scheduler:+ sched=$scheduler} scale=$scale seconds=$TIME"
+    load_begin
+    ping_begin
+    if [ "$2" = all ] && [ -n "$EVENTS" ]; then
         events &
         watching=$!
     fi
-    in_ns c iperf3 -J -i 0.1 -c $INNER -P "$2" -t "$TIME" --connect-timeout 5000 "${way[@]}" \
-        >"$T/iperf.json" 2>&1
-    kill -INT $pinging
-    wait $pinging
+    case $1 in
+    quic) quic_flows "$3" "$4" ;;
+    *)
+        tcp_flows "$3" "$4"
+        load_end
+        ;;
+    esac
+    ping_end
     [ -z "$watching" ] || wait $watching
-    cost_end
-    out=$(sums "$T/iperf.json") || {
-        result "failed env=$env_name paths=$1 flows=$2 way=$3 $cost"
-        failures=$((failures + 1))
+    out=$(figures <"$T/intervals") || {
+        broken "part=$1 $what"
+        tail -n 5 "$T/what"
         return
     }
-    result "tcp env=$env_name paths=$1 flows=$2 way=$3 seconds=$TIME $out" \
-        "$idle $(pings_of ping "$T/ping") $cost"
+    result "$1 $what $out $idle $pings $cost"
 }
 
-udp_run() { # PATHS PERCENT SIZE WAY
-    local way=() rate=0 i out
-    [ "$4" = up ] || way=(-R)
-    for ((i = 0; i < ${#links[@]}; i++)); do
-        [ "$1" != all ] && [ "$1" != "$(letter "$i")" ] || rate=$((rate + rates[i]))
-    done
-    [ $rate -gt 0 ] || return
-    cost_begin
-    in_ns c iperf3 -J -c $INNER -u -b $((rate * $2 / 100)) -l "$3" -t "$UDP_TIME" \
-        --connect-timeout 5000 "${way[@]}" >"$T/iperf.json" 2>&1
-    cost_end
-    out=$(awk '/^\t"end":/ { on = 1 } on && /"sum(_received)?":.*{/ { in_sum = 1 }
-        on && in_sum { split($0, kv, /[:,]/); k = kv[1]; gsub(/[^a-z_]/, "", k); if (kv[2] != "") v[k] = kv[2] + 0 }
-        in_sum && /}/ { in_sum = 0 }
-        END { if (!v["packets"]) exit 1
-            printf "mbps=%.2f loss_pct=%.3f jitter_ms=%.2f", v["bits_per_second"] / 1e6, \
-                v["lost_percent"], v["jitter_ms"] }' "$T/iperf.json") || {
-        result "failed env=$env_name paths=$1 udp_pct=$2 size=$3 way=$4 $cost"
-        failures=$((failures + 1))
-        return
-    }
-    result "udp env=$env_name paths=$1 offered_mbps=$(awk -v r=$rate -v p="$2" \
-        'BEGIN { printf "%.1f", r * p / 1e8 }') size=$3 way=$4 $out $cost"
-}
+### Parts
 
-measure() { # NAME LINK-NUMBER...
-    local name=$1 n way size
+# Each link alone, and all: COMMAND PATHS ARGS... for each.
+on_links() { # COMMAND ARGS...
+    local i
+    if [ -n "$ALONE" ]; then
+        for ((i = 0; i < ${#links[@]}; i++)); do on "$(letter $i)" "$@"; done
+    fi
+    [ -z "$ALL" ] || [ ${#links[@]} -lt 2 ] || on all "$@"
+}
+on() { # PATHS COMMAND ARGS...
+    local i numbers=() paths=$1
     shift
-    step "$env_name, $name"
-    client_on "$@" || {
-        result "skip env=$env_name paths=$name why=$why"
+    for ((i = 0; i < ${#links[@]}; i++)); do
+        case $paths in all* | "$(letter $i)") numbers+=("$i") ;; esac
+    done
+    step "$env_name: $(sed 's/_on\>//' <<<"$*") over $paths${scheduler:+, $scheduler}"
+    client_on "${numbers[@]}" || {
+        result "skip env=$env_name paths=$paths${scheduler:+ sched=$scheduler} why=$why"
         return
     }
     idle_ping
-    for way in $WAYS; do
-        for n in $FLOWS; do tcp_run "$name" "$n" "$way"; done
-        for size in $UDP_SIZES; do
-            for n in $UDP; do udp_run "$name" "$n" "$size" "$way"; done
-        done
-    done
+    "$1" "$paths" "${@:2}"
     client_off
 }
 
-# TCP by environment, flows and way: each link alone, all, and how they compare.
-table() {
-    awk '$1 == "tcp" { for (i = 2; i <= NF; i++) { split($i, kv, "="); v[kv[1]] = kv[2] }
-            k = v["env"] " " v["flows"] " " v["way"]
-            if (!(k in seen)) { seen[k] = 1; key[n++] = k }
-            if (v["paths"] == "all") { all[k] = v["mbps"]; first[k] = v["first_mbps"]
-                p99[k] = v["ping_p99_ms"] - v["idle_p50_ms"] }
-            else { alone[k] = alone[k] (alone[k] ? " + " : "") v["mbps"]; sum[k] += v["mbps"]
-                if (v["mbps"] > best[k]) best[k] = v["mbps"] }
-            if (v["measured"] == "no") busy[k] = "  CPU-bound: no measurement" }
-        END { if (!n) exit
-            printf "# %-14s %5s %-4s %20s %8s %8s %8s %8s %9s\n", "environment", "flows", "way", \
-                "alone Mbit/s", "all", "x best", "% of sum", "first", "ping+ p99"
-            for (i = 0; i < n; i++) { k = key[i]; split(k, w, " ")
-                printf "# %-14s %5d %-4s %20s", w[1], w[2], w[3], alone[k] ? alone[k] : "-"
-                if (k in all) { printf " %8.1f", all[k]
-                    if (best[k]) printf " %8.2f %8.1f", all[k] / best[k], 100 * all[k] / sum[k]
-                    else printf " %8s %8s", "-", "-"
-                    printf " %8.1f %9.1f", first[k], p99[k] }
-                else printf " %8s %8s %8s %8s %9s", "-", "-", "-", "-", "-"
-                print busy[k] } }' "$1"
+flows_on() { # PATHS PART FLOWS-LIST WAYS
+    local n way
+    for way in $4; do
+        for n in $3; do flow_run "$2" "$1" "$n" "$way"; done
+    done
 }
 
-case $1 in all) mapfile -t chosen < <(sed 's/:.*//' <<<"$environments") ;; *) chosen=("$@") ;; esac
+# Halve the rates while the machine is too slow for a run.
+fit() { # PART
+    [ -n "$FIT" ] || return 0
+    while [ "$(rate_of all)" -gt 150000000 ]; do
+        step "$env_name: $1 at scale $scale?"
+        client_on "${!links[@]}" || return 0
+        idle=''
+        TIME=5 flow_run "$1" all 1 "${WAYS%% *}" 3>"$T/fit"
+        client_off
+        echo "   cpu_pct=$cpu"
+        [ "$cpu" -gt $CPU_MAX ] || return 0
+        scale_to "$(awk -v s="$scale" 'BEGIN { print s / 2 }')"
+        shape
+    done
+}
+
+tcp_part() {
+    fit tcp
+    on_links flows_on tcp "$FLOWS" "$WAYS"
+    case "${links[*]}" in *loss*)
+        shape loss 0
+        on all_noloss flows_on tcp "${FLOWS%% *}" "${WAYS%% *}"
+        shape
+        ;;
+    esac
+    summary tcp
+}
+
+quic_part() {
+    fit quic
+    on_links flows_on quic 1 "$WAYS"
+    summary quic
+}
+
+streams_part() {
+    local TIME=$STREAM_TIME n
+    scheduler=''
+    [ -z "$ALONE" ] || ALL='' on_links flows_on streams "$STREAMS" "${WAYS%% *}"
+    for scheduler in $SCHEDULERS; do on all flows_on streams "$STREAMS" "${WAYS%% *}"; done
+    scheduler=''
+    summary streams
+}
+
+udp_run() { # PATHS PERCENT SIZE WAY
+    local way=() rate what out tries
+    [ "$4" = up ] || way=(-R)
+    rate=$(rate_of "$1")
+    what="env=$env_name paths=$1 size=$3 offered_mbps=$(awk -v r="$rate" -v p="$2" \
+        'BEGIN { printf "%.1f", r * p / 1e8 }') way=$4${scheduler:+ sched=$scheduler} scale=$scale"
+    # iperf3 gives up when the one packet is lost that begins its UDP stream.
+    for tries in 1 2 3; do
+        load_begin
+        in_ns c iperf3 -J -c $INNER -u -b $((rate * $2 / 100)) -l "$3" -t "$UDP_TIME" \
+            --connect-timeout 5000 "${way[@]}" >"$T/what" 2>&1
+        load_end
+        out=$(udp_figures "$T/what") && break
+        [ $tries -lt 3 ] || {
+            broken "part=udp $what"
+            tail -n 5 "$T/what"
+            return
+        }
+        sleep 0.5
+    done
+    result "udp $what $out $cost"
+}
+# Of a run of iperf3 with UDP: what was sent, what came, what was lost.
+udp_figures() { # FILE
+    awk '/^\t"end":/ { on = 1 } on && /"sum(_sent|_received)?":.*{/ { split($1, q, "\""); in_ = q[2] }
+        on && in_ { split($0, kv, /[:,]/); k = kv[1]; gsub(/[^a-z_]/, "", k)
+            if (kv[2] != "") v[in_ " " k] = kv[2] + 0 }
+        /}/ { in_ = "" }
+        END { if (!v["sum packets"]) exit 1
+            printf "sent_mbps=%.2f mbps=%.2f loss_pct=%.3f jitter_ms=%.2f", \
+                v["sum_sent bits_per_second"] / 1e6, \
+                v["sum bits_per_second"] / 1e6 * (1 - v["sum lost_percent"] / 100), \
+                v["sum lost_percent"], v["sum jitter_ms"] }' "$1"
+}
+udp_on() { # PATHS
+    local size load percents
+    for load in $UDP; do
+        size=${load%%:*} percents=${load#*:}
+        for n in ${percents//,/ }; do udp_run "$1" "$n" "$size" "${WAYS%% *}"; done
+    done
+}
+udp_part() {
+    scheduler=''
+    [ -z "$ALONE" ] || ALL='' on_links udp_on
+    for scheduler in $UDP_SCHEDULERS; do on all udp_on; done
+    scheduler=''
+}
+
+# Flows of test/e2e/flow; those that receive are named got1, got2, ...
+flows_begin() { # N WAY
+    local i
+    for ((i = 1; i <= $1; i++)); do
+        if [ "$2" = down ]; then
+            spawn "sent$i" s "$FLOW" serve $((5100 + i)) send
+            wait_log "sent$i" listening
+            spawn "got$i" c "$FLOW" run $INNER $((5100 + i)) recv
+        else
+            spawn "got$i" s "$FLOW" serve $((5100 + i)) recv
+            wait_log "got$i" listening
+            spawn "sent$i" c "$FLOW" run $INNER $((5100 + i)) send
+        fi
+    done
+}
+flows_end() { # N
+    local i
+    for ((i = 1; i <= $1; i++)); do
+        running "got$i" || broken_flows=$((broken_flows + 1))
+        end_of "got$i" "sent$i"
+    done
+}
+
+declare -A alone=() # of the other links, by link and number of flows
+others_on() { # PATHS FLOWS WAY: how much the links bring without one of them
+    local n at
+    for n in $2; do
+        flows_begin "$n" "$3"
+        sleep $((CUT_TIME / 3))
+        at=$(date +%s%3N)
+        sleep "$CUT_TIME"
+        flows_end "$n"
+        alone[$1-$n]=$(cat "$T"/got*.log | awk -v a="$at" -v s="$CUT_TIME" \
+            'NF == 3 && $1 > a && $1 <= a + s * 1000 { n += $2 } END { print n * 8 / s / 1e6 }')
+        rm -f "$T"/got*.log
+    done
+}
+
+cut_run() { # ALL LINK HOW FLOWS WAY
+    local i=$2 name t1 t2 t3 what out broken_flows=0
+    name=$(letter "$i")
+    what="env=$env_name link=$name how=$3 flows=$4 way=$5 scale=$scale seconds=$CUT_TIME"
+    rm -f "$T"/got*.log "$T"/sent*.log
+    load_begin
+    flows_begin "$4" "$5"
+    sleep "$CUT_TIME"
+    t1=$(date +%s%3N)
+    case $3 in hole) order "cut $name" ;; *) ip -n s link set "wan$i" down ;; esac
+    sleep "$CUT_TIME"
+    t2=$(date +%s%3N)
+    case $3 in hole) order "restore $name" ;; *) ip -n s link set "wan$i" up ;; esac
+    sleep "$CUT_TIME"
+    t3=$(date +%s%3N)
+    load_end
+    flows_end "$4"
+    out=$(awk -v t1="$t1" -v t2="$t2" -v t3="$t3" -v alone="${alone[$name-$4]:-0}" \
+        -v broken=$broken_flows -f "$root/bench/cuts.awk" "$T"/got*.log "$T"/sent*.log) || {
+        broken "part=cuts $what"
+        return
+    }
+    result "cut $what $out $cost"
+}
+cuts_on() { # PATHS WAY
+    local i how n
+    for ((i = 0; i < ${#links[@]}; i++)); do
+        for how in hole down; do
+            for n in $CUT_FLOWS; do cut_run all $i $how "$n" "$2"; done
+        done
+    done
+}
+cuts_part() {
+    local way=${WAYS%% *} i broken_flows=0
+    [ ${#links[@]} -gt 1 ] || return 0
+    for ((i = 0; i < ${#links[@]}; i++)); do
+        without "$i" others_on "$CUT_FLOWS" "$way"
+    done
+    on all cuts_on "$way"
+}
+# As `on`, with all links but one; its name goes to COMMAND.
+without() { # LINK COMMAND ARGS...
+    local i numbers=()
+    for ((i = 0; i < ${#links[@]}; i++)); do [ "$i" = "$1" ] || numbers+=("$i"); done
+    step "$env_name: without $(letter "$1")"
+    client_on "${numbers[@]}" || fail "the client: $why"
+    "$2" "$(letter "$1")" "${@:3}"
+    client_off
+}
+
+beside_on() { # PATHS WAY
+    local way=() what voip
+    [ "$2" = up ] || way=(-R)
+    what="env=$env_name paths=$1 flows=4 way=$2 scale=$scale seconds=$TIME"
+    in_ns c ping -i 0.05 -c 100 -W 2 $INNER >"$T/ping" 2>&1
+    idle=$(pings_of idle "$T/ping")
+    spawn voip_s s iperf3 -s -p 5202 --forceflush
+    wait_log voip_s listening
+    spawn voip c sh -c "sleep $((TIME / 6)); exec iperf3 -J -c $INNER -p 5202 -u -b 64000 -l 160 \
+        -t $((TIME - TIME / 6)) --connect-timeout 5000 ${way[*]}"
+    load_begin
+    spawn ping c sh -c "sleep $((TIME / 6)); exec ping -i 0.05 -W 2 $INNER"
+    tcp_flows 4 "$2"
+    load_end
+    ping_end
+    wait "${pid[voip]}"
+    voip=$(udp_figures "$T/voip.log") || {
+        broken "part=beside $what"
+        tail -n 5 "$T/voip.log"
+    }
+    end_of voip_s
+    result "beside $what $(figures <"$T/intervals") $idle $pings$(sed 's/[^ ]*=/voip_&/g; s/^/ /' \
+        <<<"$voip") $cost"
+}
+beside_part() {
+    on all beside_on "${WAYS%% *}"
+    summary beside
+}
+
+# Lines "sum" for this environment and part, from the lines above.
+summary() { # PART
+    grep "^$1 env=$env_name " "$T/results" | awk -v part="$1" -f "$root/bench/sums.awk" >&3
+}
+
+run_parts() { # ENVIRONMENT
+    local p
+    choose "$1"
+    build
+    for p in $only; do
+        "${p}_part"
+        [ "$scale" = "$SCALE" ] || { scale_to "$SCALE" && shape; }
+    done
+    tear_down
+}
+
+case $1 in
+all | report) mapfile -t chosen < <(sed 's/:.*//' <<<"$environments") ;;
+*) chosen=("$@") ;;
+esac
 for name in "${chosen[@]}"; do choose "$name"; done # all names are looked at first
 exec 4>&3 3>"$T/results"
-result "host date=$(date +%Y-%m-%d) cores=$(nproc) kernel=$(uname -r)" \
-    "load=$(cut -d' ' -f1 /proc/loadavg) mqvpn=$("$MQVPN" --version | sed -n '1s/.* //p') scale=$SCALE"
+result "host date=$(date +%Y-%m-%d) cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | words)" \
+    "cores=$(nproc) kernel=$(uname -r) load=$(cut -d' ' -f1 /proc/loadavg)" \
+    "mqvpn=$("$MQVPN" --version | sed -n '1s/.* //p') lab=$TIME"
 tail -n +1 -f "$T/results" --pid=$$ >&4 2>/dev/null 3>&- &
 showing=$!
-for name in "${chosen[@]}"; do
-    choose "$name"
-    build
-    if [ -n "$ALONE" ]; then
-        for ((i = 0; i < ${#links[@]}; i++)); do measure "$(letter $i)" $i; done
-    fi
-    [ -z "$ALL" ] || [ ${#links[@]} -lt 2 ] || measure all "${!links[@]}"
-    tear_down
-done
+for name in "${chosen[@]}"; do run_parts "$name"; done
+if [ "$1" = report ]; then
+    only="streams udp cuts beside" run_parts 300+80
+    only=beside run_parts 2x50
+fi
 sleep 1.2 # the last lines are shown once a second
 kill $showing
 wait $showing 2>/dev/null
-table "$T/results" >&4
-[ $failures = 0 ]
+[ $failures = 0 ] || fail "$failures runs failed"

@@ -13,6 +13,7 @@
 # shellcheck source=test/e2e/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../test/e2e/lib.sh"
 exec 3>&1 1>&2
+step() { echo "== $(date +%T) $*"; }
 
 result() { echo "$*" >&3; }
 [ -z "${PEER_DIR:-}" ] || PATH=$PEER_DIR:$PATH
@@ -169,8 +170,7 @@ have_wireguard() {
 wireguard() { # PEER NS DEV ADDRESS LENGTH
     spawn "$2" "$2" env WG_PROCESS_FOREGROUND=1 LOG_LEVEL=error wireguard-go -f "$3"
     wait_for 10 "wireguard-go $3" test -S "/run/wireguard/$3.sock"
-    wg genkey >"$T/$3.key"
-    chmod 600 "$T/$3.key"
+    (umask 077 && wg genkey >"$T/$3.key")
     in_ns "$2" wg set "$3" private-key "$T/$3.key" || fail "wg set $3"
     ip -n "$2" address add "10.9.0.$4/24" dev "$3"
     ip -n "$2" address add "fd00:9::$4/64" dev "$3" nodad

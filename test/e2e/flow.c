@@ -3,14 +3,19 @@
  *
  *   flow serve PORT send|recv         accept one connection on any address
  *   flow run ADDRESS PORT send|recv   connect
+ *   flow read FILE                    what another program writes into a pipe
  *
  * The end that receives prints, every 50 ms, "TIME BYTES GAP": milliseconds of CLOCK_REALTIME, the
  * bytes since the last line, and for how long at most, in milliseconds, nothing had come until
- * then. Bytes are checked. Exit status when the other end closes: 0; 1 the connection broke, 2 a
- * byte was wrong, 3 it could not start. It ends by SIGTERM.
+ * then. Bytes are checked, but not those of a file. The end that sends prints "TIME retransmitted
+ * N" (segments so far) about as often, if it became more. Exit status when the other end closes: 0; 1 the connection
+ * broke, 2 a byte was wrong, 3 it could not start. It ends by SIGTERM.
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,8 +39,23 @@ static int64_t clock_ms(clockid_t id)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static void tell_retransmitted(int fd, uint32_t *before)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof(info);
+
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) ||
+        info.tcpi_total_retrans == *before)
+        return;
+    *before = info.tcpi_total_retrans;
+    printf("%lld retransmitted %u\n", (long long)clock_ms(CLOCK_REALTIME), *before);
+    fflush(stdout);
+}
+
 static int send_all(int fd)
 {
+    int64_t told = 0;
+    uint32_t before = 0;
     size_t at = 0;
 
     for (;;) {
@@ -43,13 +63,18 @@ static int send_all(int fd)
 
         if (n < 0) {
             perror("flow: send");
+            tell_retransmitted(fd, &before);
             return 1;
         }
         at = (at + (size_t)n) % CHUNK;
+        if (clock_ms(CLOCK_MONOTONIC) - told >= EVERY) {
+            tell_retransmitted(fd, &before);
+            told = clock_ms(CLOCK_MONOTONIC);
+        }
     }
 }
 
-static int recv_all(int fd)
+static int recv_all(int fd, bool check)
 {
     static uint8_t buf[CHUNK];
     int64_t told = clock_ms(CLOCK_MONOTONIC), last = told, gap = 0, bytes = 0;
@@ -71,17 +96,17 @@ static int recv_all(int fd)
         }
         if (poll(&p, 1, (int)(told + EVERY - now)) <= 0)
             continue;
-        n = recv(fd, buf, sizeof(buf), 0);
+        n = read(fd, buf, sizeof(buf));
         if (n <= 0) {
             if (n < 0)
-                perror("flow: recv");
+                perror("flow: read");
             return n < 0;
         }
         now = clock_ms(CLOCK_MONOTONIC);
         if (now - last > gap)
             gap = now - last;
         last = now;
-        if (memcmp(buf, pattern + at, (size_t)n) != 0) {
+        if (check && memcmp(buf, pattern + at, (size_t)n) != 0) {
             printf("bytes are wrong\n");
             return 2;
         }
@@ -117,18 +142,23 @@ static int dial(const char *host, const char *port)
 int main(int argc, char **argv)
 {
     bool serve = argc == 4 && strcmp(argv[1], "serve") == 0;
+    bool file = argc == 3 && strcmp(argv[1], "read") == 0;
     int fd;
 
-    if (!serve && (argc != 5 || strcmp(argv[1], "run") != 0)) {
-        fprintf(stderr, "usage: flow serve PORT send|recv | flow run ADDRESS PORT send|recv\n");
+    if (!serve && !file && (argc != 5 || strcmp(argv[1], "run") != 0)) {
+        fprintf(stderr, "usage: flow serve PORT send|recv | flow run ADDRESS PORT send|recv |"
+                        " flow read FILE\n");
         return 3;
     }
     for (size_t i = 0; i < CHUNK; i++)
         pattern[i] = pattern[CHUNK + i] = (uint8_t)(i * 2654435761u >> 13);
-    fd = serve ? accept_one(argv[2]) : dial(argv[2], argv[3]);
+    if (file)
+        fd = open(argv[2], O_RDONLY);
+    else
+        fd = serve ? accept_one(argv[2]) : dial(argv[2], argv[3]);
     if (fd < 0) {
         perror("flow: can't begin");
         return 3;
     }
-    return strcmp(argv[argc - 1], "send") == 0 ? send_all(fd) : recv_all(fd);
+    return strcmp(argv[argc - 1], "send") == 0 ? send_all(fd) : recv_all(fd, !file);
 }
