@@ -532,7 +532,7 @@ static void bond_init(struct bond *b, uint64_t seed, size_t n)
 }
 
 /* The nature of a link, both ways: 50 ms of queue. */
-static void bond_link(struct bond *b, size_t i, double mbps, unsigned delay_ms,
+static inline void bond_link(struct bond *b, size_t i, double mbps, unsigned delay_ms,
                       unsigned jitter_ms, uint32_t loss_ppm)
 {
     for (int d = UP; d <= DOWN; d++) {
