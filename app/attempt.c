@@ -112,14 +112,15 @@ void attempt_del(struct attempt *a, ns_t now)
 
 /* ---- further links --------------------------------------------------------------------- */
 
-int attempt_route(const struct attempt *a, const struct link *link, struct quic_route *out)
+int attempt_route(const struct attempt *a, const struct link *link,
+                  const union udp_addr *remote, struct quic_route *out)
 {
-    struct quic_route route = {.remote = address_quic(&a->remote),
+    struct quic_route route = {.remote = address_quic(remote),
                                .ifindex = (uint32_t)link->ifindex};
     struct ring_udp *sock = socks_find(&a->socks, &route);
     union udp_addr local;
 
-    if (!sock || link->family != a->remote.sa.sa_family)
+    if (!sock || link->family != remote->sa.sa_family)
         return QUIC_INVAL;
     local = udp_addr_raw(link->family, link->local.ip, udp_addr_port(ring_udp_local(sock)));
     route.local = address_quic(&local);
@@ -127,14 +128,16 @@ int attempt_route(const struct attempt *a, const struct link *link, struct quic_
     return 0;
 }
 
+bool attempt_has(const struct attempt *a, const struct link *link)
+{
+    return socks_has(&a->socks, (uint32_t)link->ifindex, family_of(link));
+}
+
 int attempt_open(struct attempt *a, const struct attempt_env *env, const struct link *link)
 {
-    struct quic_route route;
     bool hopeless;
 
-    if (attempt_route(a, link, &route) == 0)
-        return 0;
-    return open_socket(a, env, link, &hopeless);
+    return attempt_has(a, link) ? 0 : open_socket(a, env, link, &hopeless);
 }
 
 void attempt_close(struct attempt *a, int ifindex, sa_family_t family)
@@ -153,7 +156,7 @@ int attempt_move(struct attempt *a, const struct attempt_env *env, size_t path,
     int rc = attempt_open(a, env, link);
 
     if (rc == 0)
-        rc = attempt_route(a, link, &route);
+        rc = attempt_route(a, link, &a->remote, &route);
     if (rc == 0)
         rc = quic_path_move(a->session.quic, path, &route, now);
     if (rc == 0)

@@ -26,22 +26,34 @@ struct attempt_env {
     struct peer *peer;
 };
 
-/* Which path lies over which link; see app/paths.h. */
+/* Which path lies over which link, and to where; see app/paths.h. */
 struct attempt_path {
     struct link link;
+    union udp_addr remote;
     size_t path;
+    ns_t since; /* it was opened */
 };
+
+/* A way that came to nothing. */
+struct attempt_avoid {
+    int ifindex;
+    union udp_addr remote;
+    ns_t until; /* it is not taken while there are others; 0: free */
+};
+#define ATTEMPT_AVOID 8
 
 struct attempt {
     struct session session;
     struct socks socks;
-    struct link link; /* on which it was begun, or goes on */
-    union udp_addr remote;
-    ns_t open_by; /* a tunnel should be there */
+    struct link link;      /* on which it was begun, or goes on */
+    union udp_addr remote; /* the same */
+    ns_t open_by;          /* a tunnel should be there */
 
     struct attempt_path path[LINKS_MAX]; /* with multipath */
     size_t paths;
-    ns_t paths_at; /* try those again that came to nothing */
+    ns_t paths_at; /* look at the paths again */
+    struct attempt_avoid avoid[ATTEMPT_AVOID];
+    size_t avoided;
 };
 
 /*
@@ -61,15 +73,19 @@ void attempt_del(struct attempt *a, ns_t now);
  */
 int attempt_open(struct attempt *a, const struct attempt_env *env, const struct link *link);
 
+/* Whether there is one. */
+bool attempt_has(const struct attempt *a, const struct link *link);
+
 /* Close the socket of an interface; what it has not sent yet is tried once. */
 void attempt_close(struct attempt *a, int ifindex, sa_family_t family);
 
-/* The route by `link` to the attempt's server, with the address of its socket; QUIC_INVAL if the
- * link has no socket here, or is of the other family. */
-int attempt_route(const struct attempt *a, const struct link *link, struct quic_route *out);
+/* The route by `link` to `remote`, with the address of its socket; QUIC_INVAL if the link has no
+ * socket here, or is of the other family. */
+int attempt_route(const struct attempt *a, const struct link *link,
+                  const union udp_addr *remote, struct quic_route *out);
 
-/* Go on with `path` by `link` instead of `a->link`, whose socket is closed: see quic_path_move, whose
- * codes it returns, and those of attempt_open. */
+/* Go on to `a->remote` with `path` by `link` instead of `a->link`, whose socket is closed: see
+ * quic_path_move, whose codes it returns, and those of attempt_open. */
 int attempt_move(struct attempt *a, const struct attempt_env *env, size_t path,
                  const struct link *link, ns_t now);
 

@@ -438,6 +438,7 @@ static void attempt_tick(struct client *c, struct attempt *a, ns_t now)
 {
     if (quic_deadline(a->session.quic) <= now) {
         quic_tick(a->session.quic, now);
+        paths_watch(a, &c->env, now);
         events(c, a, now);
     }
     if (round_has(&c->round, a) && c->state == UP &&

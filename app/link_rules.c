@@ -31,13 +31,18 @@ static bool is_inner(const char *name)
     return false;
 }
 
+static bool is_word(const char *p, size_t n, const char *word)
+{
+    return strlen(word) == n && memcmp(word, p, n) == 0;
+}
+
 /* The `n` characters at `p` as a priority. */
 static bool is_priority(const char *p, size_t n, enum link_priority *out)
 {
     static const char *const word[] = {"primary", "secondary", "backup", "never"};
 
     for (size_t i = 0; i < ARRAY_LEN(word); i++) {
-        if (strlen(word[i]) == n && memcmp(word[i], p, n) == 0) {
+        if (is_word(p, n, word[i])) {
             *out = (enum link_priority)i;
             return true;
         }
@@ -45,30 +50,48 @@ static bool is_priority(const char *p, size_t n, enum link_priority *out)
     return false;
 }
 
-/* The `n` characters at `p` as a rate: digits and a unit. */
-static bool is_rate(const char *p, size_t n, uint64_t *out)
+struct unit {
+    const char *name;
+    uint64_t is;
+};
+
+/* The `n` characters at `p` as digits and one of three units. */
+static bool is_amount(const char *p, size_t n, const struct unit unit[3], uint64_t *out)
 {
-    static const struct {
-        const char *name;
-        uint64_t bps;
-    } unit[] = {{"kbit", 1000}, {"mbit", 1000000}, {"gbit", 1000000000}};
     uint64_t v = 0;
     size_t i = 0;
 
     for (; i < n && i < 9 && p[i] >= '0' && p[i] <= '9'; i++)
         v = v * 10 + (uint64_t)(p[i] - '0');
-    for (size_t k = 0; i > 0 && k < ARRAY_LEN(unit); k++) {
+    for (size_t k = 0; i > 0 && k < 3; k++) {
         if (n - i != strlen(unit[k].name) || memcmp(p + i, unit[k].name, n - i) != 0)
             continue;
-        *out = v * unit[k].bps;
-        return *out >= LINK_RATE_MIN && *out <= LINK_RATE_MAX;
+        *out = v * unit[k].is;
+        return true;
     }
     return false;
 }
 
+static bool is_rate(const char *p, size_t n, uint64_t *out)
+{
+    static const struct unit unit[] = {{"kbit", 1000}, {"mbit", 1000000}, {"gbit", 1000000000}};
+
+    return is_amount(p, n, unit, out) && *out >= LINK_RATE_MIN && *out <= LINK_RATE_MAX;
+}
+
+/* One of the terms; each may be there once. */
+static bool take_term(const char *p, size_t n, struct link_terms *t, bool *ranked)
+{
+    if (is_word(p, n, "all") && !t->all)
+        return t->all = true;
+    if (!*ranked && is_priority(p, n, &t->priority))
+        return *ranked = true;
+    return !t->rate_bps && is_rate(p, n, &t->rate_bps);
+}
+
 bool link_rule_parse(const char *text, char pattern[64], struct link_terms *terms)
 {
-    const char *eq = strrchr(text, '='), *p = eq, *end;
+    const char *eq = strrchr(text, '='), *p = eq;
     size_t n = eq ? (size_t)(eq - text) : 0;
     bool ranked = false;
 
@@ -79,12 +102,10 @@ bool link_rule_parse(const char *text, char pattern[64], struct link_terms *term
     pattern[n] = 0;
     do {
         p++;
-        end = p + strcspn(p, ":");
-        if (!ranked && is_priority(p, (size_t)(end - p), &terms->priority))
-            ranked = true;
-        else if (terms->rate_bps || !is_rate(p, (size_t)(end - p), &terms->rate_bps))
+        n = strcspn(p, ":");
+        if (!take_term(p, n, terms, &ranked))
             return false;
-        p = end;
+        p += n;
     } while (*p);
     return true;
 }
@@ -97,26 +118,30 @@ struct link_terms link_rules_terms(const struct link_rules *rules, const char *n
     for (size_t i = 0; i < rules->n_links; i++)
         if (link_rule_parse(rules->links[i], pattern, &t) && matches(pattern, name))
             return t;
-    return (struct link_terms){LINK_PRIMARY, 0};
+    return (struct link_terms){LINK_PRIMARY};
 }
 
 /* What makes one link better than another, most important first. */
 struct rank {
+    bool inner; /* and nobody has asked for it */
     enum link_priority priority;
     size_t place;
     bool other; /* than the routing table's choice */
     uint32_t metric;
 };
 
-static struct rank rank_of(const struct link_rules *r, const struct link_seen *s)
+static struct rank rank_of(const struct link_rules *r, const struct link_seen *s,
+                           const struct link_terms *t)
 {
-    return (struct rank){link_rules_terms(r, s->name).priority,
+    return (struct rank){r->n_paths == 0 && is_inner(s->name), t->priority,
                          first_match(r->paths, r->n_paths, s->name), !s->answer,
                          s->default_route ? s->metric : UINT32_MAX};
 }
 
 static bool better(const struct rank *a, const struct rank *b)
 {
+    if (a->inner != b->inner)
+        return b->inner;
     if (a->priority != b->priority)
         return a->priority < b->priority;
     if (a->place != b->place)
@@ -127,12 +152,13 @@ static bool better(const struct rank *a, const struct rank *b)
 }
 
 /* Whether the user lets it be one, and something leads to the server by it. */
-static bool eligible(const struct link_rules *r, const struct link_seen *s)
+static bool eligible(const struct link_rules *r, const struct link_seen *s,
+                     const struct link_terms *t)
 {
     if (!s->reaches || (s->loopback && !s->answer))
         return false;
     if (first_match(r->no_paths, r->n_no_paths, s->name) < r->n_no_paths ||
-        link_rules_terms(r, s->name).priority == LINK_NEVER)
+        t->priority == LINK_NEVER)
         return false;
     if (r->n_paths > 0)
         return first_match(r->paths, r->n_paths, s->name) < r->n_paths;
@@ -143,19 +169,17 @@ size_t link_rules_decide(const struct link_rules *rules, const struct link_seen 
                          struct link *out, size_t max)
 {
     struct rank rank[LINKS_MAX];
-    bool outer = false;
     size_t count = 0;
 
     if (max > LINKS_MAX)
         max = LINKS_MAX;
-    for (size_t i = 0; i < n; i++)
-        outer |= eligible(rules, &seen[i]) && !is_inner(seen[i].name);
     for (size_t i = 0; i < n; i++) {
         const struct link_seen *s = &seen[i];
-        struct rank mine = rank_of(rules, s);
+        struct link_terms terms = link_rules_terms(rules, s->name);
+        struct rank mine = rank_of(rules, s, &terms);
         size_t at = count;
 
-        if (!eligible(rules, s) || (rules->n_paths == 0 && outer && is_inner(s->name)))
+        if (!eligible(rules, s, &terms))
             continue;
         while (at > 0 && better(&mine, &rank[at - 1]))
             at--;
@@ -170,10 +194,13 @@ size_t link_rules_decide(const struct link_rules *rules, const struct link_seen 
                                 .family = s->family,
                                 .local = s->local,
                                 .mtu_bytes = s->mtu_bytes,
-                                .priority = mine.priority,
-                                .rate_bps = link_rules_terms(rules, s->name).rate_bps};
+                                .priority = terms.priority,
+                                .rate_bps = terms.rate_bps,
+                                .all = terms.all};
         memcpy(out[at].name, s->name, sizeof(out[at].name));
         count++;
     }
+    while (count > 0 && rank[count - 1].inner && !rank[0].inner)
+        count--;
     return count;
 }

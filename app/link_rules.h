@@ -29,6 +29,7 @@ enum link_priority { LINK_PRIMARY, LINK_SECONDARY, LINK_BACKUP, LINK_NEVER };
 struct link_terms {
     enum link_priority priority;
     uint64_t rate_bps; /* send no more by it, bits per second; 0: no bound */
+    bool all;          /* a path for each way to the server, not one (app/paths.h) */
 };
 
 /* Lists of the user, borrowed. */
@@ -64,7 +65,8 @@ struct link {
     unsigned mtu_bytes;
     enum link_priority priority;
     uint64_t rate_bps; /* to send by it at most, bits per second; 0: no bound */
-    ns_t since;        /* when it appeared, or changed last */
+    bool all;
+    ns_t since; /* when it appeared, or changed last */
 };
 
 /*
@@ -78,8 +80,8 @@ size_t link_rules_decide(const struct link_rules *rules, const struct link_seen 
 struct link_terms link_rules_terms(const struct link_rules *rules, const char *name);
 
 /*
- * Whether `text` is PATTERN=TERMS; `*terms` then is what it says. TERMS are a priority ("backup"),
- * a rate ("20mbit", "1gbit", "500kbit"), or both with a colon between ("backup:20mbit").
+ * Whether `text` is PATTERN=TERMS; `*terms` then is what it says. TERMS, with colons between them, are
+ * a priority ("backup"), a rate ("20mbit", "1gbit", "500kbit") and "all", each once at most.
  */
 bool link_rule_parse(const char *text, char pattern[64], struct link_terms *terms);
 

@@ -55,8 +55,10 @@ enum outage_state outage_tick(struct outage *o, const struct attempt_env *env,
 
     if (!a)
         return OUTAGE_NONE;
-    if (quic_deadline(a->session.quic) <= now)
+    if (quic_deadline(a->session.quic) <= now) {
         quic_tick(a->session.quic, now);
+        paths_watch(a, env, now);
+    }
     if (!take_events(o, env, now))
         return OUTAGE_LOST;
     if (paths_heard(a, now) >= o->since && paths_follow(a, env, links, now) == 0)

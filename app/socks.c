@@ -17,6 +17,14 @@ int socks_add(struct socks *s, uint32_t ifindex, int family, enum link_priority 
     return 0;
 }
 
+bool socks_has(const struct socks *s, uint32_t ifindex, int family)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->item[i].ifindex == ifindex && s->item[i].family == family)
+            return true;
+    return false;
+}
+
 struct ring_udp *socks_take(struct socks *s, uint32_t ifindex, int family)
 {
     for (size_t i = 0; i < s->n; i++) {

@@ -28,6 +28,9 @@ struct socks socks_one(struct ring_udp *sock);
 int socks_add(struct socks *s, uint32_t ifindex, int family, enum link_priority priority,
               struct ring_udp *sock);
 
+/* Whether that interface has one of its own. */
+bool socks_has(const struct socks *s, uint32_t ifindex, int family);
+
 /* Take it out of the table; NULL if there is none. */
 struct ring_udp *socks_take(struct socks *s, uint32_t ifindex, int family);
 

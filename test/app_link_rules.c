@@ -184,6 +184,9 @@ static void test_parse(void **state)
         {"eth0=backup:500kbit", true, LINK_BACKUP, 500000},
         {"eth0=1gbit:secondary", true, LINK_SECONDARY, 1000000000},
         {"eth0=64kbit", true, LINK_PRIMARY, 64000},
+        {"eth0=all", true, LINK_PRIMARY, 0},
+        {"eth0=5mbit:all:backup", true, LINK_BACKUP, 5000000},
+        {"eth0=all:all", false, 0, 0},
         {"eth0=63kbit", false, 0, 0},
         {"eth0=0mbit", false, 0, 0},
         {"eth0=1000gbit", true, LINK_PRIMARY, 1000000000000},
@@ -217,6 +220,7 @@ static void test_parse(void **state)
             continue;
         assert_int_equal(p.priority, t[i].priority);
         assert_int_equal(p.rate_bps, t[i].rate_bps);
+        assert_int_equal(p.all, strstr(t[i].text, "all") != NULL);
     }
     assert_true(link_rule_parse("a=b=never", pattern, &p));
     assert_string_equal(pattern, "a=b");

@@ -78,6 +78,13 @@ int paths_follow(struct attempt *a, const struct attempt_env *env, const struct 
     return follow_rc;
 }
 
+void paths_watch(struct attempt *a, const struct attempt_env *e, ns_t now)
+{
+    (void)a;
+    (void)e;
+    (void)now;
+}
+
 void paths_gone(struct attempt *a, const struct attempt_env *env, size_t path, ns_t now)
 {
     (void)a;

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "app/address.h"
 #include "app/paths.h"
 #include "mp/mp.h"
 
@@ -16,9 +17,11 @@
 static char did[512];
 static bool multipath, blocked, no_socket;
 static size_t open_paths, next_path, sockets;
-static int socket_of[8];
+static int socket_of[16];
 static struct quic_path_view view[4];
 static size_t views, pings;
+static uint8_t to[16]; /* by path: which of the server's addresses */
+static struct peer peer;
 
 static void note(const char *what, const char *name)
 {
@@ -37,12 +40,12 @@ bool mp_negotiated(const struct quic_conn *conn)
 int mp_open(struct quic_conn *conn, const struct quic_route *route, ns_t now, size_t *path)
 {
     (void)conn;
-    (void)route;
     (void)now;
     if (blocked)
         return QUIC_BLOCKED;
     open_paths++;
     *path = next_path++;
+    to[*path % ARRAY_LEN(to)] = route->remote.ip[3];
     return 0;
 }
 
@@ -109,6 +112,12 @@ void quic_ping(struct quic_conn *conn, size_t path)
 
 /* ---- sockets --------------------------------------------------------------------------- */
 
+/* One for each family of an interface. */
+static int key(int ifindex, sa_family_t family)
+{
+    return ifindex + (family == AF_INET6 ? 128 : 0);
+}
+
 static bool has_socket(int ifindex)
 {
     for (size_t i = 0; i < sockets; i++)
@@ -117,30 +126,35 @@ static bool has_socket(int ifindex)
     return false;
 }
 
-int attempt_route(const struct attempt *a, const struct link *link, struct quic_route *out)
+int attempt_route(const struct attempt *a, const struct link *link,
+                  const union udp_addr *remote, struct quic_route *out)
+{
+    *out =
+        (struct quic_route){.ifindex = (uint32_t)link->ifindex, .remote = address_quic(remote)};
+    return attempt_has(a, link) && link->family == remote->sa.sa_family ? 0 : QUIC_INVAL;
+}
+
+bool attempt_has(const struct attempt *a, const struct link *link)
 {
     (void)a;
-    *out = (struct quic_route){.ifindex = (uint32_t)link->ifindex};
-    return has_socket(link->ifindex) ? 0 : QUIC_INVAL;
+    return has_socket(key(link->ifindex, link->family));
 }
 
 int attempt_open(struct attempt *a, const struct attempt_env *env, const struct link *link)
 {
-    (void)a;
     (void)env;
     if (no_socket)
         return QUIC_NOMEM;
-    if (!has_socket(link->ifindex))
-        socket_of[sockets++] = link->ifindex;
+    if (!attempt_has(a, link))
+        socket_of[sockets++] = key(link->ifindex, link->family);
     return 0;
 }
 
 void attempt_close(struct attempt *a, int ifindex, sa_family_t family)
 {
     (void)a;
-    (void)family;
     for (size_t i = 0; i < sockets; i++)
-        if (socket_of[i] == ifindex)
+        if (socket_of[i] == key(ifindex, family))
             socket_of[i] = socket_of[--sockets];
 }
 
@@ -169,7 +183,8 @@ const struct link *links_list(const struct links *l, size_t *n)
     return l->now;
 }
 
-/* "a1" is interface a with its address 1; '+' after it: a backup; '6': of IPv6; '<': capped. */
+/* "a1" is interface a with its address 1; '+' after it: a backup; '6': of IPv6; '<': capped; '*': all
+ * ways. */
 static void links_are(const char *text)
 {
     static uint32_t ids[256];
@@ -191,14 +206,29 @@ static void links_are(const char *text)
                 it->priority = LINK_BACKUP;
             else if (*text == '<')
                 it->rate_bps = 64000;
+            else if (*text == '*')
+                it->all = true;
             else
                 it->family = AF_INET6;
         }
         for (size_t i = 0; i < n; i++)
             known |= former[i].ifindex == it->ifindex && former[i].family == it->family;
         if (!known)
-            ids[it->ifindex] = ++last;
-        it->id = ids[it->ifindex];
+            ids[key(it->ifindex, it->family)] = ++last;
+        it->id = ids[key(it->ifindex, it->family)];
+    }
+}
+
+static const struct attempt_env env = {.peer = &peer};
+
+/* The server's addresses: each a digit; IPv6 from 6 on. */
+static void server_has(const char *digits)
+{
+    peer.addrs = 0;
+    for (; *digits; digits++) {
+        uint8_t ip[16] = {10, 0, 0, (uint8_t)(*digits - '0')};
+
+        peer.addr[peer.addrs++] = udp_addr_raw(*digits < '6' ? AF_INET : AF_INET6, ip, 443);
     }
 }
 
@@ -208,6 +238,9 @@ static struct attempt *begin(struct attempt *a, const char *first, bool mp)
     memset(&links, 0, sizeof(links));
     links_are(first);
     a->link = links.now[0];
+    server_has("1");
+    a->remote = peer.addr[0];
+    views = 0;
     socket_of[0] = a->link.ifindex;
     sockets = open_paths = next_path = 1;
     multipath = mp;
@@ -216,13 +249,16 @@ static struct attempt *begin(struct attempt *a, const char *first, bool mp)
     return a;
 }
 
-static int follow(struct attempt *a, const char *now_there)
+static int follow_at(struct attempt *a, const char *now_there, ns_t now)
 {
-    static const struct attempt_env env;
-
     did[0] = 0;
     links_are(now_there);
-    return paths_follow(a, &env, &links, S);
+    return paths_follow(a, &env, &links, now);
+}
+
+static int follow(struct attempt *a, const char *now_there)
+{
+    return follow_at(a, now_there, S);
 }
 
 /* What has a path, in the order of the table: interface and path. */
@@ -343,7 +379,6 @@ static void test_not_yet(void **state)
 
 static void test_over(void **state)
 {
-    static const struct attempt_env env;
     struct attempt a;
 
     (void)state;
@@ -390,6 +425,102 @@ static void test_single(void **state)
     assert_int_equal(follow(&a, "c1"), QUIC_CLOSED);
 }
 
+/* An interface has one path, whatever leads from it to the server; another family is better than none. */
+static void test_families(void **state)
+{
+    struct attempt a;
+
+    (void)state;
+    begin(&a, "a1", true);
+    server_has("17");
+    assert_int_equal(follow(&a, "a1 a16 b16"), 0);
+    assert_string_equal(table(&a), "a0 b1");
+    assert_int_equal(to[1], 7);
+    assert_int_equal(follow(&a, "a1 a16 b16 b1"), 0);
+    assert_string_equal(did, "");
+    assert_int_equal(follow(&a, "a16 b16 b1"),
+                     0); /* its IPv4 is gone, even if it is the only one */
+    assert_string_equal(did, "abandon:0");
+    assert_string_equal(table(&a), "a2 b1");
+    assert_int_equal(to[2], 7);
+    assert_int_equal(sockets, 2);
+}
+
+static void is(size_t path, bool validated, bool silent, ns_t heard)
+{
+    views = views <= path ? path + 1 : views;
+    view[path] = (struct quic_path_view){.usable = validated,
+                                         .validated = validated,
+                                         .silent = silent,
+                                         .last_received = heard,
+                                         .packets_received = heard > 0};
+}
+
+/* An address that does not answer any more: another is tried, and the one that answers stays. */
+static void test_dead_address(void **state)
+{
+    struct attempt a;
+
+    (void)state;
+    begin(&a, "a1", true);
+    server_has("12");
+    is(0, true, false, S);
+    assert_int_equal(follow(&a, "a1"), 0);
+    paths_watch(&a, &env, S);
+    assert_true(a.paths_at == NS_NEVER);
+    is(0, true, true, S);
+    paths_watch(&a, &env, S);
+    assert_int_equal(a.paths_at, S + PATHS_DOUBT / 4);
+    assert_int_equal(follow_at(&a, "a1", 2 * S - 1), 0);
+    assert_string_equal(table(&a), "a0");
+    assert_true(a.paths_at < 3 * S);
+    is(1, false, false, 0);
+    assert_int_equal(follow_at(&a, "a1", 2 * S), 0);
+    assert_string_equal(table(&a), "a0 a1");
+    assert_int_equal(to[1], 2);
+    assert_int_equal(follow_at(&a, "a1", 2 * S + 1), 0);
+    assert_string_equal(did, "");
+    is(1, true, false, 2 * S + 2);
+    assert_int_equal(follow_at(&a, "a1", 2 * S + 2), 0);
+    assert_string_equal(did, "abandon:0");
+    assert_string_equal(table(&a), "a1");
+    assert_int_equal(sockets, 1);
+    /* The first is not tried again soon. */
+    is(1, true, true, 2 * S + 2);
+    assert_int_equal(follow_at(&a, "a1", 4 * S), 0);
+    assert_string_equal(table(&a), "a1");
+    is(2, false, false, 0);
+    assert_int_equal(follow_at(&a, "a1", 2 * S + 2 + PATHS_AVOID), 0);
+    assert_string_equal(table(&a), "a1 a2");
+    assert_int_equal(to[2], 1);
+    /* Here it is the older one that answers first. */
+    is(1, true, false, 70 * S);
+    assert_int_equal(follow_at(&a, "a1", 70 * S), 0);
+    assert_string_equal(did, "abandon:2");
+    assert_string_equal(table(&a), "a1");
+}
+
+/* Every way, where that is asked for. */
+static void test_all_ways(void **state)
+{
+    struct attempt a;
+
+    (void)state;
+    begin(&a, "a1*", true);
+    server_has("127");
+    assert_int_equal(follow(&a, "a1* a16* b1"), 0);
+    assert_string_equal(table(&a), "a0 a1 a2 b3");
+    assert_true(to[1] == 2 && to[2] == 7 && to[3] == 1);
+    assert_int_equal(sockets, 3);
+    assert_int_equal(follow(&a, "a1* b1"), 0);
+    assert_string_equal(did, "abandon:2");
+    paths_gone(&a, &env, 1, S);
+    assert_int_equal(follow(&a, "a1* b1"), 0); /* it came to nothing: not at once again */
+    assert_string_equal(table(&a), "a0 b3");
+    assert_int_equal(follow_at(&a, "a1* b1", S + PATHS_AVOID), 0);
+    assert_string_equal(table(&a), "a0 b3 a4");
+}
+
 static void test_silent(void **state)
 {
     struct attempt a;
@@ -422,7 +553,8 @@ int main(void)
         cmocka_unit_test(test_address),     cmocka_unit_test(test_nothing_left),
         cmocka_unit_test(test_not_yet),     cmocka_unit_test(test_over),
         cmocka_unit_test(test_backup),      cmocka_unit_test(test_single),
-        cmocka_unit_test(test_silent)};
+        cmocka_unit_test(test_families),    cmocka_unit_test(test_dead_address),
+        cmocka_unit_test(test_all_ways),    cmocka_unit_test(test_silent)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
