@@ -20,6 +20,7 @@
 #   TIME_2=2 RUNS_2=3   the same of udp, seg and clients; in each neither is more than the former
 #   only="tcp udp"      parts, of: tcp1 tcp4 (both: tcp) udp seg sweep clients rtt idle
 #   families="4 6"      IP versions of the TCP runs
+#   CC=                 congestion control of TCP (empty: the system's own)
 #   PEERS="none mqvpn wireguard-go openvpn"       what to compare, in this order
 #   PEER=name:server-command:client-command       more (see bench/lib.sh), one a line
 #   PEER_DIR=folder     where to look for programs first
@@ -56,6 +57,7 @@ PEERS="${PEERS:-none mqvpn wireguard-go openvpn}$custom_names"
 RATES=${RATES:-64:50,100,150,200 160:50,150 1200:75,105,135}
 SEG_RATES=${SEG_RATES:-64:900,1200 1200:100,300}
 CLIENTS=${CLIENTS:-2 4 8 14}
+CC=${CC:-}
 IPERF=5201 QPERF=19765 UDP=5301 ECHO=5302
 
 for n in "$TIME" "$RUNS" "$TIME_2" "$RUNS_2" "$SWEEP_RUNS" ${RATES//[:,]/ } \
@@ -162,7 +164,7 @@ tcp_run() { # PEER FIGURE FLOWS FAMILY [OPTIONS]
     to=$(far "$peer" 1 "$family")
     cost_begin "$peer"
     in_ns "$peer-c1" iperf3 -J -c "$to" -p $IPERF -t "$TIME" -P "$flows" --connect-timeout 5000 \
-        "$@" >"$T/what" 2>&1
+        ${CC:+-C "$CC"} "$@" >"$T/what" 2>&1
     cost_end
     flow_stats "$T/what" || {
         broken "$figure" "$peer"
@@ -310,7 +312,7 @@ clients_run() { # PEER N DIR [OPTIONS]
     cost_begin "$peer" "$n"
     for ((i = 1; i <= n; i++)); do
         in_ns "$peer-c$i" iperf3 -J -c "$(far "$peer" "$i" 4)" -p $((IPERF + 100 + i)) -t "$TIME" \
-            --connect-timeout 5000 "$@" >"$T/flow.$i" 2>&1 &
+            --connect-timeout 5000 ${CC:+-C "$CC"} "$@" >"$T/flow.$i" 2>&1 &
         jobs+=($!)
     done
     wait "${jobs[@]}"
@@ -437,7 +439,8 @@ memory() { # WHEN
 ### All of it
 
 if wanted udp seg rtt; then [ -x "$UDPLOAD" ] || fail "no program $UDPLOAD: make peers"; fi
-host_line "time=$TIME runs=$RUNS time_2=$TIME_2 runs_2=$RUNS_2"
+host_line "time=$TIME runs=$RUNS time_2=$TIME_2 runs_2=$RUNS_2" \
+    "cc=${CC:-$(cat /proc/sys/net/ipv4/tcp_congestion_control)}"
 up=
 for peer in $PEERS; do
     step "$peer"

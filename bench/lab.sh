@@ -29,6 +29,7 @@
 #   UDP="1100:60,80,92,100 160:13,26,39,53" UDP_TIME=5 UDP_SCHEDULERS="auto wlb minrtt"
 #                       bytes, and what is offered in per cent of the links' rates
 #   CUT_FLOWS="1 4" CUT_TIME=6    seconds before a cut, of it, and after
+#   CC=cubic            congestion control of the inner flows
 #   ALONE=1 ALL=1       measure each link alone; all together (empty: not)
 #   EVENTS=""           orders to the links during the runs of all: "10 cut a, 15 restore a" (s)
 #   SCALE=1             factor for all rates
@@ -67,7 +68,8 @@ UDP=${UDP:-1100:60,80,92,100 160:13,26,39,53} UDP_TIME=${UDP_TIME:-5}
 UDP_SCHEDULERS=${UDP_SCHEDULERS:-auto wlb minrtt}
 CUT_FLOWS=${CUT_FLOWS:-1 4} CUT_TIME=${CUT_TIME:-6} FIT=${FIT-1}
 ALONE=${ALONE-1} ALL=${ALL-1} EVENTS=${EVENTS:-} SCALE=${SCALE:-1}
-FLOW=$O/test/e2e/flow
+CC=${CC:-cubic} FLOW=$O/test/e2e/flow
+export FLOW_CC=$CC
 for n in $TIME $FLOWS $STREAMS $STREAM_TIME ${UDP//[:,]/ } $UDP_TIME $CUT_FLOWS $CUT_TIME; do
     case $n in *[!0-9]* | '' | 0*) fail "\"$n\" is not a count" ;; esac
 done
@@ -160,7 +162,7 @@ events() {
 tcp_flows() { # FLOWS WAY; writes $T/intervals
     local way=(-R)
     [ "$2" = down ] || way=(--get-server-output)
-    in_ns c iperf3 -J -i 0.1 -c $INNER -P "$1" -t "$TIME" --connect-timeout 5000 "${way[@]}" \
+    in_ns c iperf3 -J -i 0.1 -c $INNER -C "$CC" -P "$1" -t "$TIME" --connect-timeout 5000 "${way[@]}" \
         >"$T/what" 2>&1
     intervals_iperf "$T/what" >"$T/intervals"
 }
@@ -174,7 +176,7 @@ quic_flows() { # 1 WAY
     mkfifo "$T/got/$size"
     [ -e "$T/quic.key" ] || ok "a certificate" "$MQVPN" gencert --name lab --cert "$T/quic.crt" \
         --key "$T/quic.key"
-    spawn quic_s $from gtlsserver -q --max-dyn-length=$size -d "$T/got" "$at" 4433 \
+    spawn quic_s $from gtlsserver -q --cc="$CC" --max-dyn-length=$size -d "$T/got" "$at" 4433 \
         "$T/quic.key" "$T/quic.crt"
     wait_for 5 "gtlsserver" eval "in_ns $from cat /proc/net/udp | grep -q :1151"
     spawn quic_n $to "$FLOW" read "$T/got/$size"
@@ -479,7 +481,7 @@ for name in "${chosen[@]}"; do choose "$name"; done # all names are looked at fi
 exec 4>&3 3>"$T/results"
 result "host date=$(date +%Y-%m-%d) cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | words)" \
     "cores=$(nproc) kernel=$(uname -r) load=$(cut -d' ' -f1 /proc/loadavg)" \
-    "mqvpn=$("$MQVPN" --version | sed -n '1s/.* //p') lab=$TIME"
+    "mqvpn=$("$MQVPN" --version | sed -n '1s/.* //p') lab=$TIME cc=$CC"
 tail -n +1 -f "$T/results" --pid=$$ >&4 2>/dev/null 3>&- &
 showing=$!
 for name in "${chosen[@]}"; do run_parts "$name"; done

@@ -95,6 +95,7 @@ build() {
     done >"$T/links"
     [ -p "$T/orders" ] || mkfifo "$T/orders"
     exec 8<>"$T/orders"
+    : >"$T/wan.log" # nothing of the links before is read for these
     "$MQVPN" wan "$T/links" <"$T/orders" >"$T/wan.log" 2>&1 3>&- &
     pid[wan]=$!
     wait_log wan '^ready$'

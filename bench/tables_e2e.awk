@@ -98,7 +98,8 @@ END {
         printf "%s. %s, %s processors, %s GB, Linux %s; load average %s at the start. ", host["date"], \
             spaces(host["cpu"]), host["cores"], host["memory_gb"], host["kernel"], host["load"]
         printf "Medians of %s runs of %s s (UDP and several clients: %s of %s s); the programs took " \
-            "turns within each run.", host["runs"], host["time"], host["runs_2"], host["time_2"]
+            "turns within each run. TCP's congestion control is %s.", host["runs"], host["time"], \
+            host["runs_2"], host["time_2"], host["cc"]
         names = ""
         for (i = 1; i <= peers; i++) if (version[peer[i]] != "-" && version[peer[i]] != "")
             names = names (names ? ", " : " ") peer[i] " " version[peer[i]]

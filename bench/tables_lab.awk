@@ -206,7 +206,7 @@ END {
     if ("date" in host)
         print host["date"] ". " spaces(host["cpu"]) ", " host["cores"] " processors, Linux " host["kernel"] \
             "; mqvpn " host["mqvpn"] ", load average " host["load"] " at the start. Environments are those of " \
-            "`bench/links.sh`; runs of " host["lab"] " s." (failed ? " " failed " runs failed." : "") "\n"
+            "`bench/links.sh`; runs of " host["lab"] " s, the inner flows\x27 congestion control is " host["cc"] "." (failed ? " " failed " runs failed." : "") "\n"
     if (count["tcp"]) environments("tcp", "One inner TCP flow")
     if (count["quic"]) environments("quic", "One inner QUIC flow")
     if (count["streams"]) streams()

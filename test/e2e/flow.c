@@ -9,7 +9,8 @@
  * bytes since the last line, and for how long at most, in milliseconds, nothing had come until
  * then. Bytes are checked, but not those of a file. The end that sends prints "TIME retransmitted
  * N" (segments so far) about as often, if it became more. Exit status when the other end closes: 0; 1 the connection
- * broke, 2 a byte was wrong, 3 it could not start. It ends by SIGTERM.
+ * broke, 2 a byte was wrong, 3 it could not start. It ends by SIGTERM. $FLOW_CC is the congestion
+ * control to use, else it is the system's.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -115,13 +116,21 @@ static int recv_all(int fd, bool check)
     }
 }
 
+/* False: the system has no such congestion control, or not for us. */
+static bool choose_cc(int fd)
+{
+    const char *cc = getenv("FLOW_CC");
+
+    return !cc || !setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, cc, (socklen_t)strlen(cc));
+}
+
 static int accept_one(const char *port)
 {
     struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)atoi(port))};
     int s = socket(AF_INET6, SOCK_STREAM, 0), on = 1;
 
     setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(s, (struct sockaddr *)&a, sizeof(a)) || listen(s, 1))
+    if (!choose_cc(s) || bind(s, (struct sockaddr *)&a, sizeof(a)) || listen(s, 1))
         return -1;
     printf("listening\n");
     fflush(stdout);
@@ -133,7 +142,7 @@ static int dial(const char *host, const char *port)
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
-    if (inet_pton(AF_INET, host, &a.sin_addr) != 1 ||
+    if (!choose_cc(fd) || inet_pton(AF_INET, host, &a.sin_addr) != 1 ||
         connect(fd, (struct sockaddr *)&a, sizeof(a)))
         return -1;
     return fd;
