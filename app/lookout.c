@@ -80,7 +80,7 @@ static void hear(struct lookout_path *p, bool heard, bool others, struct numbere
 
 void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n, ns_t now)
 {
-    size_t paths = paths_of(conn), heard = 0, ramping = 0;
+    size_t paths = paths_of(conn), heard = 0;
     struct quic_path_view v[LOOKOUT_PATHS];
     bool due = now >= o->next;
     ns_t rtt = 0, rttvar = 0;
@@ -103,7 +103,6 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
             *p = (struct lookout_path){.used = true, .id = v[i].id, .sent = v[i].packets_sent};
         if (v[i].usable && silence_of(&v[i]) == SCHED_HEARD) {
             heard++;
-            ramping += v[i].ramping;
             o->held |= v[i].held_back;
         }
         if (v[i].delivery_bps)
@@ -123,7 +122,6 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
         if (o->path[i].heard && v[i].in_flight_bytes > 0 && v[i].waiting < patience(&v[i]))
             o->check = ns_min(o->check, now + patience(&v[i]) - v[i].waiting);
     }
-    o->held |= heard > 0 && ramping == heard;
     o->paths = paths;
     if (!due)
         return;

@@ -465,8 +465,7 @@ static bool send_note(struct sender *s, ns_t now)
 
     if (!numbered_note_due(s->numbered, now))
         return false;
-    u = urgent(s, &l, sizeof(note), now) ? NULL
-                                         : train_get(s, index_of(&l, l.d.path), &t, now);
+    u = urgent(s, &l, sizeof(note), now) ? NULL : train_get(s, index_of(&l, l.d.path), &t, now);
     if (!u) {
         numbered_note_later(s->numbered, now);
         return false;
@@ -516,31 +515,35 @@ static bool mute(const struct sender *s, ns_t now)
 }
 
 /* In an outage packets wait, the latest of each flow, so that all flows go on right after it. */
-static void hold_back(struct sender *s, bool hold, ns_t now)
+static bool hold_back(struct sender *s, ns_t now)
 {
-    queue_pause(&s->queue, hold, now);
-    s->queue.max_held = hold ? SENDER_MUTE_BYTES : SENDER_QUEUE_BYTES;
+    bool muted = (s->queue.count > 0 || s->numbered) && mute(s, now);
+
+    queue_pause(&s->queue, muted || s->lookout.held, now);
+    s->queue.max_held = muted ? SENDER_MUTE_BYTES : SENDER_QUEUE_BYTES;
+    return muted;
 }
 
 void sender_flush(struct sender *s, ns_t now)
 {
+    bool muted;
+
     s->wake = NS_NEVER;
     s->starved = false;
     s->full = 0;
     if (s->numbered)
         numbered_fates(s->numbered, s->quic);
     lookout_watch(&s->lookout, s->quic, s->numbered, now);
-    queue_pause(&s->queue, s->lookout.held, now);
     s->wake = s->lookout.check;
     s->queue.lossy = s->numbered && s->lookout.lossy;
     if (s->control_first)
         send_control(s, now);
-    hold_back(s, (s->queue.count > 0 || s->numbered) && mute(s, now), now);
-    while (s->numbered && !s->queue.paused && send_again(s, now))
+    muted = hold_back(s, now);
+    while (s->numbered && !muted && send_again(s, now))
         ;
     while (s->numbered && send_note(s, now))
         ;
-    while (!s->queue.paused && send_burst(s, now))
+    while (!muted && send_burst(s, now))
         ;
     put_dropped(s);
     send_control(s, now);

@@ -164,6 +164,46 @@ static void test_clean(void **state)
     world_each_seed(2, clean);
 }
 
+/*
+ * While BBR holds back to see the shortest round trip the queue's clock stands, and packets leave all the
+ * same; while no path answers it stands, and none leaves.
+ */
+static void held(uint64_t seed)
+{
+    struct quic_path_view v;
+    struct bond b;
+    const struct sender *s;
+    unsigned seen_held = 0;
+    uint64_t left = 0;
+
+    bond_init(&b, seed, 1);
+    b.cfg.conn.cc = "bbr";
+    start(&b);
+    b.link[0][DOWN]->delay += 5 * NS_PER_MS; /* so that ProbeRTT is needed to believe it */
+    s = &b.end[SERVER]->s.sender;
+    for (int i = 0; i < 1200 && seen_held < 20; i++) {
+        if (seen_held == 0)
+            left = s->queue.stats.popped;
+        bond_seconds(&b, 0.01);
+        assert_int_equal(quic_path_view(s->quic, 0, b.w.sim.now, &v), 0);
+        seen_held = v.held_back && s->queue.count > 0 ? seen_held + 1 : 0;
+        WORLD_CHECK(&b.w, seen_held < 2 || s->queue.paused);
+    }
+    WORLD_CHECK(&b.w, seen_held == 20 && s->queue.stats.popped > left);
+    b.cut[0][UP] = b.cut[0][DOWN] = true;
+    bond_seconds(&b, 1);
+    left = s->queue.stats.popped;
+    bond_seconds(&b, 0.5);
+    WORLD_CHECK(&b.w, s->queue.paused && s->queue.count > 0 && s->queue.stats.popped == left);
+    bond_free(&b);
+}
+
+static void test_held(void **state)
+{
+    (void)state;
+    world_each_seed(2, held);
+}
+
 /* One end does not know numbered flows: plain packets, each flow on a link. */
 static void unknown(uint64_t seed)
 {
@@ -280,10 +320,10 @@ static void test_malformed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_striped),   cmocka_unit_test(test_lossy),
-        cmocka_unit_test(test_clean),     cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_ends),      cmocka_unit_test(test_silence),
-        cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_striped), cmocka_unit_test(test_lossy),
+        cmocka_unit_test(test_clean),   cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_held),    cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_silence), cmocka_unit_test(test_malformed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
