@@ -31,6 +31,7 @@
 #define RENO_ROUNDS    256            /* and so many round trips */
 #define QUANTUM_MAX    65536
 #define UP_ROUNDS_MAX  30
+#define UP_SPARE       3 /* rounds of a probe by who has too little to say */
 #define BPS_MAX        ((uint64_t)1000000000000)
 
 static uint64_t larger(uint64_t a, uint64_t b)
@@ -163,6 +164,7 @@ static void start_up(struct cc *cc, const struct cc_ack *ack)
     bbr_start_round(b);
     bbr_reset_full(b);
     b->full_bw = ack->rate->bps;
+    b->up_spare = 0;
     enter(b, BBR_UP, UP_GAIN, UP_CWND_GAIN);
     raise_slope(cc);
 }
@@ -226,6 +228,23 @@ static bool time_to_cruise(const struct cc *cc, const struct cc_ack *ack)
            ack->in_flight <= inflight_at(cc, cc->u.bbr.max_bw, 1.0);
 }
 
+/*
+ * Whether a probe keeps a queue standing without ever telling what the path carries, as that of a
+ * sender whose own window is a little more than the pipe: its samples are all app-limited.
+ */
+static bool probe_is_idle(struct cc *cc, const struct cc_ack *ack)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    if (!b->round_start)
+        return false;
+    if (ack->rate->app_limited && ack->in_flight > inflight_at(cc, b->max_bw, 1.0))
+        b->up_spare++;
+    else
+        b->up_spare = 0;
+    return b->up_spare >= UP_SPARE;
+}
+
 static bool time_to_go_down(struct cc *cc, const struct cc_ack *ack)
 {
     struct cc_bbr *b = &cc->u.bbr;
@@ -239,7 +258,7 @@ static bool time_to_go_down(struct cc *cc, const struct cc_ack *ack)
         b->full_bw = ack->rate->bps;
         return false;
     }
-    return b->full_now;
+    return b->full_now || probe_is_idle(cc, ack);
 }
 
 /* A probe lost too much with `in_flight` bytes on their way: the answer, once per probe. */

@@ -29,7 +29,11 @@
  *
  * A path is taken to be at least BBR_HOST_TURN long where volumes are computed. On one of 50 us
  * a sender with two products of the draft in flight stands idle whenever a host schedules
- * something else, and ProbeRTT would all but stop it. What that may cost is a queue of as long.
+ * something else. What that may cost is a queue of as long.
+ *
+ * A round trip near the shortest, or shorter than that turn, puts off ProbeRTT: it has met no queue. A
+ * probe that keeps more in flight than the pipe holds, but is app-limited, is over after a few rounds:
+ * the sender has a window of its own, and what is too much of it may wait with him.
  *
  * CE marks, to which the draft leaves the answer open, are answered like a round of excess
  * loss: once per round trip.
@@ -121,7 +125,7 @@ struct cc_bbr {
     uint64_t rounds_since_up, drain_round;
     ns_t cycle_stamp, probe_wait;
     uint64_t up_acked, up_per_inc;
-    uint32_t up_rounds;
+    uint32_t up_rounds, up_spare;
     bool probe_sample, too_high, precautionary;
 
     /* ProbeRTT, idle times and recovery. */

@@ -20,6 +20,7 @@
 #define BASE_LOSS_MAX 0.2  /* a path that loses more is not to be had by persistence */
 #define FULL_GROWTH   1.25 /* below this, a round has not grown */
 #define FULL_ROUNDS   3
+#define NEAR_MIN      32 /* a round trip is the shortest but for so much of it */
 
 /* ---- filters ------------------------------------------------------------------------- */
 
@@ -85,11 +86,19 @@ static void update_max_bw(struct cc_bbr *b, const struct rate_sample *rs)
     b->max_bw = larger(b->bw_filter[0], b->bw_filter[1]);
 }
 
+/* Up to this a round trip has met no queue. */
+static ns_t near_min(ns_t least)
+{
+    return ns_max(ns_add(least, least / NEAR_MIN), BBR_HOST_TURN);
+}
+
 void bbr_update_min_rtt(struct cc_bbr *b, const struct cc_ack *ack)
 {
     b->probe_rtt_expired = ack->now > ns_add(b->probe_rtt_stamp, BBR_PROBE_RTT_GAP);
     if (ack->rtt && (ack->rtt < b->probe_rtt_min || b->probe_rtt_expired)) {
         b->probe_rtt_min = ack->rtt;
+        b->probe_rtt_stamp = ack->now;
+    } else if (ack->rtt && ack->rtt <= near_min(b->probe_rtt_min)) {
         b->probe_rtt_stamp = ack->now;
     }
     if (b->probe_rtt_min < b->min_rtt || ack->now > ns_add(b->min_rtt_stamp, BBR_MIN_RTT_LEN)) {
@@ -241,10 +250,10 @@ static void learn_loss(struct cc *cc, uint64_t acked, uint64_t lost)
     bool cruising =
         bbr_is_probe_bw(b) && (b->acks == BBR_ACKS_INIT || b->acks == BBR_ACKS_REFILLING);
 
-    if (b->state != BBR_STARTUP && !cruising) {
+    if (b->state != BBR_STARTUP && !bbr_is_probe_bw(b))
         b->learn_acked = b->learn_lost = 0;
-        return;
-    }
+    if (b->state != BBR_STARTUP && !cruising)
+        return; /* an interval goes on after a probe: on slow paths it is longer than the time between two */
     b->learn_acked += acked;
     b->learn_lost += lost;
     if (cruising)
@@ -259,9 +268,26 @@ static double usual_loss(const struct cc *cc, double all, double sigmas)
     return (usual + sigmas * sqrt(usual)) * (double)cc->mss;
 }
 
+/*
+ * How much more than base_loss the path may well lose: two standard deviations of what Startup
+ * has learned from a few packets so far, of one that it loses at least.
+ */
+static double startup_doubt(const struct cc *cc)
+{
+    const struct cc_bbr *b = &cc->u.bbr;
+    double lost = (double)b->known_lost / (double)cc->mss;
+    double all = (double)(b->known_acked + b->known_lost) / (double)cc->mss;
+
+    return all > 0 ? 2 * sqrt(lost + 1) / all : 1;
+}
+
 bool bbr_too_high(const struct cc *cc, uint64_t lost, uint64_t all)
 {
-    return (double)lost > usual_loss(cc, (double)all, 2) + BBR_LOSS_THRESH * (double)all;
+    double over = BBR_LOSS_THRESH;
+
+    if (cc->u.bbr.state == BBR_STARTUP)
+        over += startup_doubt(cc);
+    return (double)lost > usual_loss(cc, (double)all, 2) + over * (double)all;
 }
 
 static bool excess_loss(const struct cc *cc)
@@ -331,7 +357,8 @@ uint64_t bbr_inflight_at_loss(const struct cc_bbr *b, const struct cc_lost *lost
 
 /*
  * Once per round, outside of probes: slow down towards what is being delivered. What comes of
- * ProbeRTT, until a round after it, is as little as was sent.
+ * ProbeRTT and Drain, until a round after them, is as little as was sent, and what is found lost
+ * in Drain is Startup's.
  */
 static void adapt_short(struct cc *cc)
 {
@@ -369,7 +396,7 @@ void bbr_update_model(struct cc *cc, const struct cc_ack *ack)
     learn_loss(cc, ack->bytes, 0);
     update_round(b, rs);
     update_max_bw(b, rs);
-    if (b->state == BBR_PROBE_RTT)
+    if (b->state == BBR_PROBE_RTT || b->state == BBR_DRAIN)
         b->held_round = b->round_count;
     if (b->loss_round_start)
         adapt_short(cc);
