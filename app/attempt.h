@@ -10,6 +10,7 @@
 
 #include "app/config.h"
 #include "app/links.h"
+#include "app/meter.h"
 #include "app/peer.h"
 #include "app/session.h"
 #include "app/socks.h"
@@ -24,6 +25,7 @@ struct attempt_env {
     struct ring *ring;
     struct device *device;
     struct peer *peer;
+    struct meter *meter;
 };
 
 /* Which path lies over which link, and to where; see app/paths.h. */
@@ -31,7 +33,8 @@ struct attempt_path {
     struct link link;
     union udp_addr remote;
     size_t path;
-    ns_t since; /* it was opened */
+    ns_t since;       /* it was opened */
+    uint64_t counted; /* bytes told to the meter */
 };
 
 /* A way that came to nothing. */
@@ -51,6 +54,7 @@ struct attempt {
 
     struct attempt_path path[LINKS_MAX]; /* with multipath */
     size_t paths;
+    uint64_t counted; /* without multipath: as in attempt_path */
     ns_t paths_at; /* look at the paths again */
     struct attempt_avoid avoid[ATTEMPT_AVOID];
     size_t avoided;

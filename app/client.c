@@ -55,6 +55,7 @@
 #define UP_STABLE      (20 * NS_PER_S) /* up for so long: the next retry is immediate */
 #define NETWORK_SETTLE (300 * NS_PER_MS)
 #define ANSWER_FIRST   (700 * NS_PER_MS)
+#define METER_LOOK     (NS_PER_S / 2)
 
 enum state { WAITING, CONNECTING, UP };
 
@@ -66,6 +67,9 @@ struct client {
     struct qlog_dir qlog;
     struct base base;
     struct links links;
+    struct link_rules rules;
+    struct meter meter;
+    ns_t meter_at; /* it is looked at; NS_NEVER: no link is metered */
 
     struct peer peer;
     struct attempt_env env;
@@ -240,12 +244,16 @@ static void fall_asleep(struct client *c, struct attempt *a, ns_t now)
     lost(c, why, now);
 }
 
-/* The tunnel's connection follows the links; without one it waits. */
+/* The tunnel's connection follows the links; without one it waits, but where it may not go on. */
 static void follow(struct client *c, ns_t now)
 {
     struct attempt *a = c->round.won;
 
-    if (c->state == UP && paths_follow(a, &c->env, &c->links, now))
+    if (c->state != UP || paths_follow(a, &c->env, &c->links, now) == 0)
+        return;
+    if (link_rules_spent(&c->rules, a->link.name))
+        give_up(c, a, (struct failure){EXIT_NO_ANSWER, false}, now);
+    else
         fall_asleep(c, a, now);
 }
 
@@ -404,6 +412,42 @@ static void link_events(struct client *c, ns_t now)
         paths_ping(c->round.won);
 }
 
+/* ---- metered links --------------------------------------------------------------------- */
+
+static uint64_t used(void *ctx, const char *name)
+{
+    return meter_used(ctx, name);
+}
+
+static void tell_spent(const struct client *c, const char *name)
+{
+    LOG_AT(c->log, LOG_WARN, "%s has carried what it may this month: not used any more", name);
+}
+
+/* Count; a link whose month is used up is one no more, until the next. */
+static void meter_look(struct client *c, ns_t now)
+{
+    const struct link *list;
+    bool change;
+    size_t n;
+
+    c->meter_at = now + METER_LOOK;
+    for (size_t i = 0; i < c->round.n_run; i++)
+        paths_count(c->round.run[i], &c->env, now);
+    if (c->outage.a)
+        paths_count(c->outage.a, &c->env, now);
+    change = meter_tick(&c->meter, meter_month(time(NULL)), now);
+    list = links_list(&c->links, &n);
+    for (size_t i = 0; i < n; i++) {
+        if (!link_rules_spent(&c->rules, list[i].name))
+            continue;
+        tell_spent(c, list[i].name);
+        change = true;
+    }
+    if (change)
+        links_look(&c->links, now);
+}
+
 /* ---- the loop's calls ------------------------------------------------------------------ */
 
 static void on_udp(void *ctx, struct ring_udp *sock, struct udp_dgram *d, size_t n, ns_t now)
@@ -455,6 +499,8 @@ static void on_deadline(void *ctx, ns_t now)
 {
     struct client *c = ctx;
 
+    if (c->meter_at <= now)
+        meter_look(c, now);
     link_events(c, now);
     for (size_t i = c->round.n_run; i-- > 0;)
         if (i < c->round.n_run) /* one may have ended others */
@@ -475,6 +521,7 @@ static ns_t deadline(const struct client *c, ns_t now)
     ns_t at = ns_min(links_deadline(&c->links), c->round.next_at);
 
     at = ns_min(at, ns_min(outage_deadline(&c->outage, now), c->request_at));
+    at = ns_min(at, c->meter_at);
 
     if (c->state == WAITING)
         at = ns_min(at, c->retry_at);
@@ -564,6 +611,8 @@ static void on_question(void *ctx, const char *line, struct json *out, ns_t now)
     }
     self.state = c->outage.a ? "outage" : state[c->state];
     self.server = c->peer.authority;
+    self.meter = &c->meter;
+    self.rules = &c->rules;
     status_begin(out, &c->base.rates, &self, now);
     if (a) {
         peer.session = &a->session;
@@ -583,12 +632,6 @@ static int set_up(struct client *c)
                                         .on_flush = on_flush,
                                         .on_signal = on_signal,
                                         .on_tun_error = on_tun_error};
-    struct link_rules rules = {.paths = c->cfg->paths.item,
-                               .n_paths = c->cfg->paths.n,
-                               .no_paths = c->cfg->no_paths.item,
-                               .n_no_paths = c->cfg->no_paths.n,
-                               .links = c->cfg->links.item,
-                               .n_links = c->cfg->links.n};
     char why[WHY_SIZE] = "";
     int rc;
 
@@ -599,7 +642,21 @@ static int set_up(struct client *c)
         (rc = base_open(&c->base, c->cfg, &ops, c, c->log)))
         return rc;
     base_answer(&c->base, c->cfg, on_question, c, c->log);
-    links_init(&c->links, c->base.host.nc, c->base.host.tun.ifindex, &rules, why, sizeof(why));
+    c->rules = (struct link_rules){.paths = c->cfg->paths.item,
+                                   .n_paths = c->cfg->paths.n,
+                                   .no_paths = c->cfg->no_paths.item,
+                                   .n_no_paths = c->cfg->no_paths.n,
+                                   .links = c->cfg->links.item,
+                                   .n_links = c->cfg->links.n,
+                                   .used = used,
+                                   .used_ctx = &c->meter};
+    meter_open(&c->meter, c->cfg->state_dir, meter_month(time(NULL)), c->log);
+    c->meter_at = link_rules_metered(&c->rules) ? 0 : NS_NEVER;
+    for (size_t i = 0; i < c->meter.n; i++)
+        if (link_rules_spent(&c->rules, c->meter.item[i].name))
+            tell_spent(c, c->meter.item[i].name);
+    links_init(&c->links, c->base.host.nc, c->base.host.tun.ifindex, &c->rules, why,
+               sizeof(why));
     if (links_fd(&c->links) >= 0)
         ring_fd_add(c->base.ring, links_fd(&c->links), POLLIN, on_network, c);
     else
@@ -612,7 +669,8 @@ static int set_up(struct client *c)
                                   .qlog = c->cfg->qlog_dir ? &c->qlog.sink : NULL,
                                   .ring = c->base.ring,
                                   .device = &c->base.device,
-                                  .peer = &c->peer};
+                                  .peer = &c->peer,
+                                  .meter = &c->meter};
     return 0;
 }
 
@@ -620,6 +678,7 @@ static void tear_down(struct client *c)
 {
     outage_drop(&c->outage, &c->env, ring_clock());
     round_end(&c->round, ring_clock());
+    meter_close(&c->meter);
     peer_close(&c->peer);
     if (c->links.mon) {
         ring_fd_del(c->base.ring, links_fd(&c->links));
@@ -641,7 +700,8 @@ int client_run(const struct config *config, const struct log *log)
     c->log = log;
     c->rng = random_system();
     round_init(&c->round, &c->env, &c->links);
-    c->request_at = NS_NEVER;
+    c->request_at = c->meter_at = NS_NEVER;
+    c->meter.save_at = NS_NEVER;
     status = set_up(c);
     if (status == 0) {
         ns_t now = ring_clock();

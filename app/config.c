@@ -93,6 +93,7 @@ static const struct row rows[] = {
     {"link", "Multipath", "Link", K_LIST, AT(links), "IFACE=TERMS",
      "primary, secondary, backup or never for an interface or a pattern,\n"
      "the most to send by it (20mbit), or both: wwan0=backup:20mbit;\n"
+     "how much in a month, as a backup (10gb; metered: no bound);\n"
      "all: a path to each of the server's addresses, not to one\n"
      "(repeatable, the first that matches counts; default primary)", W_CLIENT, C_LINK, 0, 0, NULL},
     {"route", "Interface", "Route", K_LIST, AT(routes), "CIDR",

@@ -79,14 +79,27 @@ static bool is_rate(const char *p, size_t n, uint64_t *out)
     return is_amount(p, n, unit, out) && *out >= LINK_RATE_MIN && *out <= LINK_RATE_MAX;
 }
 
+static bool is_volume(const char *p, size_t n, uint64_t *out)
+{
+    static const struct unit unit[] = {
+        {"mb", 1000000}, {"gb", 1000000000}, {"tb", 1000000000000}};
+
+    return is_amount(p, n, unit, out) && *out > 0;
+}
+
 /* One of the terms; each may be there once. */
 static bool take_term(const char *p, size_t n, struct link_terms *t, bool *ranked)
 {
     if (is_word(p, n, "all") && !t->all)
         return t->all = true;
+    if (!*ranked && is_word(p, n, "metered")) {
+        t->priority = LINK_BACKUP;
+        return *ranked = true;
+    }
     if (!*ranked && is_priority(p, n, &t->priority))
         return *ranked = true;
-    return !t->rate_bps && is_rate(p, n, &t->rate_bps);
+    return (!t->rate_bps && is_rate(p, n, &t->rate_bps)) ||
+           (!t->month_bytes && is_volume(p, n, &t->month_bytes));
 }
 
 bool link_rule_parse(const char *text, char pattern[64], struct link_terms *terms)
@@ -107,6 +120,8 @@ bool link_rule_parse(const char *text, char pattern[64], struct link_terms *term
             return false;
         p += n;
     } while (*p);
+    if (terms->month_bytes && !ranked)
+        terms->priority = LINK_BACKUP;
     return true;
 }
 
@@ -119,6 +134,29 @@ struct link_terms link_rules_terms(const struct link_rules *rules, const char *n
         if (link_rule_parse(rules->links[i], pattern, &t) && matches(pattern, name))
             return t;
     return (struct link_terms){LINK_PRIMARY};
+}
+
+bool link_rules_metered(const struct link_rules *rules)
+{
+    struct link_terms t;
+    char pattern[64];
+
+    for (size_t i = 0; i < rules->n_links; i++)
+        if (link_rule_parse(rules->links[i], pattern, &t) && t.month_bytes)
+            return true;
+    return false;
+}
+
+static bool spent(const struct link_rules *r, const char *name, const struct link_terms *t)
+{
+    return t->month_bytes && r->used && r->used(r->used_ctx, name) >= t->month_bytes;
+}
+
+bool link_rules_spent(const struct link_rules *rules, const char *name)
+{
+    struct link_terms t = link_rules_terms(rules, name);
+
+    return spent(rules, name, &t);
 }
 
 /* What makes one link better than another, most important first. */
@@ -158,7 +196,7 @@ static bool eligible(const struct link_rules *r, const struct link_seen *s,
     if (!s->reaches || (s->loopback && !s->answer))
         return false;
     if (first_match(r->no_paths, r->n_no_paths, s->name) < r->n_no_paths ||
-        t->priority == LINK_NEVER)
+        t->priority == LINK_NEVER || spent(r, s->name, t))
         return false;
     if (r->n_paths > 0)
         return first_match(r->paths, r->n_paths, s->name) < r->n_paths;
@@ -196,6 +234,7 @@ size_t link_rules_decide(const struct link_rules *rules, const struct link_seen 
                                 .mtu_bytes = s->mtu_bytes,
                                 .priority = terms.priority,
                                 .rate_bps = terms.rate_bps,
+                                .month_bytes = terms.month_bytes,
                                 .all = terms.all};
         memcpy(out[at].name, s->name, sizeof(out[at].name));
         count++;

@@ -28,9 +28,13 @@ enum link_priority { LINK_PRIMARY, LINK_SECONDARY, LINK_BACKUP, LINK_NEVER };
 /* How a link is to be used. */
 struct link_terms {
     enum link_priority priority;
-    uint64_t rate_bps; /* send no more by it, bits per second; 0: no bound */
-    bool all;          /* a path for each way to the server, not one (app/paths.h) */
+    uint64_t rate_bps;    /* send no more by it, bits per second; 0: no bound */
+    uint64_t month_bytes; /* no more by it in a month, both ways (app/meter.h); 0: no bound */
+    bool all;             /* a path for each way to the server, not one (app/paths.h) */
 };
+
+/* How much an interface has carried this month: see meter_used. */
+typedef uint64_t link_used_fn(void *ctx, const char *name);
 
 /* Lists of the user, borrowed. */
 struct link_rules {
@@ -40,6 +44,8 @@ struct link_rules {
     size_t n_no_paths;
     char *const *links; /* PATTERN=TERMS of --link, the first that matches counts */
     size_t n_links;
+    link_used_fn *used; /* NULL: nobody counts */
+    void *used_ctx;
 };
 
 /* One interface that is up and has its carrier, for one family of addresses. */
@@ -65,6 +71,7 @@ struct link {
     unsigned mtu_bytes;
     enum link_priority priority;
     uint64_t rate_bps; /* to send by it at most, bits per second; 0: no bound */
+    uint64_t month_bytes;
     bool all;
     ns_t since; /* when it appeared, or changed last */
 };
@@ -79,9 +86,17 @@ size_t link_rules_decide(const struct link_rules *rules, const struct link_seen 
 /* The terms for an interface called `name`. */
 struct link_terms link_rules_terms(const struct link_rules *rules, const char *name);
 
+/* Whether an interface has carried what it may in a month. */
+bool link_rules_spent(const struct link_rules *rules, const char *name);
+
+/* Whether some link has a month's bound. */
+bool link_rules_metered(const struct link_rules *rules);
+
 /*
  * Whether `text` is PATTERN=TERMS; `*terms` then is what it says. TERMS, with colons between them, are
- * a priority ("backup"), a rate ("20mbit", "1gbit", "500kbit") and "all", each once at most.
+ * a priority ("backup"), a rate ("20mbit", "1gbit", "500kbit"), how much in a month ("10gb", "500mb",
+ * "1tb": powers of 1000), "metered", which is "backup", as is a month's bound without a priority; and
+ * "all".
  */
 bool link_rule_parse(const char *text, char pattern[64], struct link_terms *terms);
 

@@ -20,6 +20,7 @@ void outage_drop(struct outage *o, const struct attempt_env *env, ns_t now)
 
     if (!a)
         return;
+    paths_count(a, env, now);
     peer_keep(env->peer, &a->remote, a->session.quic, now);
     session_log(&a->session, now);
     attempt_del(a, now);

@@ -21,11 +21,38 @@ static const struct link *by_id(const struct link *list, size_t n, uint32_t id)
     return NULL;
 }
 
+/* ---- what metered links carry ---------------------------------------------------------- */
+
+/* UDP and IP headers come on top of what the path counts. */
+static void count(struct attempt *a, const struct attempt_env *env, const struct link *it,
+                  size_t path, uint64_t *counted, ns_t now)
+{
+    struct quic_path_view v;
+    uint64_t bytes;
+
+    if (!it->month_bytes || quic_path_view(a->session.quic, path, now, &v))
+        return;
+    bytes = v.bytes_sent + v.bytes_received +
+            (v.packets_sent + v.packets_received) * (it->family == AF_INET6 ? 48 : 28);
+    if (bytes > *counted)
+        meter_add(env->meter, it->name, bytes - *counted, now);
+    *counted = bytes;
+}
+
+void paths_count(struct attempt *a, const struct attempt_env *env, ns_t now)
+{
+    for (size_t i = 0; i < a->paths; i++)
+        count(a, env, &a->path[i].link, a->path[i].path, &a->path[i].counted, now);
+    if (a->paths == 0)
+        count(a, env, &a->link, 0, &a->counted, now);
+}
+
 /* ---- one path -------------------------------------------------------------------------- */
 
 static int move(struct attempt *a, const struct attempt_env *env, size_t path,
                 const struct link *to, ns_t now)
 {
+    paths_count(a, env, now);
     if (attempt_move(a, env, path, to, now))
         return QUIC_CLOSED;
     LOG_AT(env->log, LOG_INFO, "going on via %s", to->name);
@@ -191,6 +218,7 @@ static bool end_path(struct attempt *a, const struct attempt_env *env, struct at
 {
     char text[UDP_ADDR_TEXT];
 
+    paths_count(a, env, now);
     if (mp_abandon(a->session.quic, p->path, MP_APPLICATION_ABANDON_PATH, now) == QUIC_BLOCKED)
         return false;
     LOG_AT(env->log, LOG_INFO, "%s %s: its path to %s ends", p->link.name, why,
@@ -256,7 +284,7 @@ static void open_path(struct attempt *a, const struct attempt_env *env, const st
             attempt_close(a, it->ifindex, it->family);
         return;
     }
-    a->path[a->paths++] = (struct attempt_path){*it, *way->remote, path, now};
+    a->path[a->paths++] = (struct attempt_path){*it, *way->remote, path, now, 0};
     if (it->priority == LINK_BACKUP)
         mp_set_backup(a->session.quic, path, true, now);
     LOG_AT(env->log, LOG_INFO, "a path via %s to %s", it->name,
@@ -347,8 +375,11 @@ static int follow_all(struct attempt *a, const struct attempt_env *env, const st
     if (a->paths == 0) {
         const struct link *mine = by_id(list, n, a->link.id);
 
-        a->path[a->paths++] = (struct attempt_path){
-            .link = mine ? *mine : a->link, .remote = a->remote, .path = 0, .since = now};
+        a->path[a->paths++] = (struct attempt_path){.link = mine ? *mine : a->link,
+                                                    .remote = a->remote,
+                                                    .path = 0,
+                                                    .since = now,
+                                                    .counted = a->counted};
         if (a->link.priority == LINK_BACKUP)
             mp_set_backup(a->session.quic, 0, true, now);
     }

@@ -40,6 +40,9 @@ void paths_gone(struct attempt *a, const struct attempt_env *env, size_t path, n
 /* Time has passed: paths_follow is due (a->paths_at) where a path is silent and has another way. */
 void paths_watch(struct attempt *a, const struct attempt_env *env, ns_t now);
 
+/* Tell env->meter what went by metered links since the last call. */
+void paths_count(struct attempt *a, const struct attempt_env *env, ns_t now);
+
 /* Whether probe after probe is unanswered on all paths, for `after`. */
 bool paths_silent(const struct attempt *a, ns_t after, unsigned ptos, ns_t now);
 

@@ -1,6 +1,7 @@
 #include "app/round.h"
 
 #include "app/exit.h"
+#include "app/paths.h"
 #include "quic/errors.h"
 
 #include <string.h>
@@ -44,6 +45,7 @@ static void drop(struct round *r, struct attempt *a, ns_t now)
 
 static void over(struct round *r, struct attempt *a, ns_t now)
 {
+    paths_count(a, r->env, now);
     peer_keep(r->env->peer, &a->remote, a->session.quic, now);
     session_log(&a->session, now);
     drop(r, a, now);

@@ -89,6 +89,21 @@ static void address(struct json *j, const char *key, const struct tun_prefix *p)
     json_text(j, key, tun_addr_text(&p->addr, text));
 }
 
+static void metered(struct json *j, const struct status_self *self)
+{
+    json_open(j, "metered", '[');
+    for (size_t i = 0; i < self->meter->n; i++) {
+        const struct meter_item *it = &self->meter->item[i];
+
+        json_open(j, NULL, '{');
+        json_text(j, "interface", it->name);
+        json_number(j, "used_bytes", it->bytes);
+        json_number(j, "month_bytes", link_rules_terms(self->rules, it->name).month_bytes);
+        json_close(j, '}');
+    }
+    json_close(j, ']');
+}
+
 void status_begin(struct json *j, struct status_rates *r, const struct status_self *self,
                   ns_t now)
 {
@@ -110,6 +125,8 @@ void status_begin(struct json *j, struct status_rates *r, const struct status_se
     address(j, "ipv4", &self->addr[0]);
     address(j, "ipv6", &self->addr[1]);
     json_close(j, '}');
+    if (self->meter && self->meter->n > 0)
+        metered(j, self);
     json_open(j, "peers", '[');
 }
 

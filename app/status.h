@@ -9,6 +9,7 @@
 #ifndef APP_STATUS_H
 #define APP_STATUS_H
 
+#include "app/meter.h"
 #include "app/session.h"
 #include "quic/json.h"
 #include "tun/addr.h"
@@ -40,6 +41,8 @@ struct status_self {
     unsigned mtu_bytes;
     const struct tun_prefix *addr; /* two: IPv4, IPv6; family 0: none */
     ns_t started;
+    const struct meter *meter; /* NULL, or without links: nothing is metered */
+    const struct link_rules *rules;
 };
 
 struct status_peer {

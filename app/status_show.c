@@ -157,6 +157,17 @@ static void show_peer(FILE *to, const char *peer)
         show_path(to, p);
 }
 
+static void show_metered(FILE *to, const char *links)
+{
+    const char *p = NULL;
+    char name[20], b[2][16];
+
+    while ((p = json_scan_item(links, p)))
+        fprintf(to, "%.15s: %s of %s this month\n", text(p, "interface", name, sizeof(name)),
+                bytes(number(p, "used_bytes", 1e18), b[0]),
+                bytes(number(p, "month_bytes", 1e18), b[1]));
+}
+
 void status_show_text(FILE *to, const char *json)
 {
     const char *tun = json_scan_member(json, "tun"), *peers = json_scan_member(json, "peers");
@@ -175,6 +186,7 @@ void status_show_text(FILE *to, const char *json)
         fprintf(to, "server %.70s\n", text(json, "server", server, sizeof(server)));
     fprintf(to, "addresses %.15s %.39s, MTU %.0f\n", text(tun, "ipv4", v4, sizeof(v4)),
             text(tun, "ipv6", v6, sizeof(v6)), number(tun, "mtu_bytes", 99999));
+    show_metered(to, json_scan_member(json, "metered"));
     if (strcmp(role, "server") == 0)
         fprintf(to, "%zu client%s\n", n, n == 1 ? "" : "s");
     if (n)

@@ -187,6 +187,11 @@ static void test_parse(void **state)
         {"eth0=all", true, LINK_PRIMARY, 0},
         {"eth0=5mbit:all:backup", true, LINK_BACKUP, 5000000},
         {"eth0=all:all", false, 0, 0},
+        {"eth0=metered", true, LINK_BACKUP, 0},
+        {"eth0=metered:secondary", false, 0, 0},
+        {"eth0=0gb", false, 0, 0},
+        {"eth0=10gb:5mb", false, 0, 0},
+        {"eth0=10GB", false, 0, 0},
         {"eth0=63kbit", false, 0, 0},
         {"eth0=0mbit", false, 0, 0},
         {"eth0=1000gbit", true, LINK_PRIMARY, 1000000000000},
@@ -224,6 +229,46 @@ static void test_parse(void **state)
     }
     assert_true(link_rule_parse("a=b=never", pattern, &p));
     assert_string_equal(pattern, "a=b");
+    assert_true(link_rule_parse("wwan0=10gb", pattern, &p));
+    assert_true(p.priority == LINK_BACKUP && p.month_bytes == 10000000000);
+    assert_true(link_rule_parse("wwan0=500mb:secondary:5mbit", pattern, &p));
+    assert_true(p.priority == LINK_SECONDARY && p.month_bytes == 500000000 && p.rate_bps == 5000000);
+    assert_true(link_rule_parse("wwan0=metered:2tb", pattern, &p));
+    assert_true(p.priority == LINK_BACKUP && p.month_bytes == 2000000000000);
+}
+
+static uint64_t used_of(void *ctx, const char *name)
+{
+    return strcmp(name, ctx) == 0 ? 1000000 : 999999;
+}
+
+/* A link whose month is used up is none. */
+static void test_month(void **state)
+{
+    const char *links[] = {"eth*=1mb", "*=primary"};
+    struct link_rules rules = {.links = (char *const *)(const void *)links, .n_links = 2};
+    struct link_seen seen[] = {
+        {.name = "wlan0", .ifindex = 2, .family = AF_INET, DEF},
+        {.name = "eth1", .ifindex = 3, .family = AF_INET, DEF},
+        {.name = "eth0", .ifindex = 4, .family = AF_INET, DEF},
+    };
+    struct link out[3];
+    char name[] = "eth0";
+
+    (void)state;
+    assert_true(link_rules_metered(&rules));
+    assert_int_equal(link_rules_decide(&rules, seen, 3, out, 3), 3); /* nobody counts */
+    rules.used = used_of;
+    rules.used_ctx = name;
+    assert_int_equal(link_rules_decide(&rules, seen, 3, out, 3), 2);
+    assert_string_equal(out[0].name, "wlan0");
+    assert_string_equal(out[1].name, "eth1");
+    assert_int_equal(out[1].month_bytes, 1000000);
+    assert_true(link_rules_spent(&rules, "eth0"));
+    assert_false(link_rules_spent(&rules, "eth1"));
+    assert_false(link_rules_spent(&rules, "wlan0"));
+    rules.n_links = 0;
+    assert_false(link_rules_metered(&rules));
 }
 
 /* A link has the terms of the first rule that matches, all of them. */
@@ -256,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_parse),
         cmocka_unit_test(test_terms),
+        cmocka_unit_test(test_month),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

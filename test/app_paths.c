@@ -184,7 +184,7 @@ const struct link *links_list(const struct links *l, size_t *n)
 }
 
 /* "a1" is interface a with its address 1; '+' after it: a backup; '6': of IPv6; '<': capped; '*': all
- * ways. */
+ * ways; '#': metered. */
 static void links_are(const char *text)
 {
     static uint32_t ids[256];
@@ -206,6 +206,8 @@ static void links_are(const char *text)
                 it->priority = LINK_BACKUP;
             else if (*text == '<')
                 it->rate_bps = 64000;
+            else if (*text == '#')
+                it->month_bytes = 1000000;
             else if (*text == '*')
                 it->all = true;
             else
@@ -219,7 +221,8 @@ static void links_are(const char *text)
     }
 }
 
-static const struct attempt_env env = {.peer = &peer};
+static struct meter meter;
+static const struct attempt_env env = {.peer = &peer, .meter = &meter};
 
 /* The server's addresses: each a digit; IPv6 from 6 on. */
 static void server_has(const char *digits)
@@ -521,6 +524,33 @@ static void test_all_ways(void **state)
     assert_string_equal(table(&a), "a0 b3 a4");
 }
 
+/* What goes by metered links is counted, once, also of paths that end. */
+static void test_metered(void **state)
+{
+    struct attempt a;
+
+    (void)state;
+    meter_open(&meter, NULL, 0, NULL);
+    for (int mp = 0; mp < 2; mp++) {
+        uint64_t before = meter_used(&meter, "a");
+
+        begin(&a, "a1#", mp);
+        is(0, true, false, S);
+        view[0].bytes_sent = 1000;
+        view[0].bytes_received = 200;
+        view[0].packets_sent = 2;
+        assert_int_equal(follow(&a, "a1#"), 0);
+        paths_count(&a, &env, S);
+        paths_count(&a, &env, S);
+        assert_int_equal(meter_used(&meter, "a"), before + 1200 + 3 * 28); /* is() has one */
+        view[0].bytes_received = 300;
+        assert_int_equal(follow(&a, "b1"), 0); /* it ends, or moves */
+        paths_count(&a, &env, S);
+        assert_int_equal(meter_used(&meter, "a"), before + 1300 + 3 * 28);
+        assert_int_equal(meter_used(&meter, "b"), 0);
+    }
+}
+
 static void test_silent(void **state)
 {
     struct attempt a;
@@ -554,7 +584,8 @@ int main(void)
         cmocka_unit_test(test_not_yet),     cmocka_unit_test(test_over),
         cmocka_unit_test(test_backup),      cmocka_unit_test(test_single),
         cmocka_unit_test(test_families),    cmocka_unit_test(test_dead_address),
-        cmocka_unit_test(test_all_ways),    cmocka_unit_test(test_silent)};
+        cmocka_unit_test(test_all_ways),    cmocka_unit_test(test_metered),
+        cmocka_unit_test(test_silent)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
