@@ -35,6 +35,8 @@ ns_t mp_deadline(void *state)
         at = m->raise_at;
     for (size_t i = 0; i < m->n; i++) {
         const struct mp_path *p = &m->path[i];
+        if (p->state == MP_NONE)
+            continue;
         if (p->state == MP_LEFT && p->said)
             at = ns_min(at, p->keep);
         at = ns_min(at, ns_min(p->lose, p->probe));
