@@ -102,8 +102,9 @@ size_t quic_memory_bound(const struct quic_config *cfg, size_t own_streams)
                                                                  : cfg->stream_window;
     size_t conn =
         cfg->conn_window_max > cfg->conn_window ? cfg->conn_window_max : cfg->conn_window;
-    /* What flow control lets in, in rings of at most RBUF_SLACK times as much. */
-    size_t each = n * doubled(receive), all = RBUF_SLACK * conn + n * RBUF_SMALL;
+    /* What flow control lets in, in rings of at most RBUF_SLACK times as much; and what stays. */
+    size_t each = n * doubled(receive),
+           all = RBUF_SLACK * conn + n * RBUF_SMALL + STREAMS_KEPT;
     size_t streams = n * (sizeof(struct stream) + set_of(RBUF_GAPS + 1)) +
                      (own_streams + cfg->streams_bidi) *
                          (doubled(cfg->stream_send_buffer) + 2 * set_of(SBUF_RANGES)) +

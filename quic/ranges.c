@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GROWTH 4 /* of the array: few steps, since the next one would come late */
+#define GROWTH 4   /* of the array: few steps, since the next one would come late */
+#define ONCE   512 /* a set of at most so many gets room for all of them at once */
 
 void ranges_init(struct ranges *r, size_t max)
 {
@@ -26,18 +27,10 @@ size_t ranges_memory(const struct ranges *r)
     return r->cap > RANGES_INLINE ? r->cap * sizeof(struct range) : 0;
 }
 
-/* Room for one more range. */
-static int grow(struct ranges *r)
+static int resize(struct ranges *r, uint32_t cap)
 {
-    struct range *bigger;
-    uint32_t cap;
+    struct range *bigger = malloc(cap * sizeof *bigger);
 
-    if (r->count >= r->max)
-        return QUIC_TOOBIG;
-    if (r->count < r->cap)
-        return 0;
-    cap = r->cap > r->max / GROWTH ? r->max : r->cap * GROWTH;
-    bigger = malloc(cap * sizeof *bigger);
     if (!bigger)
         return QUIC_NOMEM;
     memcpy(bigger, ranges_at(r), r->count * sizeof *bigger);
@@ -46,6 +39,21 @@ static int grow(struct ranges *r)
     r->u.heap = bigger;
     r->cap = cap;
     return 0;
+}
+
+int ranges_reserve(struct ranges *r)
+{
+    return r->max <= ONCE && r->cap < r->max ? resize(r, r->max) : 0;
+}
+
+/* Room for one more range. */
+static int grow(struct ranges *r)
+{
+    if (r->count >= r->max)
+        return QUIC_TOOBIG;
+    if (r->count < r->cap)
+        return 0;
+    return resize(r, r->max <= ONCE || r->cap > r->max / GROWTH ? r->max : r->cap * GROWTH);
 }
 
 void ranges_trim(struct ranges *r)

@@ -2,11 +2,12 @@
  * ranges - a set of 64-bit numbers as sorted, disjoint, half-open ranges.
  *
  * Used for packet numbers, stream bytes and stream IDs. Ranges lie in an array in
- * ascending order: RANGES_INLINE of them inside the struct, more of them on the heap, in
- * an array that grows by a factor of four. It stays, since sets fill and empty all the time where
- * packets are lost, until the owner says ranges_trim or ranges_free. The set never holds more
- * than `max` ranges, so that no peer can make it grow without bound. A struct may be moved by
- * assignment; it has no pointer into itself.
+ * ascending order: RANGES_INLINE of them inside the struct, more of them on the heap. The array
+ * of a set of at most 512 ranges is allocated once, for all of them; that of a larger one grows by
+ * a factor of four. It stays, since sets fill and empty all the time where packets are lost,
+ * until the owner says ranges_trim or ranges_free. The set never holds more than `max` ranges, so
+ * that no peer can make it grow without bound. A struct may be moved by assignment; it has no
+ * pointer into itself.
  *
  * Invariant: start < end in each; end of one < start of the next (never adjacent);
  * count <= max; the heap is used exactly when `cap` > RANGES_INLINE.
@@ -38,6 +39,9 @@ void ranges_init(struct ranges *r, size_t max);
 
 /* Empty the set and give back its memory; it may be used again. */
 void ranges_free(struct ranges *r);
+
+/* Allocate the array of a set of at most 512 ranges already. Returns 0 or QUIC_NOMEM. */
+int ranges_reserve(struct ranges *r);
 
 /* Give back the array, if the set is small enough to do without one. Never fails. */
 void ranges_trim(struct ranges *r);

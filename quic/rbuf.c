@@ -14,11 +14,18 @@ void rbuf_init(struct rbuf *r, size_t max)
     ranges_init(&r->got, RBUF_GAPS + 1);
 }
 
+static void set_ring(struct rbuf *r, uint8_t *ring, uint32_t cap)
+{
+    if (r->account)
+        r->account->held += cap - (size_t)r->cap;
+    free(r->ring);
+    r->ring = ring;
+    r->cap = cap;
+}
+
 void rbuf_free(struct rbuf *r)
 {
-    free(r->ring);
-    r->ring = NULL;
-    r->cap = 0;
+    set_ring(r, NULL, 0);
     ranges_free(&r->got);
 }
 
@@ -39,9 +46,7 @@ static int resize(struct rbuf *r, uint32_t cap)
 
         ring_move(ring, cap, r->ring, r->cap, g.start, g.end);
     }
-    free(r->ring);
-    r->ring = ring;
-    r->cap = cap;
+    set_ring(r, ring, cap);
     return 0;
 }
 
@@ -49,16 +54,23 @@ static int resize(struct rbuf *r, uint32_t cap)
 static int grow(struct rbuf *r, uint64_t n)
 {
     uint32_t cap = ring_size(r->cap, n);
+    int err = cap > RING_MODEST ? ranges_reserve(&r->got) : 0;
 
-    return cap == r->cap ? 0 : resize(r, cap);
+    return err || cap == r->cap ? err : resize(r, cap);
 }
 
-/* A large ring for little: one that is to be kept for long may not hold on to it. */
+/* Whether a large ring may stay, whatever is in it. */
+static bool kept(const struct rbuf *r)
+{
+    return r->cap <= RBUF_SMALL || (r->account && r->account->held <= r->account->keep);
+}
+
+/* A large ring for little: what is to be kept for long may not hold on to it. */
 static void shrink(struct rbuf *r)
 {
     uint64_t span = ranges_end(&r->got) - r->base;
 
-    if (r->cap > RBUF_SMALL && r->cap > RBUF_SLACK * span)
+    if (!kept(r) && r->cap > RBUF_SLACK * span)
         resize(r, ring_size(0, 2 * span)); /* without memory it stays */
 }
 
@@ -154,14 +166,6 @@ struct span rbuf_peek(const struct rbuf *r, bool *fin)
     return s;
 }
 
-static void let_go(struct rbuf *r)
-{
-    free(r->ring);
-    r->ring = NULL;
-    r->cap = 0;
-    ranges_free(&r->got);
-}
-
 void rbuf_consume(struct rbuf *r, size_t n)
 {
     size_t most = rbuf_readable(r);
@@ -174,14 +178,14 @@ void rbuf_consume(struct rbuf *r, size_t n)
     ranges_remove(&r->got, 0, r->base);
     if (!ranges_empty(&r->got))
         shrink(r);
-    else if (r->cap > RBUF_SMALL)
-        let_go(r);
+    else if (!kept(r))
+        rbuf_free(r);
 }
 
 void rbuf_trim(struct rbuf *r)
 {
     if (ranges_empty(&r->got))
-        let_go(r);
+        rbuf_free(r);
 }
 
 uint64_t rbuf_discard(struct rbuf *r)
@@ -190,7 +194,7 @@ uint64_t rbuf_discard(struct rbuf *r)
 
     r->base = r->highest;
     r->sink = true;
-    let_go(r);
+    rbuf_free(r);
     return moved;
 }
 
@@ -206,7 +210,7 @@ bool rbuf_check(const struct rbuf *r)
     if (r->final_size != RBUF_NO_SIZE && r->highest > r->final_size)
         return false;
     if (ranges_empty(&r->got))
-        return r->cap <= RBUF_SMALL;
+        return r->account || r->cap <= RBUF_SMALL;
     return ranges_first(&r->got) >= r->base && ranges_end(&r->got) <= r->highest &&
            ranges_end(&r->got) - r->base <= r->cap;
 }

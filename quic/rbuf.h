@@ -2,11 +2,12 @@
  * rbuf - bytes received in any order, given out in order: of one stream or CRYPTO level.
  *
  * Bytes lie in a ring at (offset modulo capacity); `got` says which of them are there.
- * The ring is a power of two that grows by doubling as far as the highest offset asks,
- * and is given back when nothing is held, but for a small one, which rbuf_trim gives back: else a
- * stream that is read as it comes would allocate for each packet. It never exceeds `max` (rounded
- * up to a power of two), and shrinks when little of it is in use: who bounds offsets by flow
- * control bounds memory, for all streams of a connection together too.
+ * The ring is a power of two that grows by doubling as far as the highest offset asks, never
+ * beyond `max` (rounded up to a power of two). A small one stays until rbuf_trim, else a stream
+ * that is read as it comes would allocate for each packet; so does a large one, as long as all
+ * those of its account don't hold more than may be kept. Beyond that it shrinks when little of it
+ * is in use, and is given back when nothing is held: who bounds offsets by flow control bounds
+ * memory, for all streams of a connection together too.
  * At most RBUF_GAPS ranges may lie beyond the first gap.
  *
  * Bytes that came before are ignored when they come again.
@@ -25,8 +26,14 @@
 #define RBUF_SMALL   16384 /* or it is of at most so many bytes */
 #define RBUF_NO_SIZE UINT64_MAX
 
+/* What the rings of several hold together, and how much of that needs no reason. */
+struct rbuf_account {
+    size_t held, keep; /* bytes */
+};
+
 struct rbuf {
     uint8_t *ring;
+    struct rbuf_account *account; /* null: a large ring is never kept; set after rbuf_init */
     uint64_t base;       /* everything below was consumed */
     uint64_t highest;    /* one past the highest byte received */
     uint64_t final_size; /* RBUF_NO_SIZE: not known */

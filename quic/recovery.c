@@ -9,8 +9,6 @@
 #define SKIP_MIN     64   /* numbers between two that are passed over, at least */
 #define SKIP_SPREAD  4096 /* and at most so many more */
 #define BACKOFF_MAX  60   /* doublings of the probe timeout: no bound but that of ns_t */
-#define RUNS_KEPT    512  /* verdict runs whose memory isn't given back while packets flow, */
-#define SENT_KEPT    1024 /* and packets */
 #define RETIRE_BATCH 4    /* packets forgotten at most for one that is sent */
 
 static void init_space(struct recovery_space *s, uint32_t max)
@@ -133,7 +131,7 @@ static void trim(struct recovery *r, ns_t now)
         return;
     for (int i = 0; i < SPACE_N; i++)
         sent_trim(&r->space[i].sent, SENT_KEPT);
-    if (r->cap_runs > RUNS_KEPT) {
+    if (r->cap_runs > RECOVERY_RUNS_KEPT) {
         free(r->runs);
         r->runs = NULL;
         r->cap_runs = 0;

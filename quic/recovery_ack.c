@@ -4,6 +4,8 @@
 
 #include "quic/errors.h"
 
+#define RUNS_MIN 16 /* verdict runs; the next size is what is kept */
+
 /* ---- verdict runs -------------------------------------------------------------------- */
 
 void recovery_open_verdicts(struct recovery *r, enum quic_space space)
@@ -20,7 +22,9 @@ static bool add_verdict(struct recovery *r, uint64_t pn, uint32_t first_run)
         return true;
     }
     if (r->n_runs == r->cap_runs) {
-        uint32_t cap = r->cap_runs ? r->cap_runs * 2 : 16;
+        uint32_t cap = r->cap_runs < RUNS_MIN    ? RUNS_MIN
+                       : r->cap_runs < RECOVERY_RUNS_KEPT ? RECOVERY_RUNS_KEPT
+                                                 : r->cap_runs * 2;
         struct verdict_run *bigger = realloc(r->runs, cap * sizeof *bigger);
 
         if (!bigger)

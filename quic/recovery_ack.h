@@ -8,6 +8,7 @@
 #include "quic/recovery.h"
 
 #define RECOVERY_ACKED_RANGES 256 /* of acknowledged numbers remembered per space */
+#define RECOVERY_RUNS_KEPT    512 /* verdict runs whose memory isn't given back while packets flow */
 
 /* Sent, must be heard of, and not yet acknowledged or declared lost. */
 static inline bool recovery_outstanding(const struct sent_packet *p)

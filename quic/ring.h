@@ -8,7 +8,8 @@
 
 #include "quic/types.h"
 
-#define RING_MIN 512 /* bytes of the smallest ring that is not absent */
+#define RING_MIN    512  /* bytes of the smallest ring that is not absent */
+#define RING_MODEST 4096 /* with a larger one come the sets of ranges that losses ask for */
 
 /* The smallest power of two, at least RING_MIN and `cap`, that holds `n` bytes. */
 static inline uint32_t ring_size(uint32_t cap, uint64_t n)

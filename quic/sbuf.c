@@ -42,6 +42,8 @@ static int grow(struct sbuf *s, size_t held)
 
     if (cap == s->cap)
         return 0;
+    if (cap > RING_MODEST && (ranges_reserve(&s->lost) || ranges_reserve(&s->acked)))
+        return QUIC_NOMEM;
     ring = malloc(cap);
     if (!ring)
         return QUIC_NOMEM;
@@ -134,8 +136,6 @@ static void release(struct sbuf *s)
         ranges_drop_first(&s->acked);
         ranges_remove(&s->lost, 0, s->base);
     }
-    if (s->base == s->end && s->cap > SBUF_SMALL)
-        sbuf_trim(s);
 }
 
 void sbuf_trim(struct sbuf *s)

@@ -8,8 +8,7 @@
  *
  * Between base and next, `lost` holds what is to be sent again and `acked` what is
  * acknowledged out of order. The ring is a power of two, grows by doubling as far as
- * `max` asks, and is given back when it is empty, but for a small one, which sbuf_trim gives back:
- * else who writes little and often would allocate each time.
+ * `max` asks, and stays until sbuf_trim: else who writes again and again would allocate each time.
  *
  * Reports never fail: where a set of ranges is full or memory is lacking, more is sent
  * again than needed.
@@ -23,8 +22,7 @@
 #include "quic/ranges.h"
 #include "quic/types.h"
 
-#define SBUF_RANGES 128   /* of lost, and of acked, ranges */
-#define SBUF_SMALL  16384 /* bytes of a ring that is kept while it is empty */
+#define SBUF_RANGES 128 /* of lost, and of acked, ranges */
 
 struct sbuf {
     uint8_t *ring;

@@ -77,16 +77,30 @@ static int resize_records(struct sent *s, uint32_t cap)
     return 0;
 }
 
+/* The next larger size. */
+static uint32_t larger(const struct sent *s, uint32_t cap)
+{
+    if (!cap)
+        return SENT_MIN;
+    return cap < SENT_KEPT && s->max > SENT_KEPT ? SENT_KEPT : cap * 2;
+}
+
 /* Make room for `n` more packets. */
 static int packet_room(struct sent *s, uint64_t n)
 {
-    uint32_t cap = s->cap ? s->cap : SENT_MIN;
+    uint32_t cap = s->cap;
 
     while (sent_count(s) + n > cap)
-        cap *= 2;
+        cap = larger(s, cap);
     if (cap > s->max)
         return QUIC_BLOCKED;
-    return cap == s->cap ? 0 : resize_packets(s, cap);
+    if (cap == s->cap)
+        return 0;
+    /* Who sends much has as large a ring of records from the start. */
+    if (cap >= SENT_KEPT && s->rec_cap < SENT_KEPT && s->max > SENT_KEPT &&
+        resize_records(s, SENT_KEPT))
+        return QUIC_NOMEM;
+    return resize_packets(s, cap);
 }
 
 static struct sent_packet *push(struct sent *s, const struct sent_packet *p)
@@ -138,7 +152,7 @@ int sent_record_add(struct sent *s, const struct sent_record *rec)
         return QUIC_TOOBIG;
     first = s->rec_cap ? unwrapped(s->open_first, s->open_n + 1, s->rec_cap) : 0;
     if (first + s->open_n + 1 - s->rec_base > s->rec_cap) {
-        uint32_t cap = s->rec_cap ? s->rec_cap * 2 : SENT_MIN;
+        uint32_t cap = larger(s, s->rec_cap);
         int err = cap > s->max ? QUIC_BLOCKED : resize_records(s, cap);
 
         if (err)

@@ -3,8 +3,8 @@
  *
  * A ring of fixed-size packets, addressed by packet number: finding one is O(1). What
  * frames a packet carried stands as records in a second ring; a packet with only ACK and
- * DATAGRAM frames has none. Both rings are powers of two, grow by doubling up to `max`
- * and shrink by sent_trim when they are mostly empty.
+ * DATAGRAM frames has none. Both rings are powers of two, grow up to `max` in few
+ * steps and shrink by sent_trim when they are mostly empty.
  *
  * Sending is a transaction:
  *
@@ -28,7 +28,8 @@
 
 #define SENT_MAX_APP       (1u << 17) /* packets and records, of 1-RTT */
 #define SENT_MAX_HANDSHAKE (1u << 10) /* of Initial, of Handshake */
-#define SENT_MIN           64u /* smallest ring that is not empty */
+#define SENT_MIN           64u /* smallest ring that is not empty; the next one is of */
+#define SENT_KEPT          1024u /* where there may be more: a busy path's, kept as long as it is */
 #define SENT_NO_ACK        UINT64_MAX
 #define SENT_TICK          64 /* ns, unit of since_first: 32 bits of it are more than 4 minutes */
 

@@ -277,6 +277,7 @@ static void data_fate(struct stream *st, const struct sent_record *rec, bool ack
     }
     sbuf_on_acked(&st->out, rec->b, rec->len, rec->fin);
     if (sbuf_done(&st->out)) {
+        sbuf_trim(&st->out);
         st->send = SEND_DATA_RECVD;
         st->events |= STREAM_EV_FINISHED;
     } else if (st->short_write && sbuf_room(&st->out) >= st->out.max / 4) {

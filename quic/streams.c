@@ -18,6 +18,7 @@ void streams_init(struct streams *s, const struct streams_config *cfg)
 {
     memset(s, 0, sizeof *s);
     s->cfg = *cfg;
+    s->rings.keep = STREAMS_KEPT;
     for (int i = 0; i < 2; i++) {
         type_init(&s->ours[i], 0);
         type_init(&s->theirs[i], i ? cfg->max_uni : cfg->max_bidi);
@@ -104,6 +105,7 @@ struct stream *streams_create(struct streams *s, uint64_t id)
     if (!st)
         return NULL;
     stream_init(st, id, !uni || ours, !uni || !ours, &lim);
+    st->in.account = &s->rings;
     at = slot(s->table, s->table_cap, id);
     st->hash_next = *at;
     *at = st;

@@ -54,8 +54,13 @@ struct stream_list {
     struct stream *first, *last;
 };
 
+/* Bytes of receive rings that streams keep together, beside small ones, while there is traffic. */
+#define STREAMS_KEPT (1u << 20)
+
+/* Not to be moved: streams point to `rings`. */
 struct streams {
     struct stream **table; /* by hash of the ID */
+    struct rbuf_account rings;
     uint32_t table_cap, count;
     struct streams_type ours[2], theirs[2]; /* [0] bidirectional, [1] unidirectional */
     struct flow_tx conn_tx;

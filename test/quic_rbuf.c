@@ -272,12 +272,48 @@ static void test_shrinks(void **state)
         assert_true(rbuf_check(&r));
         assert_true(r.cap <= RBUF_SMALL || r.cap <= RBUF_SLACK * (60000 - r.base));
     }
-    assert_true(rbuf_memory(&r) <= RBUF_SMALL);
+    assert_true(r.cap <= RBUF_SMALL);
     assert_int_equal(rbuf_add(&r, 59000, span_of(data + 59000, 500), false), 0);
     assert_memory_equal(rbuf_peek(&r, NULL).p, data + 59000, 1000);
     rbuf_consume(&r, 1000);
     assert_true(rbuf_done(&r));
     rbuf_free(&r);
+}
+
+/* A large ring stays as long as those of its account hold no more than may be kept. */
+static void test_kept(void **state)
+{
+    struct rbuf_account account = {.keep = 65536};
+    static uint8_t data[60000];
+    struct rbuf r[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        rbuf_init(&r[i], 65536);
+        r[i].account = &account;
+    }
+    for (uint64_t off = 0; off < 10 * sizeof data; off += sizeof data) {
+        const uint8_t *ring = r[0].ring;
+
+        assert_int_equal(rbuf_add(&r[0], off, span_of(data, sizeof data), false), 0);
+        assert_true(off == 0 || r[0].ring == ring);
+        rbuf_consume(&r[0], rbuf_readable(&r[0]));
+        assert_int_equal(r[0].cap, 65536);
+        assert_int_equal(account.held, 65536);
+    }
+    /* There is another one now: what is read to its end goes. */
+    assert_int_equal(rbuf_add(&r[1], 0, span_of(data, 20000), false), 0);
+    assert_int_equal(account.held, 65536 + 32768);
+    rbuf_consume(&r[1], 10000);
+    assert_int_equal(r[1].cap, 32768);
+    rbuf_consume(&r[1], 10000);
+    assert_int_equal(r[1].cap, 0);
+    assert_int_equal(account.held, 65536);
+    rbuf_trim(&r[0]);
+    assert_int_equal(account.held, 0);
+    rbuf_free(&r[0]);
+    rbuf_free(&r[1]);
+    assert_int_equal(account.held, 0);
 }
 
 static void test_random(void **state)
@@ -294,6 +330,7 @@ int main(void)
         cmocka_unit_test(test_fin),
         cmocka_unit_test(test_gaps),
         cmocka_unit_test(test_shrinks),
+        cmocka_unit_test(test_kept),
         cmocka_unit_test(test_random),
     };
 
