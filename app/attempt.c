@@ -149,6 +149,14 @@ void attempt_close(struct attempt *a, int ifindex, sa_family_t family)
         ring_udp_del(sock);
 }
 
+int attempt_fit(struct attempt *a, size_t path, const struct link *link, ns_t now)
+{
+    size_t payload = transport_payload(link->mtu_bytes, link->family == AF_INET6);
+    int rc = quic_path_mtu_max(a->session.quic, path, payload, now);
+
+    return rc ? rc : quic_path_cap(a->session.quic, path, link->rate_bps);
+}
+
 int attempt_move(struct attempt *a, const struct attempt_env *env, size_t path,
                  const struct link *link, ns_t now)
 {
@@ -160,7 +168,7 @@ int attempt_move(struct attempt *a, const struct attempt_env *env, size_t path,
     if (rc == 0)
         rc = quic_path_move(a->session.quic, path, &route, now);
     if (rc == 0)
-        rc = quic_path_cap(a->session.quic, path, link->rate_bps);
+        rc = attempt_fit(a, path, link, now);
     if (rc)
         return rc;
     if (a->link.ifindex != link->ifindex || a->link.family != link->family)

@@ -278,7 +278,7 @@ static void open_path(struct attempt *a, const struct attempt_env *env, const st
     if (rc == 0)
         rc = mp_open(a->session.quic, &route, now, &path);
     if (rc == 0)
-        rc = quic_path_cap(a->session.quic, path, it->rate_bps);
+        rc = attempt_fit(a, path, it, now);
     if (rc) { /* QUIC_BLOCKED: the connection tells when it would be allowed */
         if (!shared)
             attempt_close(a, it->ifindex, it->family);

@@ -135,6 +135,7 @@ struct quic_conn {
     uint8_t *new_token; /* for a future connection: the latest one that came, or ours to send */
     size_t new_token_len;
     bool new_token_due;         /* NEW_TOKEN is to be sent */
+    uint64_t new_tokens;        /* given by us: only the latest is sent again */
     struct token_key token_key; /* server: of the endpoint, where has_token_key */
     bool has_token_key;
     const struct frame_row *ext_rows;
@@ -296,6 +297,9 @@ void conn_discard(struct quic_conn *c, enum quic_level level);
 
 /* The handshake is confirmed (RFC 9001 4.1.2). */
 void conn_confirm(struct quic_conn *c);
+
+/* Server: a token for a future connection from `addr`, which is proven (RFC 9000 8.1.3). */
+void conn_issue_token(struct quic_conn *c, const struct quic_addr *addr);
 
 /* ---- conn_keys.c --------------------------------------------------------------------- */
 

@@ -32,6 +32,8 @@ static void fate(struct quic_conn *c, const struct sent_record *rec, bool acked)
         c->done_due = !c->done_acked;
         return;
     case FRAME_NEW_TOKEN:
+        if (rec->a != c->new_tokens) /* the client has moved since: another one counts */
+            return;
         if (acked) {
             free(c->new_token);
             c->new_token = NULL;

@@ -200,6 +200,9 @@ int conn_on_path_response(struct quic_conn *c, struct quic_path *p, const uint8_
             continue;
         r->validated = c->ext_news = true;
         conn_event(c, QUIC_EV_PATH_VALIDATED, conn_path_index(c, p), 0, 0);
+        /* From another address it may come again; what differs by the port has its token. */
+        if (p->proven && r->reset_due && r == path_current(p))
+            conn_issue_token(c, &r->route.remote);
         if (!p->proven && r == path_current(p))
             conn_path_proven(c, p);
         if (r->preferred)
@@ -277,6 +280,18 @@ void conn_path_mtu(struct quic_conn *c, struct quic_path *p)
     if (max != p->dgram_max)
         conn_event(c, QUIC_EV_DGRAM_MAX, path, 0, 0);
     p->dgram_max = max;
+}
+
+int quic_path_mtu_max(struct quic_conn *c, size_t path, size_t max, ns_t now)
+{
+    c->now = now;
+    if (path >= c->n_paths || !c->path[path].used)
+        return QUIC_INVAL;
+    if (c->has_peer && max > c->peer.max_udp_payload_size)
+        max = c->peer.max_udp_payload_size;
+    mtu_set_max(&c->path[path].mtu, max, now);
+    conn_path_mtu(c, &c->path[path]);
+    return 0;
 }
 
 size_t quic_dgram_max(const struct quic_conn *c, size_t path)

@@ -207,18 +207,14 @@ void conn_confirm(struct quic_conn *c)
     conn_tell_recovery(c);
 }
 
-/* One for each connection, for the address that the handshake has proven (RFC 9000 8.1.3). */
-static void issue_token(struct quic_conn *c)
+void conn_issue_token(struct quic_conn *c, const struct quic_addr *addr)
 {
     uint8_t token[TOKEN_NEW_SIZE];
-    const struct quic_addr *addr = &path_current(&c->path[0])->route.remote;
-    if (!c->has_token_key)
+    if (!c->has_token_key || token_seal_new(&c->token_key, &c->cfg.rng, addr, c->now, token) != 0)
         return;
-    if (token_seal_new(&c->token_key, &c->cfg.rng, addr, c->now, token) == 0)
-        c->new_token_due =
-            conn_keep_token(span_of(token, sizeof(token)), &c->new_token, &c->new_token_len);
-    c->has_token_key = false;
-    explicit_bzero(&c->token_key, sizeof(c->token_key));
+    c->new_tokens++;
+    c->new_token_due =
+        conn_keep_token(span_of(token, sizeof(token)), &c->new_token, &c->new_token_len);
 }
 
 static void complete(struct quic_conn *c)
@@ -234,7 +230,7 @@ static void complete(struct quic_conn *c)
     if (c->server) {
         c->done_due = true;
         conn_confirm(c);
-        issue_token(c);
+        conn_issue_token(c, &path_current(&c->path[0])->route.remote);
     }
 }
 

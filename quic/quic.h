@@ -27,10 +27,10 @@
  * an error code of RFC 9000 20.1, and the connection is then closing by it already.
  *
  * Memory: what a connection needs is allocated when it is made, or when its peer or its
- * user raises its use (a stream, a larger window), and goes back when it falls idle; see
- * quic_memory_bound. Sending and receiving in a steady state doesn't allocate, but for streams
- * that hold more than 16 kB at a time, again and again (SBUF_SMALL, RBUF_SMALL), and where more
- * gaps come up at once than a set keeps room for (ranges.h). A failed allocation closes the connection with INTERNAL_ERROR.
+ * user raises its use (a stream, a larger window, more in flight, the first loss), and goes back
+ * when it falls idle; see quic_memory_bound. Sending and receiving in a steady state doesn't
+ * allocate, as long as what came for streams and could not be read yet fits STREAMS_KEPT. A failed
+ * allocation closes the connection with INTERNAL_ERROR.
  */
 #ifndef QUIC_QUIC_H
 #define QUIC_QUIC_H
@@ -566,6 +566,12 @@ void quic_ping(struct quic_conn *conn, size_t path);
  * such path.
  */
 int quic_path_cap(struct quic_conn *conn, size_t path, uint64_t bps);
+
+/*
+ * The interface of `path` carries datagrams of up to `max` bytes: its MTU is searched up to there,
+ * instead of quic_config.max_udp_payload. Returns 0, or QUIC_INVAL if there is no such path.
+ */
+int quic_path_mtu_max(struct quic_conn *conn, size_t path, size_t max, ns_t now);
 
 /* Start a key update (RFC 9001 6). Returns 0 or QUIC_BLOCKED if it is not allowed yet. */
 int quic_key_update(struct quic_conn *conn);

@@ -135,7 +135,7 @@ static void write_token(struct build *b)
         return;
     struct frame f = {.type = FRAME_NEW_TOKEN,
                       .token = span_of(c->new_token, c->new_token_len)};
-    struct sent_record rec = {.kind = FRAME_NEW_TOKEN};
+    struct sent_record rec = {.kind = FRAME_NEW_TOKEN, .a = c->new_tokens};
     encode(b, &f, &rec);
     c->new_token_due = false;
 }

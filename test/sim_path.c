@@ -201,6 +201,12 @@ static void move(uint64_t seed)
     struct quic_conn *server = w.server->conn[0];
     quic_path_view(server, 0, w.sim.now, &view);
     WORLD_CHECK(&w, view.route.remote.ip[3] == 11 && view.validated);
+    /* A token for where it is, not for where it was (RFC 9000 8.1.3). */
+    struct span token = quic_new_token(client);
+    struct quic_addr was = sim_addr(10, 40001), is = sim_addr(11, 40001);
+    WORLD_CHECK(&w, token_open(&server->token_key, token, &is, w.sim.now, NULL) == TOKEN_NEW);
+    WORLD_CHECK(&w, token_open(&server->token_key, token, &was, w.sim.now, NULL) == TOKEN_NONE);
+    WORLD_CHECK(&w, !server->new_token && server->new_tokens == 3);
     /* Another place, other connection IDs, both ways (RFC 9000 9.5). */
     WORLD_CHECK(&w, !cid_eq(path_dcid(&client->path[0], path_current(&client->path[0])),
                             &server->local.initial_scid));
@@ -244,6 +250,17 @@ static void test_mtu(void **state)
         size_t want = mtu < 1452 ? mtu : 1452;
         assert_in_range(view.mtu_bytes, want - 20 > 1200 ? want - 20 : 1200, want);
         assert_true(view.dgram_max_bytes > view.mtu_bytes - 50);
+        /* Another interface has another MTU: of the client's it is looked for up to there. */
+        WORLD_CHECK(&w, quic_path_mtu_max(w.client->conn[0], 0, 1300, w.sim.now) == 0);
+        quic_path_view(w.client->conn[0], 0, w.sim.now, &view);
+        assert_true(view.mtu_bytes <= 1300);
+        WORLD_CHECK(&w, quic_path_mtu_max(w.client->conn[0], 0, 1472, w.sim.now) == 0);
+        sim_host_wake(w.client);
+        sim_run(&w.sim, w.sim.now + 5 * NS_PER_S, NULL, NULL);
+        quic_path_view(w.client->conn[0], 0, w.sim.now, &view);
+        want = mtu < 1472 ? mtu : 1472;
+        assert_in_range(view.mtu_bytes, want - 20 > 1200 ? want - 20 : 1200, want);
+        WORLD_CHECK(&w, quic_path_mtu_max(w.client->conn[0], 9, 1472, w.sim.now) == QUIC_INVAL);
         /* Then the path shrinks: the connection lives on. */
         mtu = 1210;
         w.xfer.streams = 2;
