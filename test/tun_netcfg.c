@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -128,6 +129,42 @@ static void as_before(void)
         fprintf(stderr, "before:\n%snow:\n%s", bed.before, now);
     free(now);
     assert_true(same);
+}
+
+/* A datagram to `a` from itself comes at once. */
+static bool talks_to_itself(const struct tun_prefix *a)
+{
+    struct sockaddr_in6 self = {.sin6_family = AF_INET6};
+    socklen_t size = sizeof(self);
+    int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool ok;
+
+    memcpy(&self.sin6_addr, a->addr.ip, 16);
+    ok = !bind(fd, (struct sockaddr *)&self, size) &&
+         !getsockname(fd, (struct sockaddr *)&self, &size) &&
+         sendto(fd, "x", 1, 0, (struct sockaddr *)&self, size) == 1 &&
+         recv(fd, &(char){0}, 1, MSG_DONTWAIT) == 1;
+    close(fd);
+    return ok;
+}
+
+/* The kernel takes packets for an address as soon as it has been added, the link up or not. */
+static void address_is_usable_at_once(void **state)
+{
+    int ifindex[] = {bed.tun.ifindex, bed.up0};
+
+    (void)state;
+    NEEDS_BED();
+    for (int i = 0; i < 100; i++) {
+        struct tun_prefix a = P("fd00:9::2/128");
+
+        a.addr.ip[14] = (uint8_t)i;
+        usleep(1000); /* so that the kernel's own threads don't come before us */
+        OK(netcfg_addr_add(bed.nc, ifindex[i % 2], &a, NULL, WHY));
+        assert_true(talks_to_itself(&a));
+    }
+    OK(netcfg_undo(bed.nc, WHY));
+    as_before();
 }
 
 /* Everything at once, undone. */
@@ -638,6 +675,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_round_trip),
+        BED_TEST(address_is_usable_at_once),
         BED_TEST(undo_restores),
         BED_TEST(del_takes_back_ours_only),
         BED_TEST(undo_copes_with_others),

@@ -6,10 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tun/netcfg_int.h"
 
 #define REASON_MAX 192
+
+/* The pauses in which a new IPv6 address is waited for: the first, and one that is too long. */
+#define LOCAL_PAUSE_US    100
+#define LOCAL_PATIENCE_US 200000 /* a second in all */
 
 int netcfg_new(struct netcfg **out, const struct netcfg_journal *journal, char *why,
                size_t why_size)
@@ -281,17 +286,33 @@ int netcfg_link_plain(struct netcfg *nc, int ifindex, char *why, size_t why_size
 
 /* ---- addresses ---- */
 
+/*
+ * The kernel says that it has an IPv6 address before it takes packets for it: the route to the
+ * address is made by a kernel thread, soon, or late on a busy machine.
+ */
+static void await_local(struct netlink *n, const struct tun_addr *a)
+{
+    useconds_t us = LOCAL_PAUSE_US;
+
+    for (; us < LOCAL_PATIENCE_US && !addr_is_local(n, a); us += us / 4)
+        usleep(us);
+}
+
 int netcfg_addr_add(struct netcfg *nc, int ifindex, const struct tun_prefix *local,
                     const struct tun_prefix *peer, char *why, size_t why_size)
 {
     struct change c = {.kind = CHANGE_ADDR, .ifindex = ifindex, .local = *local};
+    int rc;
 
     if (!tun_addr_size(local->addr.family) || (peer && peer->addr.family != local->addr.family))
         return why_set(why, why_size, -EINVAL,
                        "an address and its peer must be of the same family");
     if (peer)
         c.peer = *peer;
-    return apply(nc, &c, why, why_size);
+    rc = apply(nc, &c, why, why_size);
+    if (rc == 0 && local->addr.family == AF_INET6)
+        await_local(&nc->nl, &local->addr);
+    return rc;
 }
 
 int netcfg_addr_del(struct netcfg *nc, int ifindex, const struct tun_prefix *local, char *why,

@@ -104,8 +104,8 @@ int netcfg_links(struct netcfg *nc, struct netcfg_link *out, size_t max, char *w
 
 /*
  * Give `local` (prefix length: that of the subnet) to a link; with `peer`, a point-to-point
- * address whose prefix is the peer's. IPv6 without duplicate address detection, usable at
- * once.
+ * address whose prefix is the peer's. IPv6 without duplicate address detection, and the kernel
+ * takes packets for it when this returns, which needs some milliseconds of a busy machine.
  *
  * Returns 0; -EEXIST (already on the link); -ENODEV (no such link); -EINVAL (families
  * differ); -EAFNOSUPPORT, -EACCES (IPv6 is disabled here).

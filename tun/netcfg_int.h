@@ -43,6 +43,9 @@ int link_query(struct netlink *n, int ifindex, struct netcfg_link *out);
 int addr_list(struct netlink *n, sa_family_t family, int ifindex, struct tun_prefix *out,
               size_t max);
 
+/* Whether the kernel takes what is sent to `a` for its own. */
+bool addr_is_local(struct netlink *n, const struct tun_addr *a);
+
 struct netcfg {
     struct netlink nl;
     struct netcfg_journal journal;

@@ -209,22 +209,17 @@ static int hop_errno(int err)
     }
 }
 
-int netcfg_route_get(struct netcfg *nc, const struct tun_addr *dst, int oif,
-                     const struct tun_addr *source, struct netcfg_hop *out, char *why,
-                     size_t why_size)
+/* Look `dst` up, from `source` if not NULL, out of link `oif` if not 0. Returns 0 or -errno. */
+static int hop_query(struct netlink *n, const struct tun_addr *dst, int oif,
+                     const struct tun_addr *source, struct hop_answer *h)
 {
-    struct hop_answer h = {.out = out, .family = dst->family};
-    char text[TUN_ADDR_TEXT], reason[REASON_MAX];
     uint8_t bits = (uint8_t)(8 * tun_addr_size(dst->family));
     struct nlmsghdr *nlh;
     struct rtmsg *rtm;
     void *head;
-    int err;
 
-    if (bits == 0 || (source && source->family != dst->family))
-        return why_set(why, why_size, -EINVAL, "a route is asked for one IPv4 or IPv6 address");
-    *out = (struct netcfg_hop){0};
-    nlh = netlink_begin(&nc->nl, RTM_GETROUTE, 0, sizeof(*rtm), &head);
+    h->family = dst->family;
+    nlh = netlink_begin(n, RTM_GETROUTE, 0, sizeof(*rtm), &head);
     rtm = head;
     rtm->rtm_family = (uint8_t)dst->family;
     rtm->rtm_dst_len = bits;
@@ -235,7 +230,29 @@ int netcfg_route_get(struct netcfg *nc, const struct tun_addr *dst, int oif,
     }
     if (oif)
         mnl_attr_put_u32(nlh, RTA_OIF, (uint32_t)oif);
-    err = hop_errno(netlink_ask(&nc->nl, nlh, on_hop, &h));
+    return hop_errno(netlink_ask(n, nlh, on_hop, h));
+}
+
+bool addr_is_local(struct netlink *n, const struct tun_addr *a)
+{
+    struct netcfg_hop hop = {0};
+    struct hop_answer h = {.out = &hop};
+
+    return hop_query(n, a, 0, NULL, &h) == 0 && h.type == RTN_LOCAL;
+}
+
+int netcfg_route_get(struct netcfg *nc, const struct tun_addr *dst, int oif,
+                     const struct tun_addr *source, struct netcfg_hop *out, char *why,
+                     size_t why_size)
+{
+    struct hop_answer h = {.out = out};
+    char text[TUN_ADDR_TEXT], reason[REASON_MAX];
+    int err;
+
+    if (!tun_addr_size(dst->family) || (source && source->family != dst->family))
+        return why_set(why, why_size, -EINVAL, "a route is asked for one IPv4 or IPv6 address");
+    *out = (struct netcfg_hop){0};
+    err = hop_query(&nc->nl, dst, oif, source, &h);
     if (!err && h.type != RTN_UNICAST && h.type != RTN_LOCAL)
         err = -ENETUNREACH;
     if (source)
