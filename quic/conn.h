@@ -455,8 +455,8 @@ struct quic_path *conn_path_voice(const struct quic_conn *c);
 /* Ask for a PING on `p`; on a silent one for a probe, which a full window does not hold back. */
 void conn_path_ping(struct quic_path *p);
 
-/* Tell its MTU of an outage, if one has just ended or is certain: CONN_HUSH_PTOS in a row. */
-void conn_path_outage(struct quic_path *p);
+/* Tell its MTU of an outage, if one is certain, CONN_HUSH_PTOS in a row, or `over` by now. */
+void conn_path_outage(struct quic_path *p, bool over);
 
 /* A probe timeout passed on `p`: where that says it is silent, its load goes elsewhere. */
 void conn_path_hush(struct quic_conn *c, struct quic_path *p);

@@ -103,15 +103,15 @@ void conn_path_end(struct quic_conn *c, struct quic_path *p)
     conn_tell_recovery(c);
 }
 
-void conn_path_outage(struct quic_path *p)
+void conn_path_outage(struct quic_path *p, bool over)
 {
     if (p->recovery.pto_count >= CONN_HUSH_PTOS)
-        mtu_on_outage(&p->mtu, sent_next(&p->recovery.space[SPACE_APP].sent));
+        mtu_on_outage(&p->mtu, sent_next(&p->recovery.space[SPACE_APP].sent), over);
 }
 
 void conn_path_lose(struct quic_conn *c, struct quic_path *p)
 {
-    conn_path_outage(p);
+    conn_path_outage(p, false);
     for (int i = 0; i < LOSE_TRIES && p->recovery.space[SPACE_APP].eliciting; i++) {
         recovery_lose_all(&p->recovery, c->now);
         conn_verdicts(c, p);

@@ -50,6 +50,7 @@ void mtu_set_max(struct mtu *m, size_t max, ns_t now)
     m->max = max;
     if (m->current > max)
         m->current = max;
+    m->doubt = m->doubt && m->current > MTU_BASE;
     forget(m);
     if (m->state != MTU_DISABLED)
         go_on(m, now);
@@ -57,48 +58,73 @@ void mtu_set_max(struct mtu *m, size_t max, ns_t now)
 
 size_t mtu_next_probe(const struct mtu *m, ns_t now)
 {
-    if (m->state == MTU_DISABLED || m->probe || m->next > now)
+    if (m->state == MTU_DISABLED || m->probe)
+        return 0;
+    if (m->doubt)
+        return m->current;
+    if (m->next > now)
         return 0;
     return m->state == MTU_COMPLETE ? m->max : target(m);
 }
 
 ns_t mtu_deadline(const struct mtu *m)
 {
-    return m->state == MTU_DISABLED || m->probe ? NS_NEVER : m->next;
+    if (m->state == MTU_DISABLED || m->probe)
+        return NS_NEVER;
+    return m->doubt ? 0 : m->next;
 }
 
 void mtu_on_probe_sent(struct mtu *m, size_t size, uint64_t pn)
 {
-    if (m->state == MTU_COMPLETE)
-        forget(m);
-    m->state = MTU_SEARCHING;
-    m->probe = size;
     m->probe_pn = pn;
+    if (size > m->current) {
+        if (m->state == MTU_COMPLETE)
+            forget(m);
+        m->state = MTU_SEARCHING;
+    }
+    m->probe = size;
+}
+
+/* The current size, or a larger one, has arrived. */
+static void passes(struct mtu *m, uint64_t pn)
+{
+    m->large_acked = pn + 1;
+    m->large_lost = 0;
+    m->doubt = false;
 }
 
 bool mtu_on_probe_acked(struct mtu *m, uint64_t pn, ns_t now)
 {
+    bool more = m->probe > m->current;
+
     if (!m->probe || pn != m->probe_pn)
         return false;
     m->current = m->probe;
     m->probe = 0;
     m->losses = 0;
-    m->large_lost = 0;
-    m->large_acked = pn + 1;
-    go_on(m, now);
-    return true;
+    passes(m, pn);
+    if (more)
+        go_on(m, now);
+    return more;
 }
 
 bool mtu_on_probe_lost(struct mtu *m, uint64_t pn, ns_t now)
 {
-    if (!m->probe || pn != m->probe_pn)
+    size_t size = m->probe;
+
+    if (!size || pn != m->probe_pn)
         return false;
-    if (++m->losses >= MTU_PROBES) {
-        m->failed = m->probe;
-        m->losses = 0;
-    }
     m->probe = 0;
-    go_on(m, now);
+    if (pn >= m->blind && ++m->losses >= MTU_PROBES) {
+        m->losses = 0;
+        if (size == m->current) {
+            mtu_reset(m, now);
+            return true;
+        }
+        m->failed = size;
+    }
+    if (size > m->current)
+        go_on(m, now);
     return false;
 }
 
@@ -111,15 +137,17 @@ void mtu_on_acked(struct mtu *m, uint64_t pn, size_t bytes)
 {
     if (!large(m, bytes) || pn < m->large_acked)
         return;
-    m->large_acked = pn + 1;
-    m->large_lost = 0;
+    passes(m, pn);
 }
 
-void mtu_on_outage(struct mtu *m, uint64_t pn)
+void mtu_on_outage(struct mtu *m, uint64_t pn, bool over)
 {
     if (pn > m->large_acked)
         m->large_acked = pn;
     m->large_lost = 0;
+    m->losses = 0;
+    m->blind = pn;
+    m->doubt = over && m->current > MTU_BASE;
 }
 
 void mtu_on_lost(struct mtu *m, uint64_t pn, size_t bytes)
@@ -139,6 +167,7 @@ void mtu_reset(struct mtu *m, ns_t now)
 {
     m->current = MTU_BASE;
     m->large_lost = 0;
+    m->doubt = false;
     forget(m);
     if (m->state != MTU_DISABLED)
         go_on(m, now);
@@ -150,5 +179,5 @@ bool mtu_check(const struct mtu *m)
         return false;
     if (m->failed <= m->current)
         return false;
-    return !m->probe || (m->probe > m->current && m->probe <= m->max);
+    return !m->probe || (m->probe >= m->current && m->probe <= m->max);
 }

@@ -10,10 +10,11 @@
  * Black hole: when MTU_BLACK_HOLE large packets in a row are lost (the upper half of what
  * is above the base) and none sent after the first of them is acknowledged, the path falls
  * back to the base and the search begins anew. What was lost while nothing at all came back
- * (mtu_on_outage) does not count.
+ * (mtu_on_outage) does not count; when something does again, a probe of the current size asks
+ * whether it still passes, and MTU_PROBES of them lost are a black hole, too.
  *
  * Invariant: base <= current <= max; at most one probe is in flight; a probe's size is in
- * (current, max] and below `failed`.
+ * [current, max] and below `failed`.
  */
 #ifndef QUIC_MTU_H
 #define QUIC_MTU_H
@@ -38,6 +39,8 @@ struct mtu {
     uint64_t large_acked; /* highest number of a large packet acknowledged, plus 1 */
     unsigned losses;      /* of probes of the size that is tried */
     unsigned large_lost;  /* large packets lost since */
+    uint64_t blind;       /* what became of probes below this number tells nothing */
+    bool doubt;           /* whether `current` still passes is to be asked by a probe */
     ns_t next;            /* no probe before then */
 };
 
@@ -78,8 +81,11 @@ void mtu_on_lost(struct mtu *m, uint64_t pn, size_t bytes);
  */
 bool mtu_judge(struct mtu *m, ns_t now);
 
-/* Nothing came back for a while: what became of packets below `pn` tells nothing of sizes. */
-void mtu_on_outage(struct mtu *m, uint64_t pn);
+/*
+ * Nothing came back for a while: what became of packets below `pn` tells nothing of sizes. `over`:
+ * something comes back now.
+ */
+void mtu_on_outage(struct mtu *m, uint64_t pn, bool over);
 
 /* The path moved: start over from the base. */
 void mtu_reset(struct mtu *m, ns_t now);

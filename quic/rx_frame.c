@@ -32,7 +32,7 @@ int rx_ack(struct quic_conn *c, struct quic_path *p, enum quic_space space,
     if (space == SPACE_APP && (c->keys.rx_phase != c->keys.tx_phase || late) &&
         ack->largest >= p->phase_first_sent)
         return QUIC_KEY_UPDATE_ERROR;
-    conn_path_outage(p);
+    conn_path_outage(p, true);
     int code =
         recovery_on_ack(&p->recovery, space, ack, ack_delay(c, space, ack->delay), c->now);
     if (code)

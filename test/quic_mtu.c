@@ -210,7 +210,7 @@ static void test_outage(void **state)
 
     (void)state;
     mtu_on_lost(&m, 50, 1452);
-    mtu_on_outage(&m, 70);
+    mtu_on_outage(&m, 70, false);
     for (uint64_t pn = 51; pn < 70; pn++)
         mtu_on_lost(&m, pn, 1452);
     assert_false(mtu_judge(&m, 9 * S));
@@ -219,6 +219,46 @@ static void test_outage(void **state)
     assert_false(mtu_judge(&m, 9 * S));
     mtu_on_lost(&m, 80, 1452);
     assert_true(mtu_judge(&m, 9 * S));
+    assert_true(mtu_check(&m));
+}
+
+/* When it is over, a probe asks whether the size still passes. */
+static void test_after_outage(void **state)
+{
+    struct mtu m = found(1452);
+    ns_t next = m.next;
+
+    (void)state;
+    mtu_on_outage(&m, 70, false);
+    assert_int_equal(mtu_next_probe(&m, 0), 0);
+    mtu_on_outage(&m, 70, true);
+    assert_int_equal(mtu_deadline(&m), 0);
+    assert_int_equal(mtu_next_probe(&m, 0), 1452);
+    mtu_on_probe_sent(&m, 1452, 70);
+    assert_true(mtu_check(&m));
+    assert_int_equal(mtu_next_probe(&m, 0), 0);
+    assert_false(mtu_on_probe_acked(&m, 70, 9 * S));
+    assert_int_equal(mtu_next_probe(&m, 0), 0);
+    assert_int_equal(m.state, MTU_COMPLETE);
+    assert_int_equal(m.next, next);
+
+    mtu_on_outage(&m, 80, true);
+    mtu_on_acked(&m, 80, 1452); /* any large packet shows it as well */
+    assert_int_equal(mtu_next_probe(&m, 0), 0);
+
+    mtu_on_outage(&m, 90, true);
+    mtu_on_probe_sent(&m, 1452, 90);
+    mtu_on_outage(&m, 91, true); /* another one: that probe tells nothing */
+    for (uint64_t pn = 90; pn < 90 + MTU_PROBES; pn++) {
+        assert_false(mtu_on_probe_lost(&m, pn, 9 * S));
+        assert_int_equal(mtu_next_probe(&m, 9 * S), 1452);
+        mtu_on_probe_sent(&m, 1452, pn + 1);
+    }
+    assert_true(mtu_on_probe_lost(&m, 90 + MTU_PROBES, 9 * S));
+    assert_int_equal(m.current, MTU_BASE);
+    assert_int_equal(mtu_next_probe(&m, 9 * S), 1452);
+    mtu_on_outage(&m, 100, true); /* the base needs no asking */
+    assert_false(m.doubt);
     assert_true(mtu_check(&m));
 }
 
@@ -258,7 +298,7 @@ int main(void)
         cmocka_unit_test(test_search),     cmocka_unit_test(test_first_guess),
         cmocka_unit_test(test_lost_probe), cmocka_unit_test(test_raise),
         cmocka_unit_test(test_black_hole), cmocka_unit_test(test_outage),
-        cmocka_unit_test(test_set_max),
+        cmocka_unit_test(test_after_outage), cmocka_unit_test(test_set_max),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

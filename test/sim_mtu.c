@@ -74,6 +74,43 @@ static void change(uint64_t seed)
     world_free(&w);
 }
 
+/*
+ * Behind an outage it is smaller, and there are but a few packets, as those of a TCP in the tunnel
+ * that waits for its retransmission timeout.
+ */
+static void outage(uint64_t seed)
+{
+    struct world w;
+    size_t real = 1452;
+    world_init(&w, seed);
+    w.client_cfg.conn.max_udp_payload = w.server_cfg.conn.max_udp_payload = 1452;
+    world_link(&w, UP, sim_filter(&w.sim, small_only, &real));
+    world_path(&w, 10 * NS_PER_MS, 0, 0);
+    world_start(&w, 1);
+    sim_run(&w.sim, w.sim.now + 3 * NS_PER_S, NULL, NULL);
+    WORLD_CHECK(&w, mtu_of(&w, w.client) == 1452);
+    send_for(&w, NS_PER_S);
+    real = 0;
+    for (int i = 0; i < 1000 && w.client->conn[0]->path[0].recovery.pto_count < 2; i++)
+        send_for(&w, NS_PER_MS);
+    WORLD_CHECK(&w, w.client->conn[0]->path[0].recovery.pto_count >= 2);
+    real = 1300;
+    for (int i = 0; i < 2; i++) {
+        sim_run(&w.sim, w.sim.now + NS_PER_S / 2, NULL, NULL);
+        send_for(&w, NS_PER_MS);
+    }
+    WORLD_CHECK(&w, mtu_of(&w, w.client) <= 1300);
+    sim_run(&w.sim, w.sim.now + NS_PER_S, NULL, NULL);
+    WORLD_CHECK(&w, mtu_of(&w, w.client) > 1300 - MTU_STEP - 1);
+    world_free(&w);
+}
+
+static void test_outage(void **state)
+{
+    (void)state;
+    world_each_seed(3, outage);
+}
+
 static void test_change(void **state)
 {
     (void)state;
@@ -82,6 +119,6 @@ static void test_change(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_change)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_change), cmocka_unit_test(test_outage)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
