@@ -3,8 +3,8 @@
 #
 # A NAME is a program $O/test/NAME, a fuzz target fuzz/NAME that replays its corpus, or a script
 # test/NAME.sh (e2e/..., interop/...). Exit status 0 is a pass, 77 a skip, anything else a failure.
-# Programs run two at a time, scripts one at a time. Each may take TEST_TIMEOUT seconds (120;
-# scripts 300; more with sanitizers, for coverage and in long runs). Output is kept in $O/log and shown for
+# Programs run two at a time, scripts one at a time. Each may take TEST_TIMEOUT seconds (300;
+# scripts 900; more with sanitizers, for coverage and in long runs). Output is kept in $O/log and shown for
 # failures. Tests see: O and DEPS (absolute), MQVPN (the program), SEEDS, LONG, SAN, and a PATH
 # with the tools of deps/list.
 
@@ -25,8 +25,8 @@ passed=0 failed=0 skipped=0
 declare -A running=() started=() # of each process: name, start
 
 limit() { # NAME
-    local t=120
-    case $1 in e2e/* | interop/*) t=300 ;; esac
+    local t=300
+    case $1 in e2e/* | interop/*) t=900 ;; esac
     [ -z "$SAN${COV:-}" ] || t=$((t * 3))
     [ -z "$LONG" ] || t=$((t * 30))
     echo "${TEST_TIMEOUT:-$t}"

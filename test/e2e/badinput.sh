@@ -30,7 +30,7 @@ cases=0
 bad() { # NS STATUS REGEX ARGUMENTS...
     local ns=$1 status=$2 regex=$3 out rc
     shift 3
-    out=$(timeout -k 5 $((40 * slow)) nsenter --net="/run/netns/$ns" -- "${wrap[@]}" "$MQVPN" "$@" 2>&1 </dev/null)
+    out=$(timeout -k 5 $((120 * slow)) nsenter --net="/run/netns/$ns" -- "${wrap[@]}" "$MQVPN" "$@" 2>&1 </dev/null)
     rc=$?
     cases=$((cases + 1))
     if [ $rc != "$status" ] || ! echo "$out" | grep -qE -- "$regex"; then
@@ -146,7 +146,7 @@ if command -v gtlsserver >/dev/null; then
     step "a server that is none for IP"
     remember c1
     spawn other server gtlsserver -q -d "$T/nothing" 172.31.1.1 443 a.key a.crt
-    sleep 1
+    wait_for 10 "gtlsserver" eval "in_ns server ss -Huln | grep -q ':443 '"
     client_bad 76 'carries no IP' 172.31.1.1 --insecure --auth-key-file key
     kill "${pid[other]}"
 fi

@@ -60,6 +60,22 @@ export HOME=$T/home XDG_STATE_HOME=$T/home/state LC_ALL=C
 mkdir -p "$HOME"
 cd "$root" || exit 1
 
+### Time
+
+[ -x "$O/test/e2e/pulse" ] || fail "no program $O/test/e2e/pulse: make it first"
+"$O/test/e2e/pulse" "$T/late" &
+until [ -s "$T/late" ]; do sleep 0.01; done
+
+now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
+late() { cat "$T/late"; } # milliseconds by which this machine was late so far
+
+# How many milliseconds to allow for what needs MS of an idle machine, when late() was LATE at its
+# begin: a few processes wait for each other, and the machine is late for each of them.
+patience() { # MS LATE
+    local ms=$(($1 * slow)) more=$((4 * ($(late) - $2)))
+    echo $((ms + (more < 9 * ms ? more : 9 * ms)))
+}
+
 ### Programs in the background
 
 declare -A pid=() # by name
@@ -85,22 +101,24 @@ running() { kill -0 "${pid[$1]}" 2>/dev/null; } # NAME
 
 # Wait until COMMAND succeeds, at most SECONDS.
 wait_for() { # SECONDS WHAT COMMAND...
-    local what=$2 until=$((SECONDS + $1 * slow + 1))
+    local ms=$(($1 * 1000)) what=$2 began late
+    began=$(now_ms) late=$(late)
     shift 2
     until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $until ] || fail "waited in vain for $what"
+        [ $(($(now_ms) - began)) -lt "$(patience $ms "$late")" ] || fail "waited in vain for $what"
         sleep 0.05
     done
 }
 
 # Wait until the log of NAME has a line like REGEX; that the program ended is a failure, too.
 wait_log() { # NAME REGEX [SECONDS]
-    local until=$((SECONDS + ${3:-15} * slow + 1))
+    local began late
+    began=$(now_ms) late=$(late)
     until grep -qsE -- "$2" "$T/$1.log"; do
         if ! running "$1" && ! grep -qE -- "$2" "$T/$1.log"; then
             fail "$1 ended before it said \"$2\""
         fi
-        [ $SECONDS -lt $until ] || fail "$1 did not say \"$2\""
+        [ $(($(now_ms) - began)) -lt "$(patience $((${3:-15} * 1000)) "$late")" ] || fail "$1 did not say \"$2\""
         sleep 0.05
     done
 }

@@ -97,7 +97,7 @@ setting server ipv6/conf/all/forwarding 1
 setting server ipv4/ip_forward 1
 remember server
 server --nat --subnet6 none
-ok "IPv6 before the client" can_ping c1 $NET6
+wait_for 5 "IPv6 before the client" can_ping c1 $NET6
 client 1
 said c1 'IPv6 none \(blocked\)'
 count_anew
@@ -107,7 +107,7 @@ nothing_beside "without IPv6 in the tunnel"
 out=$(in_ns c1 ping -6 -c 1 -W 3 $NET6 2>&1)
 case $out in *nreachable*) ;; *) fail "no word to the sender of a blocked packet: $out" ;; esac
 stop c1
-ok "IPv6 after the client" can_ping c1 $NET6
+wait_for 5 "IPv6 after the client" can_ping c1 $NET6
 as_before "after the client" c1
 stop server
 
@@ -117,7 +117,7 @@ client 1 --route 172.30.0.0/24 --route 10.0.0.0/24
 count_anew
 pings c1 10 $NET4
 nothing_beside "to the routed prefix"
-ok "IPv6 goes its old way" can_ping c1 $NET6
+wait_for 5 "IPv6 on its old way" can_ping c1 $NET6
 [ "$(counted beside)" -gt 0 ] || fail "IPv6 went into a split tunnel for IPv4"
 stop c1
 as_before "after the client" c1

@@ -45,10 +45,10 @@ step "rates and shares under load"
 spawn sink server iperf3 -s -1 --forceflush
 wait_log sink listening
 flow c1 $FAR -t 5 &
-sleep 1
-json c1 >"$T/client.json"
-wait $!
-has client '"tx_bps":[0-9]{6}'
+flow=$!
+fast() { json c1 >"$T/client.json" && grep -qE '"tx_bps":[0-9]{6}' "$T/client.json"; }
+wait_for 5 "a rate" fast
+wait $flow || fail "the flow"
 has client '"share_pct":100'
 has client '"flows":\{"prompt":[0-9]+,"bulk":[0-9]+,'
 has client '"bulk_ms":[0-9.]+,"marked":[0-9]+,"dropped_codel":[0-9]+'
