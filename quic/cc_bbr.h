@@ -29,7 +29,9 @@
  *
  * A path is taken to be at least BBR_HOST_TURN long where volumes are computed. On one of 50 us
  * a sender with two products of the draft in flight stands idle whenever a host schedules
- * something else. What that may cost is a queue of as long.
+ * something else. What that may cost is a queue of as long. And no round is shorter than
+ * BBR_ROUND_LEAST: three of 50 us in which a host was away are no plateau, nor may the filters,
+ * which count in rounds, forget within some ten milliseconds what the path has carried.
  *
  * A round trip near the shortest, or shorter than that turn, puts off ProbeRTT: it has met no queue. A
  * probe that keeps more in flight than the pipe holds, but is app-limited, is over after a few rounds:
@@ -58,6 +60,9 @@
 
 /* What either host may need until it gets to its packets again, however short the path. */
 #define BBR_HOST_TURN (2 * NS_PER_MS)
+
+/* Within less the state of a path does not show, only what the hosts were about. */
+#define BBR_ROUND_LEAST (10 * NS_PER_MS)
 
 enum bbr_state {
     BBR_STARTUP,
@@ -111,14 +116,15 @@ struct cc_bbr {
 
     /* Rounds. */
     uint64_t round_count, next_round_delivered, loss_round_delivered;
-    uint64_t held_round; /* the last one in ProbeRTT */
+    ns_t round_stamp;    /* its beginning */
+    uint64_t held_round; /* the last one in ProbeRTT or Drain */
     bool round_start, loss_round_start, loss_in_round, ce_in_round;
     uint64_t round_acked, round_lost; /* bytes */
     uint32_t round_runs;              /* runs of packets lost */
     uint64_t last_lost;               /* packet number of the latest loss */
     uint64_t delivered;               /* bytes on the path so far */
     bool full_reached, full_now;
-    uint64_t full_bw;
+    uint64_t full_bw, lap_bps; /* lap_bps: the best of this round, not app-limited; 0: none */
     uint32_t full_count;
 
     /* ProbeBW. */

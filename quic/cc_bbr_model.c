@@ -7,7 +7,8 @@
  * begins.
  *
  * Rounds are counted by packets: one is over when a packet sent after its beginning is
- * acknowledged. Loss has rounds of its own, which begin with the first loss.
+ * acknowledged, BBR_ROUND_LEAST after it at the earliest. Loss has rounds of its own, which
+ * begin with the first loss.
  */
 #include <math.h>
 
@@ -142,12 +143,23 @@ void bbr_start_round(struct cc_bbr *b)
     b->next_round_delivered = b->delivered;
 }
 
-static void update_round(struct cc_bbr *b, const struct rate_sample *rs)
+/*
+ * A lap, from a packet to the first that is sent after its acknowledgement, may be much shorter
+ * than a round on a short path. The best of them speaks for the round.
+ */
+static void update_round(struct cc_bbr *b, const struct rate_sample *rs, ns_t now)
 {
-    b->round_start = rs->prior_delivered >= b->next_round_delivered;
-    if (!b->round_start)
+    bool lap = rs->prior_delivered >= b->next_round_delivered;
+
+    b->round_start = lap && now >= ns_add(b->round_stamp, BBR_ROUND_LEAST);
+    if (!lap)
         return;
     bbr_start_round(b);
+    if (!rs->app_limited)
+        b->lap_bps = larger(b->lap_bps, rs->bps);
+    if (!b->round_start)
+        return;
+    b->round_stamp = now;
     b->round_count++;
     b->rounds_since_up++;
 }
@@ -165,19 +177,22 @@ void bbr_reset_short(struct cc_bbr *b)
 
 void bbr_reset_full(struct cc_bbr *b)
 {
-    b->full_bw = 0;
+    b->full_bw = b->lap_bps = 0;
     b->full_count = 0;
     b->full_now = false;
 }
 
-static void check_full(struct cc_bbr *b, const struct rate_sample *rs)
+static void check_full(struct cc_bbr *b)
 {
-    if (b->full_now || !b->round_start || rs->app_limited)
+    uint64_t bps = b->lap_bps;
+
+    if (b->full_now || !b->round_start || !bps)
         return;
-    if ((double)rs->bps >= (double)b->full_bw * FULL_GROWTH ||
-        (double)rs->bps * FULL_GROWTH < (double)b->full_bw) {
+    b->lap_bps = 0;
+    if ((double)bps >= (double)b->full_bw * FULL_GROWTH ||
+        (double)bps * FULL_GROWTH < (double)b->full_bw) {
         bbr_reset_full(b);
-        b->full_bw = rs->bps;
+        b->full_bw = bps;
         return;
     }
     b->full_now = ++b->full_count >= FULL_ROUNDS;
@@ -394,14 +409,14 @@ void bbr_update_model(struct cc *cc, const struct cc_ack *ack)
         b->loss_round_delivered = b->delivered;
     b->round_acked += ack->bytes;
     learn_loss(cc, ack->bytes, 0);
-    update_round(b, rs);
+    update_round(b, rs, ack->now);
     update_max_bw(b, rs);
     if (b->state == BBR_PROBE_RTT || b->state == BBR_DRAIN)
         b->held_round = b->round_count;
     if (b->loss_round_start)
         adapt_short(cc);
     update_aggregation(cc, ack);
-    check_full(b, rs);
+    check_full(b);
     if (b->state == BBR_STARTUP && b->round_start)
         learn_startup(cc);
 }

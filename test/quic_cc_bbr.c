@@ -567,6 +567,45 @@ static void test_steps(void **state)
     finish(&s);
 }
 
+/* One lap of a path of 50 us: `bytes` sent at `now`, acknowledged together. */
+static void lap(struct cc *cc, struct rate *r, uint64_t bytes, ns_t now)
+{
+    struct sent_packet p = {.time = now, .bytes = (uint32_t)bytes};
+    struct rate_sample rs;
+
+    rate_on_sent(r, &p, 0);
+    rate_on_ack(r, &p, bytes, now + 50 * NS_PER_US, 50 * NS_PER_US, &rs);
+    cc_on_ack(cc, &(struct cc_ack){.now = now + 50 * NS_PER_US,
+                                   .bytes = bytes,
+                                   .sent_time = now,
+                                   .rtt = 50 * NS_PER_US,
+                                   .smoothed = 50 * NS_PER_US,
+                                   .peak = bytes,
+                                   .rate = &rs});
+    assert_true(cc_check(cc));
+}
+
+/* A host that is slow for some laps of a short path has not found what the path carries. */
+static void test_short_laps(void **state)
+{
+    const uint64_t bytes = 4000 * MBIT / 8 / 20000;
+    ns_t now = NS_PER_S;
+    struct rate r = {0};
+    struct cc cc;
+
+    (void)state;
+    assert_int_equal(cc_init(&cc, "bbr", PACKET), 0);
+    for (int i = 0; i < 100; i++, now += 50 * NS_PER_US)
+        lap(&cc, &r, bytes / 20, now);
+    assert_int_equal(cc.u.bbr.state, BBR_STARTUP);
+    for (int i = 0; i < 1000; i++, now += 50 * NS_PER_US)
+        lap(&cc, &r, bytes, now);
+    assert_true(cc.u.bbr.full_reached && cc.u.bbr.bw > 3900 * MBIT);
+    for (int i = 0; i < 4000; i++, now += 50 * NS_PER_US)
+        lap(&cc, &r, bytes / 20, now);
+    assert_true(cc.u.bbr.bw > 3900 * MBIT); /* for 200 ms */
+}
+
 /*
  * 4 Gbit/s and 50 us, each round acknowledged at once: the window is enough for hosts that
  * are away for 2 ms, and ProbeRTT doesn't come.
@@ -581,19 +620,7 @@ static void test_short_path(void **state)
     (void)state;
     assert_int_equal(cc_init(&cc, "bbr", PACKET), 0);
     for (ns_t now = NS_PER_S; now < 7 * NS_PER_S; now += 50 * NS_PER_US) {
-        struct sent_packet p = {.time = now, .bytes = (uint32_t)bytes};
-        struct rate_sample rs;
-
-        rate_on_sent(&r, &p, 0);
-        rate_on_ack(&r, &p, bytes, now + 50 * NS_PER_US, 50 * NS_PER_US, &rs);
-        cc_on_ack(&cc, &(struct cc_ack){.now = now + 50 * NS_PER_US,
-                                        .bytes = bytes,
-                                        .sent_time = now,
-                                        .rtt = 50 * NS_PER_US,
-                                        .smoothed = 50 * NS_PER_US,
-                                        .peak = bytes,
-                                        .rate = &rs});
-        assert_true(cc_check(&cc));
+        lap(&cc, &r, bytes, now);
         assert_int_not_equal(cc.u.bbr.state, BBR_PROBE_RTT);
         if (now > 2 * NS_PER_S)
             least = cc.cwnd < least ? cc.cwnd : least;
@@ -824,7 +851,7 @@ int main(void)
         cmocka_unit_test(test_own_window),  cmocka_unit_test(test_app_limited),
         cmocka_unit_test(test_ecn),         cmocka_unit_test(test_links),
         cmocka_unit_test(test_outage),      cmocka_unit_test(test_undo),
-        cmocka_unit_test(test_short_path),
+        cmocka_unit_test(test_short_path),  cmocka_unit_test(test_short_laps),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
