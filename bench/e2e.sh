@@ -255,14 +255,22 @@ seg_part() { local TIME=$TIME_2 && offered "$SEG_RATES" seg_figure; }
 ### Message sizes
 
 qperf_run() { # PEER FIGURE SECONDS MOST-TCP MOST-UDP
-    local peer=$1 most proto
+    local peer=$1 most proto tries
     for proto in tcp udp; do
         most=$4
         [ $proto = tcp ] || most=$5
-        # The server side may have hung after lost messages: then it is a failure, not the end.
-        timeout $(($3 * 2 * 25 + 60)) nsenter --net="/run/netns/$peer-c1" -- qperf -uu -un -v -t "$3" \
-            -oo "msg_size:1:$most:*2" "$(far "$peer" 1 4)" ${proto}_lat ${proto}_bw \
-            >"$T/what" 2>&1 || broken "sweep proto=$proto" "$peer"
+        # qperf's two ends may wait for each other when the messages between them were lost.
+        for tries in 1 2; do
+            spawn qperf "$peer-s" qperf -lp $QPERF
+            sleep 0.5
+            timeout $(($3 * 2 * 21 + 30)) nsenter --net="/run/netns/$peer-c1" -- qperf -uu -un -v \
+                -t "$3" -oo "msg_size:1:$most:*2" "$(far "$peer" 1 4)" ${proto}_lat ${proto}_bw \
+                >"$T/what" 2>&1 && tries=0
+            kill "${pid[qperf]}"
+            wait "${pid[qperf]}"
+            [ $tries != 0 ] || break
+        done
+        [ $tries = 0 ] || broken "sweep proto=$proto" "$peer"
         # One recorded run for each size and test.
         while read -r test size values; do
             record "sweep test=$test size=$size" "$peer" "$values"
@@ -288,8 +296,6 @@ sweep_part() {
         result "skip part=sweep why=$why"
         return
     }
-    for peer in $up; do spawn "$peer-qperf" "$peer-s" qperf -lp $QPERF; done
-    sleep 0.5
     for ((run = 1; run <= SWEEP_RUNS; run++)); do
         for peer in $up; do
             step "sweep of $peer"
@@ -299,7 +305,6 @@ sweep_part() {
     while read -r figure; do
         for peer in $up; do median "$figure peer=$peer"; done
     done < <(printf '%s\n' "${!sweeps[@]}" | sort -t= -k2,2 -k3,3n)
-    for peer in $up; do kill "${pid[$peer-qperf]}"; done
 }
 
 ### Several clients

@@ -41,8 +41,8 @@
 #   mbps, first_mbps    payload that came, after the first 5 s (a sixth of shorter runs), and within
 #                       the first 10 s (a third)
 #   stall_ms            the longest time without a byte (tcp: seen in steps of 100 ms)
-#   ping_*              a ping every 50 ms beside the flows, and on the idle tunnel before; _lost has those,
-#                       too, that are under way at the end
+#   ping_*              a ping every 50 ms beside the flows, and on the idle tunnel before; those under
+#                       way at the end count as _lost
 #   cpu_pct             the busiest of: the machine, and any one process in per cent of a core
 #   measured=no         cpu_pct is over 85: the figures say more about the machine than about us
 #   sum                 how all links together compare with each alone, and with what is wanted:
