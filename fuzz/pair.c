@@ -20,8 +20,9 @@
  *     8 id n           write 32 * n bytes to a stream; one that isn't open is opened
  *     9 id what        finish, reset or stop a stream
  *     a id n           read at most 32 * n bytes of a stream
- *     b n              a DATAGRAM of at most 8 * n bytes
- *     c what           key update, PING, move to another address, rebinding
+ *     b n              a DATAGRAM of at most 8 * n bytes, over each path in turn
+ *     c what           key update, PING, move to another address, rebinding; with multipath and
+ *                      bit 3: a path opened, abandoned, to be spared, another way for ACKs
  *     d at             everything on its way from that side is marked CE, or not
  *     e code           close
  *     f -              read all there is
@@ -38,6 +39,7 @@
 #include <string.h>
 
 #include "fuzz/fuzz.h"
+#include "mp/mp.h"
 #include "quic/conn.h"
 #include "quic/endpoint.h"
 
@@ -53,6 +55,7 @@
 #define COMMANDS 400  /* of an input at most */
 #define IDS      256  /* stream IDs that are used */
 #define DGRAMS   4096 /* DATAGRAMs numbered */
+#define PATHS    4    /* path IDs at once, with multipath */
 #define SPIN     2000 /* calls at one instant: more is a livelock */
 #define SERVER   1
 
@@ -186,6 +189,7 @@ struct pair {
     unsigned spins; /* calls since time moved */
     bool tainted;   /* a byte was changed */
     bool closed_by_us, moved, lost_early;
+    bool multi; /* both offer multipath */
 };
 
 static struct tls_ctx *tls[2];
@@ -264,10 +268,14 @@ static void check(struct pair *p)
     for (int i = 0; i < 2; i++) {
         struct quic_conn *c = p->side[i].conn;
         struct quic_close_info info;
+        struct quic_stats stats;
 
         if (!c)
             continue;
         check_conn(c);
+        quic_stats(c, &stats);
+        CHECK(stats.memory_bytes <= quic_memory_bound(&p->cfg[i], p->side[i].opened[0] +
+                                                                      p->side[i].opened[1]));
         quic_close_info(c, &info);
         if (!p->tainted && !fair_end(p, &info)) {
             fprintf(stderr, "side %d: kind %d code %llx %s\n", i, (int)info.kind,
@@ -374,9 +382,16 @@ static struct parcel *take_out(struct side *s, size_t which)
     return parcel;
 }
 
-static void post(struct pair *p, int from, const struct quic_train *t)
+/* Each further path of the client's has an address of its own, which stays. */
+static struct quic_addr client_addr(const struct pair *p, uint32_t id)
+{
+    return id ? (struct quic_addr){4, {10, 0, 1, (uint8_t)id}, (uint16_t)(1000 + id)} : p->addr[0];
+}
+
+static void post(struct pair *p, int from, size_t path, const struct quic_train *t)
 {
     struct side *s = &p->side[from];
+    struct quic_addr addr[2] = {client_addr(p, quic_path_id(s->conn, path)), p->addr[1]};
 
     CHECK(t->count == 0 || (t->len <= t->count * t->segment && t->ecn < 4));
     for (size_t i = 0; i < t->count && s->queued < QUEUE; i++) {
@@ -385,8 +400,8 @@ static void post(struct pair *p, int from, const struct quic_train *t)
 
         CHECK(parcel && n <= sizeof parcel->p && n > 0);
         /* A server answers to where it thinks the client is: that is where it gets. */
-        parcel->route.local = p->addr[1 - from];
-        parcel->route.remote = p->addr[from];
+        parcel->route.local = addr[1 - from];
+        parcel->route.remote = addr[from];
         parcel->ecn = t->ecn;
         parcel->n = n;
         memcpy(parcel->p, t->buf + i * t->segment, n);
@@ -400,11 +415,12 @@ static void flush(struct pair *p, int i, size_t count)
     struct quic_train t = {.buf = buf, .cap = 65507, .max_count = count};
     struct quic_conn *c = p->side[i].conn;
 
-    while (c && quic_send(c, 0, &t, p->now) > 0) {
-        spin(p);
-        post(p, i, &t);
-        quic_train_reset(&t);
-    }
+    for (size_t path = 0; c && path < quic_path_count(c); path++)
+        while (quic_send(c, path, &t, p->now) > 0) {
+            spin(p);
+            post(p, i, path, &t);
+            quic_train_reset(&t);
+        }
     if (c)
         take_events(p, i);
     if (c && i == SERVER)
@@ -547,9 +563,49 @@ static void send_dgram(struct pair *p, int i, size_t n)
     memcpy(d.p, &s->dgrams, 4);
     for (size_t at = 4; at < d.n; at++)
         d.p[at] = dgram_byte(s->dgrams, at);
-    if (quic_dgram_send(s->conn, 0, &t, &d, 1, p->now) == 1) {
+    size_t path = s->dgrams % quic_path_count(s->conn);
+
+    if (quic_dgram_send(s->conn, path, &t, &d, 1, p->now) == 1) {
         s->dgrams++;
-        post(p, i, &t);
+        post(p, i, path, &t);
+    } else if (path && quic_dgram_send(s->conn, 0, &t, &d, 1, p->now) == 1) {
+        s->dgrams++;
+        post(p, i, 0, &t);
+    }
+}
+
+static void path_jobs(struct pair *p, int i, unsigned what)
+{
+    struct quic_conn *c = p->side[i].conn;
+    size_t path = what >> 6;
+    struct quic_route route = {.remote = p->addr[1]};
+
+    p->moved = true; /* the only path may be abandoned, or no way be left */
+    switch (what & 3) {
+    case 0:
+        /* The ID, and so the address, that it will have. */
+        for (uint32_t id = 1; i == 0 && id < 256; id++) {
+            size_t at = 0;
+
+            while (at < quic_path_count(c) && (c->path[at].id != id || !c->path[at].phase))
+                at++;
+            if (at == quic_path_count(c) || c->path[at].phase != PATH_AHEAD)
+                continue;
+            route.local = client_addr(p, id);
+            if (mp_open(c, &route, p->now, &at) == 0)
+                CHECK(quic_path_id(c, at) == id);
+            break;
+        }
+        break;
+    case 1:
+        mp_abandon(c, path, what >> 4, p->now);
+        break;
+    case 2:
+        mp_set_backup(c, path, what & 16, p->now);
+        break;
+    default:
+        quic_set_acks(c, what & 16 ? QUIC_ACKS_FASTEST : QUIC_ACKS_OWN);
+        break;
     }
 }
 
@@ -558,6 +614,10 @@ static void odd_jobs(struct pair *p, int i, unsigned what)
     struct quic_conn *c = p->side[i].conn;
     struct quic_route route = {p->addr[0], p->addr[1], 0};
 
+    if (p->multi && what & 8) {
+        path_jobs(p, i, what);
+        return;
+    }
     switch (what % 4) {
     case 0:
         quic_key_update(c);
@@ -701,6 +761,7 @@ static void configure(struct pair *p, struct wire_r *r, struct quic_endpoint_con
 
     for (int i = 0; i < 4; i++)
         b[i] = wire_r_u8(r);
+    p->multi = b[1] & 32;
     for (int i = 0; i < 2; i++) {
         struct quic_config *c = &p->cfg[i];
 
@@ -720,6 +781,8 @@ static void configure(struct pair *p, struct wire_r *r, struct quic_endpoint_con
         c->streams_bidi = 1 + (b[3] & 15);
         c->streams_uni = 1 + (b[3] >> 4);
         c->stream_send_buffer = 5000;
+        c->ext = p->multi ? &mp_ext : NULL;
+        c->max_paths = p->multi ? PATHS : 1;
         memset(c->reset_key, i + 1, sizeof c->reset_key);
     }
     *ec = (struct quic_endpoint_config){.conn = p->cfg[SERVER],

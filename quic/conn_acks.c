@@ -83,10 +83,13 @@ uint64_t conn_ack_id(const struct quic_conn *c, const struct quic_path *p)
     return c->n_ext_rows && c->complete ? p->id : ACKRX_NO_PATH;
 }
 
-/* The path that carries the acknowledgements of others; null: none does. */
+/* The path that carries the acknowledgements of others; null: none does, or none could now. */
 static const struct quic_path *carrier(const struct quic_conn *c)
 {
-    return c->n_ext_rows && c->complete && c->n_paths > 1 ? conn_path_best(c) : NULL;
+    if (!c->n_ext_rows || !c->complete || c->n_paths == 1)
+        return NULL;
+    const struct quic_path *best = conn_path_best(c);
+    return best && path_may_ack(best, conn_least(c)) ? best : NULL;
 }
 
 /* Whether `q`'s acknowledgements are another path's task. */

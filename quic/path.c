@@ -163,6 +163,13 @@ bool path_window(struct quic_path *p, uint64_t need)
     return !p->window_waits;
 }
 
+bool path_may_ack(const struct quic_path *p, size_t least)
+{
+    size_t room = path_amplification_room(&p->route[p->current]);
+    return room >= least && room >= PATH_ACK_ROOM &&
+           !sent_scarce(&p->recovery.space[SPACE_APP].sent);
+}
+
 ns_t path_deadline(const struct quic_path *p, unsigned spaces, size_t least)
 {
     ns_t at = ns_min(recovery_deadline(&p->recovery), p->paced_until);

@@ -179,6 +179,9 @@ bool path_window(struct quic_path *p, uint64_t need);
 /* Bytes that the congestion window allows, in the same sense. */
 uint64_t path_window_room(const struct quic_path *p);
 
+/* Whether a datagram of ACKs alone could leave on it now; `least` as in path_deadline. */
+bool path_may_ack(const struct quic_path *p, size_t least);
+
 /*
  * The earliest instant at which something of this path is due. What could not leave then for
  * lack of window, of amplification room, or of room among the sent packets (sent_scarce) is left
