@@ -12,80 +12,10 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <openssl/crypto.h>
 
 #include "quic/endpoint.h"
+#include "test/quic_heap.h"
 #include "test/quic_pair.h"
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t m);
-void *__real_realloc(void *p, size_t n);
-void __real_free(void *p);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t m);
-void *__wrap_realloc(void *p, size_t n);
-void __wrap_free(void *p);
-
-static struct {
-    bool armed;
-    uint64_t n;       /* allocations since armed */
-    uint64_t fail_at; /* which one fails; UINT64_MAX: none */
-    bool failed;
-    int64_t live; /* blocks of ours that are not freed */
-} sweep = {.fail_at = UINT64_MAX};
-
-static bool fails(void)
-{
-    if (!sweep.armed || sweep.n++ != sweep.fail_at)
-        return false;
-    sweep.failed = true;
-    return true;
-}
-
-void *__wrap_malloc(size_t n)
-{
-    void *p = fails() ? NULL : __real_malloc(n);
-    sweep.live += p != NULL;
-    return p;
-}
-
-void *__wrap_calloc(size_t n, size_t m)
-{
-    void *p = fails() ? NULL : __real_calloc(n, m);
-    sweep.live += p != NULL;
-    return p;
-}
-
-void *__wrap_realloc(void *old, size_t n)
-{
-    void *p = fails() ? NULL : __real_realloc(old, n);
-    sweep.live += p && !old;
-    return p;
-}
-
-void __wrap_free(void *p)
-{
-    sweep.live -= p != NULL;
-    __real_free(p);
-}
-
-static void *ssl_malloc(size_t n, const char *file, int line)
-{
-    (void)file, (void)line;
-    return __real_malloc(n);
-}
-
-static void *ssl_realloc(void *p, size_t n, const char *file, int line)
-{
-    (void)file, (void)line;
-    return __real_realloc(p, n);
-}
-
-static void ssl_free(void *p, const char *file, int line)
-{
-    (void)file, (void)line;
-    __real_free(p);
-}
 
 /* An endpoint that accepts, a client, a handshake, a stream each way, DATAGRAMs, closing. */
 struct life {
@@ -188,7 +118,7 @@ static void test_sweep(void **state)
     uint64_t made = 0, survived = 0, n = 0;
     bool more = true;
     for (; more; n++) {
-        int64_t before = sweep.live;
+        int64_t before = ours.blocks;
         p.now += NS_PER_S;
         sweep.n = 0;
         sweep.fail_at = n;
@@ -199,10 +129,10 @@ static void test_sweep(void **state)
         more = sweep.failed;
         made += sweep.failed;
         survived += sweep.failed && well;
-        if (sweep.live != before)
+        if (ours.blocks != before)
             print_error("allocation %llu: %lld blocks leaked\n", (unsigned long long)n,
-                        (long long)(sweep.live - before));
-        assert_int_equal(sweep.live, before);
+                        (long long)(ours.blocks - before));
+        assert_int_equal(ours.blocks, before);
         assert_true(well || sweep.failed);
     }
     assert_true(made > 20);
@@ -363,7 +293,7 @@ static void test_steady(void **state)
 
 int main(void)
 {
-    if (!CRYPTO_set_mem_functions(ssl_malloc, ssl_realloc, ssl_free))
+    if (!heap_begin())
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sweep),

@@ -396,6 +396,43 @@ static void acknowledge(struct recovery *r, enum quic_space space, uint64_t lo, 
     assert_true(recovery_check(r));
 }
 
+/*
+ * A server that had no credit: a datagram gives it some, and the timeout that passed meanwhile is
+ * served at once (A.6). Sent, and without an ACK asked for: in flight, and no reason for a timer
+ * (A.5, B.2). Keys discarded: the timer of the space goes with them (A.11).
+ */
+static void test_timer_events(void **state)
+{
+    struct recovery_config cfg = config_of(NULL, NULL);
+    struct recovery_state st = {.server = true, .at_amplification_limit = true};
+    struct recovery r;
+
+    (void)state;
+    assert_int_equal(recovery_init(&r, &cfg), 0);
+    recovery_set_state(&r, &st, 0);
+    send_packet(&r, SPACE_INITIAL, 0, SENT_IN_FLIGHT, BYTES, 0);
+    assert_int_equal(r.bytes_in_flight, BYTES);
+    st.at_amplification_limit = false;
+    recovery_set_state(&r, &st, 5 * MS);
+    assert_int_equal(recovery_deadline(&r), NS_NEVER);
+    send_packet(&r, SPACE_INITIAL, 1, ELICIT, BYTES, 10 * MS);
+    st.at_amplification_limit = true;
+    recovery_set_state(&r, &st, 11 * MS);
+    assert_int_equal(recovery_deadline(&r), NS_NEVER);
+    assert_int_equal(recovery_on_timeout(&r, 4999 * MS), RECOVERY_NONE);
+    st.at_amplification_limit = false;
+    recovery_set_state(&r, &st, 5000 * MS);
+    assert_int_equal(recovery_deadline(&r), 1009 * MS);
+    assert_int_equal(recovery_on_timeout(&r, 5000 * MS), RECOVERY_PTO);
+    assert_true(recovery_probes(&r, SPACE_INITIAL) > 0);
+    assert_int_equal(r.pto_count, 1);
+    recovery_discard_space(&r, SPACE_INITIAL, 5001 * MS);
+    assert_int_equal(recovery_deadline(&r), NS_NEVER);
+    assert_int_equal(recovery_probes(&r, SPACE_INITIAL), 0);
+    assert_int_equal(r.bytes_in_flight, 0);
+    recovery_free(&r);
+}
+
 /* Who sends all the time hears of a dead path within two periods, and again. */
 static void test_pto_while_sending(void **state)
 {
@@ -1060,7 +1097,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_thresholds),        cmocka_unit_test(test_adapts),
         cmocka_unit_test(test_violations),        cmocka_unit_test(test_skipping),
-        cmocka_unit_test(test_pto_table),         cmocka_unit_test(test_probes),
+        cmocka_unit_test(test_pto_table),
+        cmocka_unit_test(test_timer_events),         cmocka_unit_test(test_probes),
         cmocka_unit_test(test_pto_while_sending), cmocka_unit_test(test_pto_answered),
         cmocka_unit_test(test_samples),           cmocka_unit_test(test_probe_early),
         cmocka_unit_test(test_backoff_kept),      cmocka_unit_test(test_persistent),

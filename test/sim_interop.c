@@ -112,64 +112,6 @@ static void test_ipv6(void **state)
     world_each_seed(2, ipv6);
 }
 
-/* amplificationlimit: nine certificates, and the client's packets 2 to 7 are lost. */
-struct amplification {
-    uint64_t up, down, n_up, before; /* bytes; packets up; down before validation */
-    bool over, validated;
-};
-
-static bool some_up(void *ctx, struct sim_packet *packet)
-{
-    struct amplification *a = ctx;
-    uint64_t n = a->n_up++;
-    if (n >= 1 && n <= 6)
-        return false;
-    a->up += packet->n;
-    for (size_t at = 0; at < packet->n;) {
-        struct packet_head h;
-        if (packet_parse(packet->p + at, packet->n - at, 8, &h) != 0)
-            break;
-        a->validated |= h.type == PACKET_HANDSHAKE;
-        at += h.length;
-    }
-    return true;
-}
-
-static bool count_down(void *ctx, struct sim_packet *packet)
-{
-    struct amplification *a = ctx;
-    a->down += packet->n;
-    if (a->validated)
-        return true;
-    a->before = a->down;
-    a->over |= a->down > 3 * a->up;
-    return true;
-}
-
-static void amplification(uint64_t seed)
-{
-    struct world w;
-    struct amplification a = {0};
-    world_init(&w, seed);
-    workload(&w, 1, 1000, 5000);
-    w.server_cfg.conn.tls = world_tls_chain();
-    w.client_cfg.conn.handshake = w.server_cfg.conn.handshake = 250 * NS_PER_S;
-    world_path(&w, 15 * NS_PER_MS, 0, 0);
-    world_link(&w, UP, sim_filter(&w.sim, some_up, &a));
-    world_link(&w, DOWN, sim_filter(&w.sim, count_down, &a));
-    world_start(&w, 1);
-    check_done(&w, world_run(&w, 60 * NS_PER_S));
-    WORLD_CHECK(&w, a.validated && !a.over && a.before > 0);
-    WORLD_CHECK(&w, a.down > 7500);
-    world_free(&w);
-}
-
-static void test_amplification(void **state)
-{
-    (void)state;
-    world_each_seed(3, amplification);
-}
-
 /* rebind-port: ten megabytes, another port after a second and then every five. */
 struct rebinding {
     struct sim_nat nat;
@@ -257,8 +199,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_transfer),    cmocka_unit_test(test_chacha20),
-        cmocka_unit_test(test_ipv6),        cmocka_unit_test(test_amplification),
-        cmocka_unit_test(test_rebind_port), cmocka_unit_test(test_crosstraffic),
+        cmocka_unit_test(test_ipv6),        cmocka_unit_test(test_rebind_port), cmocka_unit_test(test_crosstraffic),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

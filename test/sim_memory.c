@@ -5,94 +5,17 @@
  * Linked with --wrap for malloc and its kin; libcrypto and libssl, which come to them too, are
  * counted apart.
  */
-#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <openssl/crypto.h>
 
 #include "quic/endpoint.h"
+#include "test/quic_heap.h"
 #include "test/quic_pair.h"
 #include "test/sim/evil.h"
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t m);
-void *__real_realloc(void *p, size_t n);
-void __real_free(void *p);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t m);
-void *__wrap_realloc(void *p, size_t n);
-void __wrap_free(void *p);
-
-/* Bytes on the heap, as the allocator rounds them, and the most there were since a mark. */
-static struct heap {
-    size_t now, most;
-} ours, ssl;
-
-static void *got(struct heap *h, void *p)
-{
-    h->now += p ? malloc_usable_size(p) : 0;
-    if (h->now > h->most)
-        h->most = h->now;
-    return p;
-}
-
-static void gone(struct heap *h, void *p)
-{
-    h->now -= p ? malloc_usable_size(p) : 0;
-}
-
-void *__wrap_malloc(size_t n)
-{
-    return got(&ours, __real_malloc(n));
-}
-
-void *__wrap_calloc(size_t n, size_t m)
-{
-    return got(&ours, __real_calloc(n, m));
-}
-
-void *__wrap_realloc(void *old, size_t n)
-{
-    gone(&ours, old);
-    return got(&ours, __real_realloc(old, n));
-}
-
-void __wrap_free(void *p)
-{
-    gone(&ours, p);
-    __real_free(p);
-}
-
-static void *ssl_malloc(size_t n, const char *file, int line)
-{
-    (void)file, (void)line;
-    return got(&ssl, __real_malloc(n));
-}
-
-static void *ssl_realloc(void *p, size_t n, const char *file, int line)
-{
-    (void)file, (void)line;
-    gone(&ssl, p);
-    return got(&ssl, __real_realloc(p, n));
-}
-
-static void ssl_free(void *p, const char *file, int line)
-{
-    (void)file, (void)line;
-    gone(&ssl, p);
-    __real_free(p);
-}
-
-/* Start to look for the most. */
-static void mark(void)
-{
-    ours.most = ours.now;
-    ssl.most = ssl.now;
-}
 
 /* What ending the connection of side `i` gives back: what it has cost. */
 struct cost {
@@ -192,7 +115,7 @@ static void test_idle(void **state)
     assert_idle(&p, "after the handshake");
     pair_connect(&p);
     pair_run(&p, NS_PER_S);
-    mark();
+    heap_mark();
     be_busy(&p);
     assert_true(ours.most - ours.now > 0);
     for (int i = 0; i < 2; i++) {
@@ -364,7 +287,7 @@ static void test_worst(void **state)
     struct worst w;
     worst_start(&w);
     size_t before = ours.now;
-    mark();
+    heap_mark();
     hold_rings(&w);
     make_gaps(&w);
     flood(&w);
@@ -479,7 +402,7 @@ static void test_handshake_flood(void **state)
 
 int main(void)
 {
-    if (!CRYPTO_set_mem_functions(ssl_malloc, ssl_realloc, ssl_free))
+    if (!heap_begin())
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_idle),

@@ -350,21 +350,13 @@ static void test_backup(void **state)
     assert_true(view(&l, 0, 0, &v));
     assert_false(v.standby); /* that is what the server wishes, and it wishes nothing */
     uint64_t down = l.lane[0].link[DOWN]->node.bytes, up = l.lane[0].link[UP]->node.bytes;
-    l.w.xfer.streams = 2;
     l.w.xfer.up = l.w.xfer.down = 2 * MB;
-    l.w.xfer.clients_done = 0;
-    l.w.xfer.end[0].done = false;
-    sim_host_wake(l.w.client);
-    assert_true(world_run(&l.w, 30 * NS_PER_S));
+    assert_true(world_again(&l.w, 2, 30 * NS_PER_S));
     assert_true(l.lane[0].link[DOWN]->node.bytes - down < MB / 4); /* acknowledgements */
     assert_true(l.lane[0].link[UP]->node.bytes - up > MB);
     /* The other one dies: a spared path is better than none. */
     l.lane[1].cut[UP] = l.lane[1].cut[DOWN] = true;
-    l.w.xfer.streams = 4;
-    l.w.xfer.clients_done = 0;
-    l.w.xfer.end[0].done = false;
-    sim_host_wake(l.w.client);
-    assert_true(world_run(&l.w, 30 * NS_PER_S));
+    assert_true(world_again(&l.w, 4, 30 * NS_PER_S));
     assert_true(l.lane[0].link[DOWN]->node.bytes - down > 3 * MB);
     assert_int_equal(mp_set_backup(l.conn[0], 0, false, l.w.sim.now), 0);
     lanes_run(&l, 1);

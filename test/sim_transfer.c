@@ -210,11 +210,7 @@ static void test_memory(void **state)
     world_start(&w, 1);
     uint64_t first[2] = {0, 0};
     for (size_t round = 1; round <= 20; round++) {
-        w.xfer.streams = 5 * round;
-        w.xfer.end[0].done = false;
-        w.xfer.clients_done = 0;
-        sim_host_wake(w.client);
-        assert_true(world_run(&w, 20 * NS_PER_S));
+        assert_true(world_again(&w, 5 * round, 20 * NS_PER_S));
         sim_run(&w.sim, w.sim.now + 12 * NS_PER_S, NULL, NULL);
         for (int i = 0; i < 2; i++) {
             struct quic_stats stats;

@@ -41,6 +41,8 @@ struct h3c {
     bool consume_due;
     const char *closed; /* why the connection is over */
 
+    struct span session, token; /* of a former connection */
+
     /* A second path, from another local port. */
     bool multipath, more_valid, gone;
     int more_fd; /* -1: none */
@@ -79,13 +81,14 @@ static inline void h3c_line(void *ctx, enum log_level level, const char *text)
 }
 
 /*
- * Connect to `ip`:`port`; the certificate is not looked at. Of `c` only `multipath` is read: open
- * a second path as soon as that is allowed. From the environment: SUITES=... are the
+ * Connect to `ip`:`port`; the certificate is not looked at. Of `c` only these are read: `multipath`,
+ * to open a second path as soon as that is allowed; `session` and `token`, to be used. From the environment: SUITES=... are the
  * cipher suites to offer, QLOG=DIR is where a qlog file goes. 0, or -1 with a word to stderr.
  */
 static inline int h3c_open(struct h3c *c, const char *ip, uint16_t port, const char *name)
 {
     static const char *const alpn[] = {"h3"};
+    struct h3c asked = *c;
     bool multipath = c->multipath;
     static const struct log log = {.line = h3c_line, .level = LOG_TRACE};
     struct tls_ctx_config t = {.alpn = alpn, .n_alpn = 1, .verify = TLS_VERIFY_NONE};
@@ -121,6 +124,8 @@ static inline int h3c_open(struct h3c *c, const char *ip, uint16_t port, const c
     q.max_udp_payload = 1452;
     q.max_paths = multipath ? 9 : 1;
     q.ext = multipath ? &mp_ext : NULL;
+    q.session = asked.session;
+    q.token = asked.token;
     c->quic = c->tls ? quic_connect(&q, name, &c->route, h3c_now()) : NULL;
     c->h3 = h3_conn_new(&h);
     if (!c->quic || !c->h3) {

@@ -66,6 +66,11 @@ grep -q 'key update 1' get.log || fail "no key update: $(cat get.log)"
 OURS=-m fetch "migration by us"
 grep -q 'moved to port' get.log || fail "no migration: $(cat get.log)"
 said other 'PATH_CHALLENGE'
+OURS=-r fetch "resumption"
+grep -q '^resumed' get.log || fail "not resumed: $(cat get.log)"
+OURS=-r fetch "resumption, Retry and the token of a former connection" --validate-addr
+grep -q '^resumed' get.log || fail "not resumed: $(cat get.log)"
+grep -q 'a token of [1-9]' get.log || fail "no token: $(cat get.log)"
 LISTEN=fd00:31:1::1 HOST=fd00:31:1::1
 fetch "IPv6"
 LISTEN='' HOST=172.31.1.1

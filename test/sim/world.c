@@ -243,6 +243,15 @@ bool world_run(struct world *w, ns_t limit)
     return sim_run(&w->sim, w->sim.now + limit, xfer_done, &w->xfer);
 }
 
+bool world_again(struct world *w, size_t streams, ns_t limit)
+{
+    w->xfer.streams = streams;
+    w->xfer.end[0].done = false;
+    w->xfer.clients_done = 0;
+    sim_host_wake(w->client);
+    return world_run(w, limit);
+}
+
 void world_free(struct world *w)
 {
     sim_free(&w->sim);

@@ -56,6 +56,9 @@ void world_path(struct world *w, ns_t delay, uint64_t bps, size_t queue);
 /* Run to the end of the workload, and a little on. Returns whether it was reached. */
 bool world_run(struct world *w, ns_t limit);
 
+/* The first client's workload is now of `streams` streams, more than it was. */
+bool world_again(struct world *w, size_t streams, ns_t limit);
+
 /* The seed range of the environment, SEEDS="n", "a-b"; `n` seeds from 1 without. */
 void world_seeds(uint64_t n, uint64_t *from, uint64_t *to);
 
