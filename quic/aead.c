@@ -71,6 +71,7 @@ void aead_free(struct aead *a)
     if (!a)
         return;
     gcm_vaes_del(a->gcm);
+    gcm_vaes_del(a->mask);
     EVP_CIPHER_CTX_free(a->ctx);
     EVP_CIPHER_CTX_free(a->hp);
     OPENSSL_cleanse(a, sizeof(*a));
@@ -100,13 +101,12 @@ static int make_contexts(struct aead *a, const uint8_t *key)
 
     if (a->id != AEAD_CHACHA20_POLY1305 && !no_vaes && !gcm_vaes_off()) {
         a->gcm = gcm_vaes_new(key, c->key_len);
-        if (!a->gcm)
-            return QUIC_NOMEM;
-    } else {
-        a->ctx = EVP_CIPHER_CTX_new();
-        if (!a->ctx || !EVP_CipherInit_ex2(a->ctx, c->aead(), key, NULL, a->seal, NULL))
-            return QUIC_NOMEM;
+        a->mask = gcm_vaes_new(a->hp_key, c->key_len);
+        return a->gcm && a->mask ? 0 : QUIC_NOMEM;
     }
+    a->ctx = EVP_CIPHER_CTX_new();
+    if (!a->ctx || !EVP_CipherInit_ex2(a->ctx, c->aead(), key, NULL, a->seal, NULL))
+        return QUIC_NOMEM;
     a->hp = EVP_CIPHER_CTX_new();
     if (!a->hp || !EVP_EncryptInit_ex2(a->hp, c->hp(), a->hp_key, NULL, NULL) ||
         !EVP_CIPHER_CTX_set_padding(a->hp, 0))
@@ -307,6 +307,10 @@ int aead_masks(struct aead *a, const uint8_t (*samples)[AEAD_SAMPLE], size_t n,
 
     if (a->id == AEAD_CHACHA20_POLY1305)
         return masks_chacha20(a, samples, n, masks);
+    if (a->mask) {
+        gcm_vaes_masks(a->mask, samples, n, masks);
+        return 0;
+    }
     while (n > 0 && !err) {
         size_t some = n < MASK_BATCH ? n : MASK_BATCH;
 

@@ -3,9 +3,9 @@
  * (RFC 9001 5 and 6, RFC 10069 2.4).
  *
  * One `struct aead` is one direction under one key. It holds an EVP_CIPHER_CTX that got
- * its key once; a packet only sets the nonce. Where the processor can, AES-GCM is done by
- * quic/gcm_vaes instead, which gives the same bytes in less time. Header protection has an EVP
- * context of its own.
+ * its key once; a packet only sets the nonce. Header protection has an EVP context of
+ * its own. Where the processor can, AES of both is done by quic/gcm_vaes instead, which gives the
+ * same bytes in less time.
  * Contexts are owned: aead_free ends them and wipes the secret; a `struct aead` may be moved
  * by assignment as long as only one copy is used and freed. A zeroed one is empty and may be
  * freed.
@@ -39,11 +39,12 @@ enum aead_id { AEAD_AES_128_GCM, AEAD_AES_256_GCM, AEAD_CHACHA20_POLY1305 };
 enum aead_hash { AEAD_SHA256, AEAD_SHA384 };
 
 struct aead {
-    struct gcm_vaes *gcm; /* keyed; NULL where EVP does it, */
-    EVP_CIPHER_CTX *ctx;  /* by this, which else is NULL */
-    EVP_CIPHER_CTX *hp;   /* header protection, keyed; NULL while empty */
-    uint64_t used;       /* packets sealed */
-    uint64_t failed;     /* packets that failed to open */
+    struct gcm_vaes *gcm;  /* keyed; NULL where EVP does it, */
+    EVP_CIPHER_CTX *ctx;   /* by this, which else is NULL */
+    struct gcm_vaes *mask; /* the same for header protection */
+    EVP_CIPHER_CTX *hp;
+    uint64_t used;   /* packets sealed */
+    uint64_t failed; /* packets that failed to open */
     enum aead_id id;
     bool seal; /* direction */
     uint8_t secret_len;
@@ -66,7 +67,7 @@ void aead_free(struct aead *a);
 
 static inline bool aead_ready(const struct aead *a)
 {
-    return a->hp != NULL;
+    return a->mask || a->hp;
 }
 
 /*

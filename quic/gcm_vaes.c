@@ -404,6 +404,50 @@ TARGET bool gcm_vaes_open(const struct gcm_vaes *k, const uint8_t iv[GCM_IV], st
     return false;
 }
 
+/* ---- masks --------------------------------------------------------------------------- */
+
+#define MASKED 8 /* blocks at a time */
+
+INLINE void encipher(const struct gcm_vaes *k, int rounds, const uint8_t *in, uint8_t *out)
+{
+    __m256i b[MASKED / 2], key = _mm256_broadcastsi128_si256(k->round[0]);
+
+    for (int i = 0; i < MASKED / 2; i++)
+        b[i] = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)in + i), key);
+#pragma GCC unroll 14
+    for (int r = 1; r < rounds; r++) {
+        key = _mm256_broadcastsi128_si256(k->round[r]);
+        for (int i = 0; i < MASKED / 2; i++)
+            b[i] = _mm256_aesenc_epi128(b[i], key);
+    }
+    key = _mm256_broadcastsi128_si256(k->round[rounds]);
+    for (int i = 0; i < MASKED / 2; i++)
+        _mm256_storeu_si256((__m256i *)out + i, _mm256_aesenclast_epi128(b[i], key));
+}
+
+TARGET void gcm_vaes_masks(const struct gcm_vaes *k, const uint8_t (*samples)[GCM_SAMPLE],
+                           size_t n, uint8_t (*masks)[GCM_MASK])
+{
+    uint8_t few[MASKED][GCM_SAMPLE], out[MASKED][GCM_SAMPLE];
+
+    for (size_t some; n > 0; samples += some, masks += some, n -= some) {
+        const uint8_t *in = samples[0];
+
+        some = n < MASKED ? n : MASKED;
+        if (some < MASKED) {
+            memset(few, 0, sizeof(few));
+            memcpy(few, samples, some * GCM_SAMPLE);
+            in = few[0];
+        }
+        if (k->is_256)
+            encipher(k, ROUNDS_256, in, out[0]);
+        else
+            encipher(k, ROUNDS_128, in, out[0]);
+        for (size_t i = 0; i < some; i++)
+            memcpy(masks[i], out[i], GCM_MASK);
+    }
+}
+
 /* ---- keys ---------------------------------------------------------------------------- */
 
 /* Round key `last` steps on by `word`, which is in all four places. */
@@ -559,6 +603,26 @@ static bool same(const struct gcm_vaes *k, const uint8_t iv[GCM_IV], struct span
     return !gcm_vaes_open(k, iv, aad, got, n);
 }
 
+/* The blocks of `in`, of which TEST_MAX bytes are given, enciphered. */
+static bool same_masks(const struct gcm_vaes *k, const uint8_t *key, size_t key_n,
+                       const uint8_t *in, size_t n)
+{
+    uint8_t want[TEST_MAX], got[TEST_MAX / BLOCK][GCM_MASK];
+    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    int len;
+    bool ok = ctx &&
+              EVP_EncryptInit_ex2(ctx, key_n == 32 ? EVP_aes_256_ecb() : EVP_aes_128_ecb(), key,
+                                  NULL, NULL) &&
+              EVP_CIPHER_CTX_set_padding(ctx, 0) &&
+              EVP_EncryptUpdate(ctx, want, &len, in, (int)(n * BLOCK));
+
+    EVP_CIPHER_CTX_free(ctx);
+    gcm_vaes_masks(k, (const uint8_t(*)[GCM_SAMPLE])in, n, got);
+    for (size_t i = 0; ok && i < n; i++)
+        ok = memcmp(got[i], want + i * BLOCK, GCM_MASK) == 0;
+    return ok;
+}
+
 /* Cases 4 and 16 of McGrew and Viega, "The Galois/Counter Mode of Operation". */
 static bool known_answers(void)
 {
@@ -629,7 +693,8 @@ static bool like_libcrypto(void)
             in[j] = (uint8_t)noise(&state);
         k = make(key, key_n);
         ok = k && evp_seal(key, key_n, iv, span_of(aad, aad_n), in, n, want) &&
-             same(k, iv, span_of(aad, aad_n), in, n, want);
+             same(k, iv, span_of(aad, aad_n), in, n, want) &&
+             same_masks(k, key, key_n, in, i % (TEST_MAX / BLOCK));
         gcm_vaes_del(k);
         if (!ok)
             return false;
@@ -682,6 +747,12 @@ bool gcm_vaes_open(const struct gcm_vaes *k, const uint8_t iv[GCM_IV], struct sp
 {
     (void)k, (void)iv, (void)aad, (void)inout, (void)n;
     return false;
+}
+
+void gcm_vaes_masks(const struct gcm_vaes *k, const uint8_t (*samples)[GCM_SAMPLE], size_t n,
+                    uint8_t (*masks)[GCM_MASK])
+{
+    (void)k, (void)samples, (void)n, (void)masks;
 }
 
 #endif

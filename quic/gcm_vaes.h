@@ -17,6 +17,9 @@
  * table and no branch on them. A key object is read only after it was made, so threads may
  * share it.
  *
+ * The same object serves as a header protection key (RFC 9001 5.4.3), for which only its round
+ * keys are needed: masks are AES of one block each, eight at a time.
+ *
  * Released bytes: opening deciphers while it hashes. If the tag is wrong, what was written is
  * wiped before gcm_vaes_open returns, so the caller never sees anything of an unauthentic packet.
  */
@@ -27,6 +30,9 @@
 
 #define GCM_IV  12
 #define GCM_TAG 16
+
+#define GCM_SAMPLE 16
+#define GCM_MASK   5
 
 struct gcm_vaes;
 
@@ -62,5 +68,9 @@ void gcm_vaes_seal(const struct gcm_vaes *k, const uint8_t iv[GCM_IV], struct sp
  */
 bool gcm_vaes_open(const struct gcm_vaes *k, const uint8_t iv[GCM_IV], struct span aad,
                    uint8_t *inout, size_t n);
+
+/* The first GCM_MASK bytes of AES of each of `n` samples. */
+void gcm_vaes_masks(const struct gcm_vaes *k, const uint8_t (*samples)[GCM_SAMPLE], size_t n,
+                    uint8_t (*masks)[GCM_MASK]);
 
 #endif

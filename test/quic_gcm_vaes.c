@@ -129,6 +129,27 @@ static void test_keys(void **state)
     gcm_vaes_del(NULL);
 }
 
+/* FIPS 197 appendix C.1 and C.3. */
+static void test_mask_vectors(void **state)
+{
+    static const char *const block = "00112233445566778899aabbccddeeff";
+    static const char *const want[2] = {"69c4e0d86a", "8ea2b7ca51"};
+    static const char *const keys[2] = {
+        "000102030405060708090a0b0c0d0e0f",
+        "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct hex key = hex_of(keys[i]), in = hex_of(block), out = hex_of(want[i]);
+        struct gcm_vaes *k = gcm_vaes_new(key.b, key.n);
+        uint8_t mask[1][GCM_MASK];
+
+        gcm_vaes_masks(k, (const uint8_t(*)[GCM_SAMPLE])in.b, 1, mask);
+        assert_memory_equal(mask[0], out.b, GCM_MASK);
+        gcm_vaes_del(k);
+    }
+}
+
 /* Bytes in an area of their own between two pages that fault. */
 static uint8_t *fenced(void)
 {
@@ -195,6 +216,38 @@ static void test_lengths(void **state)
         for (unsigned way = 0; way < 4; way++)
             check(key, way & 1 ? 32 : 16, plain, n, head, (n + way * 16) % 65, way & 2);
     }
+}
+
+/* Any number of masks at once, samples and masks at the ends of what may be touched. */
+static void test_masks(void **state)
+{
+    uint8_t samples[70 * GCM_SAMPLE], key[32], want[70 * GCM_SAMPLE];
+    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    uint64_t seed = 3;
+    int len;
+
+    (void)state;
+    for (size_t n = 0; n <= 70; n++) {
+        for (size_t key_n = 16; key_n <= 32; key_n += 16) {
+            uint8_t *in = areas.in + FENCED - n * GCM_SAMPLE;
+            uint8_t *out = areas.out + FENCED - n * GCM_MASK;
+            struct gcm_vaes *k;
+
+            rand_bytes(&seed, key, sizeof(key));
+            rand_bytes(&seed, samples, sizeof(samples));
+            memcpy(in, samples, n * GCM_SAMPLE);
+            k = gcm_vaes_new(key, key_n);
+            gcm_vaes_masks(k, (const uint8_t(*)[GCM_SAMPLE])in, n, (uint8_t(*)[GCM_MASK])out);
+            gcm_vaes_del(k);
+            assert_true(EVP_EncryptInit_ex2(
+                ctx, key_n == 32 ? EVP_aes_256_ecb() : EVP_aes_128_ecb(), key, NULL, NULL));
+            assert_true(
+                EVP_EncryptUpdate(ctx, want, &len, samples, (int)(n * GCM_SAMPLE)) == 1);
+            for (size_t i = 0; i < n; i++)
+                assert_memory_equal(out + i * GCM_MASK, want + i * GCM_SAMPLE, GCM_MASK);
+        }
+    }
+    EVP_CIPHER_CTX_free(ctx);
 }
 
 /* Every length of header with every length around one and two registers and chunks. */
@@ -445,6 +498,7 @@ int main(void)
         cmocka_unit_test(test_lengths),   cmocka_unit_test(test_aad),
         cmocka_unit_test(test_alignment), cmocka_unit_test(test_tampering),
         cmocka_unit_test(test_long),      cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_masks),     cmocka_unit_test(test_mask_vectors),
         cmocka_unit_test(test_aead),      cmocka_unit_test(test_evp_wipes),
     };
     const char *off = gcm_vaes_off();
