@@ -540,6 +540,7 @@ static void on_flush(void *ctx, ns_t now)
     if (c->stopping)
         return;
     device_flush(&c->base.device);
+    ring_hasten(c->base.ring);
     for (size_t i = c->round.n_run; i-- > 0;) {
         if (i >= c->round.n_run)
             continue;

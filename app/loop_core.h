@@ -22,6 +22,7 @@
 #define LOOP_VIEWS   256 /* datagrams per on_udp */
 #define LOOP_ERRORS  64  /* failed sends told per batch; more are only counted */
 #define LOOP_TX_IOVS 1024
+#define LOOP_FEW     4 /* reads of a batch whose output need not wait for its end */
 
 /* A receive slot of the UDP arena: header that io_uring writes, name, control, payload. */
 #define LOOP_RX_NAME 32
@@ -122,6 +123,7 @@ struct ring {
     bool stop;
     bool flush_due; /* a starved socket has trains again */
     bool got;       /* the batch has something to deliver */
+    unsigned few;   /* reads of the batch, up to one more than LOOP_FEW */
     unsigned dead_n;
 
     struct loop_arena udp; /* receive buffers of all sockets */
@@ -156,7 +158,8 @@ struct loop_backend {
     void (*close)(struct ring *r); /* after it and after the arenas */
     /* Wait until `until` (0: don't) or something happens; collect. 0 or a negative errno. */
     int (*gather)(struct ring *r, ns_t until);
-    void (*flush)(struct ring *r); /* pass queued output on */
+    void (*flush)(struct ring *r);  /* pass queued output on, or gather will */
+    void (*hasten)(struct ring *r); /* pass it on now */
     int (*arena_open)(struct loop_arena *a);
     void (*arena_close)(struct loop_arena *a);
     void (*slot_back)(struct loop_arena *a, unsigned slot);

@@ -364,6 +364,7 @@ const struct loop_backend loop_epoll = {
     .close = poll_close,
     .gather = poll_gather,
     .flush = poll_flush,
+    .hasten = poll_flush,
     .arena_open = poll_arena_open,
     .arena_close = poll_arena_close,
     .slot_back = poll_slot_back,

@@ -377,6 +377,11 @@ static int uring_gather(struct ring *r, ns_t until)
     int rc;
 
     arm(r);
+    if (io_uring_cq_ready(&u->ring)) { /* of what was hastened */
+        reap(r);
+        if (r->got || r->errors_n || r->flush_due || u->rearm)
+            until = 0;
+    }
     if (u->output && until) {
         /* What completes at once must not count as the event waited for, and what failed
          * must be seen to first. Under load there are events already, and no second wait. */
@@ -447,6 +452,16 @@ static void uring_flush(struct ring *r)
     }
     if (r->stop && !submitted)
         io_uring_submit(&u->ring);
+}
+
+static void uring_hasten(struct ring *r)
+{
+    struct uring_state *u = r->priv;
+
+    if (!u->output)
+        return;
+    u->output = false;
+    io_uring_submit(&u->ring);
 }
 
 /* ---- objects: arm() does what they need ---- */
@@ -524,6 +539,7 @@ const struct loop_backend loop_uring = {
     .close = uring_close,
     .gather = uring_gather,
     .flush = uring_flush,
+    .hasten = uring_hasten,
     .arena_open = uring_arena_open,
     .arena_close = uring_arena_close,
     .slot_back = uring_slot_back,

@@ -14,8 +14,8 @@
  *   5. on_flush     once, at the end of each batch; also when nothing else happened but a
  *      socket that was refused a train (ring_train_get) has one again
  *
- * then what was queued by ring_tun_write and ring_udp_send goes to the kernel at once, and
- * the buffers of the batch go back. Callbacks run on the thread of ring_run, never
+ * then what was queued by ring_tun_write and ring_udp_send goes to the kernel at once (or
+ * before, by ring_hasten), and the buffers of the batch go back. Callbacks run on the thread of ring_run, never
  * re-entrantly; from any of them everything below may be called, ring_free excepted.
  *
  * Buffers: the bytes handed to on_udp and on_tun belong to the caller, writable, until the
@@ -114,8 +114,8 @@ struct ring_cfg {
 };
 
 /*
- * Make a loop, for the calling thread only, whose timer slack it makes small. On success
- * `*out` is the caller's, to be freed with ring_free.
+ * Make a loop, for the calling thread only, whose timer slack and time slice it makes small. On
+ * success `*out` is the caller's, to be freed with ring_free.
  *
  * Returns 0; or, with a sentence for the user in `why`: QUIC_NOMEM; QUIC_INVAL (a count out
  * of range); QUIC_CLOSED where the forced backend can't work, telling what forbids it.
@@ -146,6 +146,13 @@ ns_t ring_clock(void);
  * kernel refused to wait (fatal; never seen in practice).
  */
 int ring_run(struct ring *r);
+
+/*
+ * What was queued goes to the kernel now, if the batch is of few reads: somebody waits for each
+ * of them, while the rest of on_flush takes longer than one more system call. Does nothing in a
+ * larger batch, for which one call is cheaper.
+ */
+void ring_hasten(struct ring *r);
 
 /*
  * End ring_run, also one yet to come, with `code` after the present batch, queued sends and

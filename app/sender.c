@@ -545,6 +545,7 @@ void sender_flush(struct sender *s, ns_t now)
         ;
     while (!muted && send_burst(s, now))
         ;
+    ring_hasten(s->device->ring);
     put_dropped(s);
     send_control(s, now);
     tell_idle(s, now);

@@ -333,6 +333,7 @@ static void on_flush(void *ctx, ns_t now)
 
     s->busy = NULL;
     device_flush(&s->base.device);
+    ring_hasten(s->base.ring);
     for (; e; e = next) {
         next = e->next_busy;
         e->busy = false;

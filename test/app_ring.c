@@ -1,5 +1,6 @@
 /* The event loop and UDP over loopback: trains, views, shares, held buffers. */
 #include <errno.h>
+#include <poll.h>
 
 #include "app/loop_core.h"
 #include "test/app_ring_rig.h"
@@ -418,6 +419,69 @@ static void test_hold(void **state)
     rig_close(&g);
 }
 
+static void hasten_on_udp(struct rig *g, struct ring_udp *s, struct udp_dgram *d, size_t n,
+                          ns_t now)
+{
+    (void)s, (void)d, (void)now;
+    g->n += n;
+}
+
+/* An answer to a few packets is there before the callback ends, one to many comes later. */
+static void hasten_on_flush(struct rig *g, ns_t now)
+{
+    struct pollfd p = {.fd = g->peer, .events = POLLIN};
+    struct udp_train *t;
+    uint8_t byte;
+
+    (void)now;
+    if (g->n == 0)
+        return;
+    t = ring_train_get(g->b);
+    assert_non_null(t);
+    t->n = t->segment = 1;
+    t->remote = *(union udp_addr *)g->p;
+    assert_int_equal(ring_udp_send(t), 0);
+    ring_hasten(g->r);
+    if (g->n <= LOOP_FEW) {
+        assert_int_equal(poll(&p, 1, LATE / NS_PER_MS), 1);
+        assert_int_equal(recv(g->peer, &byte, 1, 0), 1);
+    } else {
+        assert_int_equal(poll(&p, 1, 0), 0);
+    }
+    g->off += g->n;
+    g->n = 0;
+    if (g->off == g->want)
+        ring_stop(g->r, 0);
+}
+
+static void test_hasten(void **state)
+{
+    static const size_t counts[] = {1, LOOP_FEW, 2 * LOOP_FEW};
+
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        union udp_addr own;
+        socklen_t n = sizeof(own);
+        struct rig g;
+
+        rig_open(state, NULL, &g);
+        g.b = sock_open(&g, "127.0.0.1:0", false);
+        g.peer = socket(AF_INET, SOCK_DGRAM, 0);
+        assert_int_equal(udp_addr_parse("127.0.0.1:0", 0, &own), 0);
+        assert_int_equal(bind(g.peer, &own.sa, udp_addr_len(&own)), 0);
+        assert_int_equal(getsockname(g.peer, &own.sa, &n), 0);
+        g.p = &own;
+        g.on_udp = hasten_on_udp;
+        g.on_flush = hasten_on_flush;
+        g.want = counts[i];
+        for (size_t k = 0; k < counts[i]; k++)
+            assert_int_equal(sendto(g.peer, "x", 1, 0, &ring_udp_local(g.b)->sa,
+                                    udp_addr_len(ring_udp_local(g.b))),
+                             1);
+        assert_int_equal(ring_run(g.r), 0);
+        rig_close(&g);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -432,6 +496,7 @@ int main(void)
         EACH(test_train_refused),
         EACH(test_train_share),
         EACH(test_hold),
+        EACH(test_hasten),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -145,6 +145,11 @@ int ring_udp_send(struct udp_train *t)
     return 0;
 }
 
+void ring_hasten(struct ring *r)
+{
+    (void)r; /* nothing waits */
+}
+
 int ring_tun_add(struct ring *r, int fd, size_t bytes, void *user, struct ring_tun **out)
 {
     (void)r, (void)fd, (void)bytes;
