@@ -85,12 +85,8 @@ for n in $only; do
     esac
 done
 [ -x "$FLOW" ] || fail "no program $FLOW: make peers"
-failures=0
 
-broken() { # LINE...
-    result "failed $* $cost"
-    failures=$((failures + 1))
-}
+broken() { result "failed $* $cost"; } # LINE...
 
 ### Round trips
 
@@ -474,6 +470,22 @@ run_parts() { # ENVIRONMENT
     tear_down
 }
 
+# In a shell of its own: what ends it does not end the others.
+environment() { # ENVIRONMENT
+    local p
+    (run_parts "$1") && return
+    choose "$1"
+    result "failed env=$env_name parts=${only// /,} why=stopped"
+    tail -n 20 "$T"/client.log "$T"/server.log "$T"/wan.log 2>/dev/null
+    # All that is left of it, in this namespace of processes.
+    for p in /proc/[0-9]*; do
+        case ${p#/proc/} in "$$" | "$showing") ;; *) kill "${p#/proc/}" 2>/dev/null ;; esac
+    done
+    sleep 0.5
+    ip netns del c
+    ip netns del s
+}
+
 case $1 in
 all | report) mapfile -t chosen < <(sed 's/:.*//' <<<"$environments") ;;
 *) chosen=("$@") ;;
@@ -485,12 +497,12 @@ result "host date=$(date +%Y-%m-%d) cpu=$(sed -n 's/^model name[^:]*: //p' /proc
     "mqvpn=$("$MQVPN" --version | sed -n '1s/.* //p') lab=$TIME cc=$CC"
 tail -n +1 -f "$T/results" --pid=$$ >&4 2>/dev/null 3>&- &
 showing=$!
-for name in "${chosen[@]}"; do run_parts "$name"; done
+for name in "${chosen[@]}"; do environment "$name"; done
 if [ "$1" = report ]; then
-    only="streams udp cuts beside" run_parts 300+80
-    only=beside run_parts 2x50
+    only="streams udp cuts beside" environment 300+80
+    only=beside environment 2x50
 fi
 sleep 1.2 # the last lines are shown once a second
 kill $showing
 wait $showing 2>/dev/null
-[ $failures = 0 ] || fail "$failures runs failed"
+! grep -q '^failed ' "$T/results" || fail "runs failed: $(grep -c '^failed ' "$T/results")"
