@@ -82,11 +82,13 @@ struct path_route *conn_path_route(struct quic_conn *c, struct quic_path *p,
         return quic_addr_eq(&route->remote, &cur->route.remote) ? cur : NULL;
     if (!c->complete || !guard_port(route->remote.port))
         return NULL;
-    struct path_route *r = path_spare(p);
-    if (!r)
+    /* One that is not proven yet has its time, whatever comes from elsewhere: copies, perhaps. */
+    if (!cur->validated && path_fallback(p, cur) && ns_sub(c->now, cur->since) < conn_pto(c))
         return NULL;
+    struct path_route *r = path_spare(p);
     route_free(c, p, r);
     path_route_set(r, route);
+    r->since = c->now;
     r->dcid = *dcid;
     /* Another ID of the peer's for another address, if the peer did the same (9.5). */
     if (!cid_eq(dcid, &cur->dcid) && cid_remote_reserve(&p->theirs, &r->cid_seq) == 0)
@@ -157,7 +159,7 @@ void conn_path_preferred(struct quic_conn *c)
 {
     struct quic_path *p = &c->path[0];
     const struct tparam_preferred *a = &c->peer.preferred;
-    struct path_route *cur = path_current(p), *r = &p->route[1 - p->current];
+    struct path_route *cur = path_current(p), *r = path_spare(p);
     struct quic_route route = cur->route;
     bool ip4 = route.remote.family == 4;
     if (c->server || c->cfg.no_preferred || !c->peer.has_preferred || r->used)
@@ -222,11 +224,11 @@ int conn_on_path_response(struct quic_conn *c, struct quic_path *p, const uint8_
 
 static void validation_failed(struct quic_conn *c, struct quic_path *p, struct path_route *r)
 {
-    struct path_route *other = &p->route[1 - (r - p->route)];
+    struct path_route *other = path_fallback(p, r);
     c->ext_news = true;
     if (r != path_current(p)) {
         route_free(c, p, r);
-    } else if (other->used && other->validated) {
+    } else if (other) {
         move_to(c, p, other);
         route_free(c, p, r);
     } else if (!r->validated || !p->proven) {
@@ -253,8 +255,10 @@ int quic_path_move(struct quic_conn *c, size_t path, const struct quic_route *ro
     struct quic_path *p = &c->path[path];
     if (!c->confirmed || cid_remote_rotate(&p->theirs) != 0)
         return QUIC_BLOCKED;
-    struct path_route *r = &p->route[1 - p->current];
-    route_free(c, p, r);
+    struct path_route *r = path_spare(p);
+    for (int i = 0; i < PATH_ROUTES; i++) /* to fall back to, only the present one counts */
+        if (&p->route[i] != path_current(p))
+            route_free(c, p, &p->route[i]);
     path_route_set(r, route);
     r->validated = true;
     validate_start(&r->validate, conn_pto(c), now);

@@ -71,10 +71,29 @@ struct path_route *path_find(struct quic_path *p, const struct quic_route *route
     return NULL;
 }
 
+/* What would be lost with it. */
+static int worth(const struct path_route *r)
+{
+    return r->used + (r->used && r->validated);
+}
+
+struct path_route *path_fallback(struct quic_path *p, const struct path_route *than)
+{
+    for (int i = 0; i < PATH_ROUTES; i++)
+        if (&p->route[i] != than && p->route[i].used && p->route[i].validated)
+            return &p->route[i];
+    return NULL;
+}
+
 struct path_route *path_spare(struct quic_path *p)
 {
-    struct path_route *other = &p->route[1 - p->current];
-    return other->used && other->validated && !path_current(p)->validated ? NULL : other;
+    struct path_route *spare = NULL;
+    for (int i = 0; i < PATH_ROUTES; i++) {
+        struct path_route *r = &p->route[i];
+        if (r != path_current(p) && (!spare || worth(r) < worth(spare)))
+            spare = r;
+    }
+    return spare;
 }
 
 void path_route_set(struct path_route *r, const struct quic_route *route)

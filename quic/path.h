@@ -31,7 +31,7 @@
 #include "quic/recovery.h"
 #include "quic/validate.h"
 
-#define PATH_ROUTES        2
+#define PATH_ROUTES        3
 #define PATH_RESPONSES     4  /* PATH_CHALLENGEs to answer; older ones are forgotten */
 #define PATH_AMPLIFICATION 3  /* RFC 9000 8 */
 #define PATH_SMALLEST      64 /* with less amplification room than this nothing is built */
@@ -40,6 +40,7 @@
 struct path_route {
     bool used, validated;
     struct quic_route route;
+    ns_t since;              /* the peer showed up there */
     uint64_t received, sent; /* UDP payload bytes, for the amplification limit */
     uint64_t cid_seq;        /* reserved connection ID to use here, where has_cid */
     bool has_cid;            /* else the path's current one */
@@ -125,10 +126,13 @@ static inline struct path_route *path_current(struct quic_path *p)
 struct path_route *path_find(struct quic_path *p, const struct quic_route *route);
 
 /*
- * A slot for a new route: the one that isn't current, unless that holds the last valid route
- * while the current one is unproven; null then. Its connection ID must be released first.
+ * A slot for a new route: not the current one, nor the last valid one while the current one is
+ * unproven. Its connection ID must be released first.
  */
 struct path_route *path_spare(struct quic_path *p);
+
+/* A valid route other than `than`; null if there is none. */
+struct path_route *path_fallback(struct quic_path *p, const struct path_route *than);
 
 void path_route_set(struct path_route *r, const struct quic_route *route);
 

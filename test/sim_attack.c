@@ -550,7 +550,7 @@ static void test_retire_churn(void **state)
     pair_free(&p);
 }
 
-/* Authentic packets from ever new addresses: two routes, three times what came from each. */
+/* Authentic packets from ever new addresses: three routes, three times what came from each. */
 static void test_address_churn(void **state)
 {
     (void)state;

@@ -221,6 +221,53 @@ static void test_move(void **state)
     world_each_seed(3, move);
 }
 
+/* Where the server's packets don't get to. */
+static bool not_to_first(void *ctx, struct sim_packet *packet)
+{
+    (void)ctx;
+    return packet->dst.ip[3] != 10;
+}
+
+/* A move to where nothing comes back, and at once another one to where it does: as on a link that
+ * changes its address by way of none. */
+static void hasty(uint64_t seed)
+{
+    struct world w;
+    struct quic_route route = {.local = sim_addr(10, 40001)};
+
+    world_init(&w, seed);
+    route.remote = w.server_addr;
+    world_link(&w, DOWN, sim_filter(&w.sim, not_to_first, NULL));
+    world_path(&w, 5 * NS_PER_MS, 10 * MB, 100000);
+    w.xfer.streams = 1;
+    w.xfer.up = w.xfer.down = 60 * MB;
+    world_start(&w, 1);
+    for (unsigned i = 0; i < 8; i++) {
+        uint64_t before;
+
+        sim_run(&w.sim, w.sim.now + NS_PER_S, NULL, NULL);
+        route.local = sim_addr(10, 40001);
+        WORLD_CHECK(&w, quic_path_move(w.client->conn[0], 0, &route, w.sim.now) == 0);
+        sim_host_wake(w.client);
+        sim_run(&w.sim, w.sim.now + (20 + seed % 8 * 20) * NS_PER_MS, NULL, NULL);
+        route.local = sim_addr((uint8_t)(11 + i % 2), 40001);
+        WORLD_CHECK(&w, quic_path_move(w.client->conn[0], 0, &route, w.sim.now) == 0);
+        sim_host_wake(w.client);
+        sim_run(&w.sim, w.sim.now + NS_PER_S, NULL, NULL);
+        before = w.xfer.bytes[0] + w.xfer.bytes[1];
+        sim_run(&w.sim, w.sim.now + NS_PER_S, NULL, NULL);
+        WORLD_CHECK(&w, w.xfer.bytes[0] + w.xfer.bytes[1] > before + MB / 10);
+        WORLD_CHECK(&w, !w.xfer.end[0].closed && !w.xfer.end[1].closed);
+    }
+    world_free(&w);
+}
+
+static void test_hasty(void **state)
+{
+    (void)state;
+    world_each_seed(3, hasty);
+}
+
 /* ---- path MTU ------------------------------------------------------------------------ */
 
 static bool small_only(void *ctx, struct sim_packet *packet)
@@ -363,9 +410,10 @@ static void test_key_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rebind),     cmocka_unit_test(test_spoof),
-        cmocka_unit_test(test_move),       cmocka_unit_test(test_mtu),
-        cmocka_unit_test(test_key_update), cmocka_unit_test(test_key_limit),
+        cmocka_unit_test(test_rebind),    cmocka_unit_test(test_spoof),
+        cmocka_unit_test(test_move),      cmocka_unit_test(test_hasty),
+        cmocka_unit_test(test_mtu),       cmocka_unit_test(test_key_update),
+        cmocka_unit_test(test_key_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
