@@ -47,11 +47,12 @@ static int open_session(struct attempt *a, const struct attempt_env *env, ns_t n
                               .log = env->log,
                               .mtu_max = (size_t)env->cfg->mtu,
                               .sched = sched_at((size_t)env->cfg->scheduler)};
-    struct quic_route route = {.remote = address_quic(&a->remote),
-                               .ifindex = (uint32_t)a->link.ifindex};
+    struct quic_route route;
     struct quic_config quic;
     struct quic_conn *conn;
 
+    if (attempt_route(a, &a->link, &a->remote, &route))
+        return EXIT_INTERNAL;
     transport_config(&quic, env->cfg, env->tls, env->rng, env->log);
     quic.qlog = env->qlog;
     quic.max_udp_payload = transport_payload(a->link.mtu_bytes, a->link.family == AF_INET6);

@@ -385,14 +385,17 @@ static void link_lost(struct client *c, struct attempt *a, ns_t now)
 /* What became of the links. */
 static void link_events(struct client *c, ns_t now)
 {
+    char text[UDP_ADDR_TEXT];
     struct link_event ev;
+    union udp_addr local;
     bool any = false;
 
     links_tick(&c->links, now);
     while (!c->stopping && links_next(&c->links, &ev)) {
         any = true;
-        LOG_AT(c->log, LOG_DEBUG, "link %s (IPv%d) %s", ev.link.name,
-               ev.link.family == AF_INET6 ? 6 : 4,
+        local = udp_addr_raw(ev.link.family, ev.link.local.ip, 0);
+        LOG_AT(c->log, LOG_DEBUG, "link %s (%s) %s", ev.link.name,
+               udp_addr_text(&local, text, sizeof(text)),
                ev.type == LINK_ADDED     ? "leads to the server"
                : ev.type == LINK_CHANGED ? "changed"
                                          : "is gone");

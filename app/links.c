@@ -4,6 +4,7 @@
 
 #define ADDRS    32
 #define DEFAULTS 32
+#define LOOPBACK 1 /* its index in every network namespace */
 
 void links_init(struct links *l, struct netcfg *nc, int tun_ifindex,
                 const struct link_rules *rules, char *why, size_t why_size)
@@ -140,9 +141,34 @@ static bool on_link(const struct tun_prefix *addr, int n, const struct tun_addr 
     return false;
 }
 
+static bool has_addr(const struct tun_prefix *addr, int n, const struct tun_addr *a)
+{
+    for (int i = 0; i < n; i++)
+        if (tun_addr_equal(&addr[i].addr, a))
+            return true;
+    return false;
+}
+
 static bool link_local(const struct tun_addr *a)
 {
     return a->family == AF_INET6 && a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80;
+}
+
+/*
+ * Whether the kernel would send from an address of the interface. While it has none, as when it gets
+ * another one, that of any other is taken, the TUN's perhaps; only what lies on loopback is meant so.
+ */
+static bool own_source(struct links *l, const struct link_seen *s,
+                       const struct tun_addr *source, const struct tun_prefix *addr, int n_addr)
+{
+    struct tun_prefix lo[ADDRS];
+    char why[WHY_SIZE];
+    int n;
+
+    if (s->loopback || has_addr(addr, n_addr, source))
+        return true;
+    n = netcfg_addrs(l->nc, LOOPBACK, lo, ADDRS, why, sizeof(why));
+    return has_addr(lo, n < ADDRS ? n : ADDRS, source);
 }
 
 /*
@@ -168,9 +194,8 @@ static struct tun_addr local_of(const struct links *l, const struct link_seen *s
     for (size_t i = 0; i < l->n; i++) {
         if (l->now[i].ifindex != s->ifindex || l->now[i].family != s->family)
             continue;
-        for (int k = 0; k < n_addr; k++)
-            if (tun_addr_equal(&addr[k].addr, &l->now[i].local))
-                return l->now[i].local;
+        if (has_addr(addr, n_addr, &l->now[i].local))
+            return l->now[i].local;
     }
     return s->local;
 }
@@ -199,7 +224,8 @@ static bool look_at(struct links *l, const struct family *f, const struct netcfg
         if (l->remote[i].family != f->family ||
             netcfg_route_get(l->nc, &l->remote[i], it->ifindex, NULL, &hop, why, sizeof(why)))
             continue;
-        s->reaches = is_way(f, s, &hop, &l->remote[i], addr, n);
+        s->reaches = is_way(f, s, &hop, &l->remote[i], addr, n) &&
+                     own_source(l, s, &hop.source, addr, n);
         s->local = hop.source;
     }
     s->local = local_of(l, s, addr, n);
