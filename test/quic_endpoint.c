@@ -572,7 +572,7 @@ static size_t earn_token(struct fixture *f, uint8_t token[QUIC_TOKEN_MAX])
     memcpy(token, got.p, n);
     /* The server keeps nothing of it once it has arrived. */
     assert_null(conn->new_token);
-    assert_false(conn->new_token_due || conn->has_token_key);
+    assert_false(conn->new_token_due || conn->new_token);
     assert_int_equal(quic_new_token(conn).n, 0);
     quic_endpoint_remove(f->ep, conn);
     for (int i = 0; i < 2; i++) {
