@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RING_MIN 64
+#define RING_MIN 64 /* a word of the map */
 #define START    ((uint64_t)1 << 32) /* so that nothing before the first number is negative */
 
 struct reseq_chunk {
@@ -24,6 +24,7 @@ struct reseq_flow {
     uint64_t top; /* highest number held + 1, or due */
     uint64_t floor;
     struct held *ring; /* by number modulo `cap`, a power of two; null: nothing held since */
+    uint64_t *map;     /* behind the ring: bit per place of it, a packet is held there */
     size_t cap, held;
     ns_t moved; /* when it last went on, or began to wait */
     ns_t seen;
@@ -96,16 +97,55 @@ static void spare_free(struct reseq *r, size_t keep)
     }
 }
 
+/* ---- one flow -------------------------------------------------------------------------- */
+
+/* Of the ring of a flow, its map included. */
+static size_t ring_size(size_t cap)
+{
+    return cap * sizeof(struct held) + cap / 8;
+}
+
+static struct held *at(const struct reseq_flow *f, uint64_t number)
+{
+    return &f->ring[number & (f->cap - 1)];
+}
+
+static bool is_held(const struct reseq_flow *f, uint64_t number)
+{
+    return number >= f->due && number < f->top && at(f, number)->chunk;
+}
+
+/* The lowest number from `n` on that is held, `top` if there is none: by words, as gaps may be long. */
+static uint64_t next_held(const struct reseq_flow *f, uint64_t n)
+{
+    while (n < f->top) {
+        size_t i = n & (f->cap - 1);
+        uint64_t bits = f->map[i / 64] >> i % 64;
+
+        if (bits) {
+            n += (unsigned)__builtin_ctzll(bits);
+            break;
+        }
+        n += 64 - i % 64;
+    }
+    return n < f->top ? n : f->top;
+}
+
+static void map_set(struct reseq_flow *f, uint64_t number, bool is)
+{
+    size_t i = number & (f->cap - 1);
+
+    f->map[i / 64] = (f->map[i / 64] & ~((uint64_t)1 << i % 64)) | (uint64_t)is << i % 64;
+}
+
 static void flow_free(struct reseq *r, unsigned i)
 {
     struct reseq_flow *f = r->flow[i];
 
-    for (size_t k = 0; k < f->cap; k++) {
-        if (f->ring[k].chunk)
-            chunk_put(r, f->ring[k].chunk);
-    }
+    for (uint64_t n = next_held(f, f->due); n < f->top; n = next_held(f, n + 1))
+        chunk_put(r, at(f, n)->chunk);
     r->held -= f->held;
-    r->bytes -= sizeof(*f) + f->cap * sizeof(*f->ring);
+    r->bytes -= sizeof(*f) + ring_size(f->cap);
     free(f->ring);
     free(f);
     r->flow[i] = NULL;
@@ -119,18 +159,6 @@ void reseq_free(struct reseq *r)
         if (r->flow[i])
             flow_free(r, i);
     spare_free(r, 0);
-}
-
-/* ---- one flow -------------------------------------------------------------------------- */
-
-static struct held *at(const struct reseq_flow *f, uint64_t number)
-{
-    return &f->ring[number & (f->cap - 1)];
-}
-
-static bool is_held(const struct reseq_flow *f, uint64_t number)
-{
-    return number >= f->due && number < f->top && at(f, number)->chunk;
 }
 
 static bool past_get(const struct reseq_flow *f, uint64_t number)
@@ -171,11 +199,16 @@ static void look(struct reseq *r, unsigned i)
 /* What was given up is passed over, up to the next held packet. */
 static void skip(struct reseq_flow *f)
 {
-    if (f->held == 0 && f->floor > f->due + RESEQ_PAST) {
+    uint64_t to = f->held > 0 ? next_held(f, f->due) : f->floor;
+
+    if (to > f->floor)
+        to = f->floor;
+    if (to > f->due + RESEQ_PAST) {
         memset(f->past, 0, sizeof(f->past));
-        f->due = f->top = f->floor;
+        f->due = to;
+        f->top = f->top < to ? to : f->top;
     }
-    while (f->due < f->floor && !is_held(f, f->due))
+    while (f->due < to)
         step(f, false);
 }
 
@@ -190,8 +223,8 @@ static void give_up(struct reseq *r, unsigned i, uint64_t to, uint64_t *counter)
         uint64_t from = f->floor > f->due ? f->floor : f->due;
 
         *counter += to - from;
-        for (uint64_t n = from; n < to && n < f->top; n++)
-            *counter -= is_held(f, n);
+        for (uint64_t n = next_held(f, from); n < to && n < f->top; n = next_held(f, n + 1))
+            --*counter;
     }
     f->floor = to;
     skip(f);
@@ -212,9 +245,10 @@ static void rings_free(struct reseq *r)
 
         if (!f || f->held > 0)
             continue;
-        r->bytes -= f->cap * sizeof(*f->ring);
+        r->bytes -= ring_size(f->cap);
         free(f->ring);
         f->ring = NULL;
+        f->map = NULL;
         f->cap = 0;
     }
 }
@@ -232,23 +266,28 @@ static bool room(struct reseq *r, size_t more)
 static bool grow(struct reseq *r, struct reseq_flow *f, uint64_t number)
 {
     size_t cap = f->cap ? f->cap : RING_MIN;
+    struct reseq_flow old;
     struct held *ring;
 
     while (number - f->due >= cap)
         cap *= 2;
     if (cap == f->cap)
         return true;
-    if (!room(r, (cap - f->cap) * sizeof(*ring)))
+    if (!room(r, ring_size(cap) - ring_size(f->cap)))
         return false;
-    ring = calloc(cap, sizeof(*ring));
+    old = *f;
+    ring = calloc(1, ring_size(cap));
     if (!ring)
         return false;
-    for (uint64_t n = f->due; n < f->top && f->cap; n++)
-        ring[n & (cap - 1)] = *at(f, n);
-    r->bytes += (cap - f->cap) * sizeof(*ring);
-    free(f->ring);
     f->ring = ring;
+    f->map = (uint64_t *)(ring + cap);
     f->cap = cap;
+    for (uint64_t n = next_held(&old, old.due); n < old.top; n = next_held(&old, n + 1)) {
+        *at(f, n) = *at(&old, n);
+        map_set(f, n, true);
+    }
+    r->bytes += ring_size(cap) - ring_size(old.cap);
+    free(old.ring);
     return true;
 }
 
@@ -265,6 +304,7 @@ static bool hold(struct reseq *r, unsigned i, uint64_t number, struct span pkt, 
     if (pkt.n)
         memcpy(c->b, pkt.p, pkt.n);
     *at(f, number) = (struct held){c, now};
+    map_set(f, number, true);
     if (f->top <= number)
         f->top = number + 1;
     if (f->held++ == 0)
@@ -288,12 +328,7 @@ static void make_room(struct reseq *r)
     }
     if (oldest == RESEQ_FLOWS)
         return;
-    struct reseq_flow *f = r->flow[oldest];
-    uint64_t n = f->due;
-
-    while (!is_held(f, n))
-        n++;
-    give_up(r, oldest, n, &r->stats.given_memory);
+    give_up(r, oldest, next_held(r->flow[oldest], r->flow[oldest]->due), &r->stats.given_memory);
 }
 
 /* ---- verbs ----------------------------------------------------------------------------- */
@@ -390,6 +425,7 @@ bool reseq_next(struct reseq *r, ns_t now, struct span *pkt)
         r->stats.longest = now - h->came;
     r->stats.waited += ns_sub(now, h->came);
     h->chunk = NULL;
+    map_set(f, f->due, false);
     f->held--;
     r->held--;
     f->moved = now;
@@ -413,15 +449,11 @@ void reseq_tick(struct reseq *r, ns_t now)
 {
     for (unsigned i = 0; i < RESEQ_FLOWS; i++) {
         struct reseq_flow *f = r->flow[i];
-        uint64_t n;
 
         if (f && f->held == 0 && ns_sub(now, f->seen) > RESEQ_IDLE)
             flow_free(r, i);
-        else if (f && f->held > 0 && now >= ns_add(f->moved, r->hold)) {
-            for (n = f->due; !is_held(f, n);)
-                n++;
-            give_up(r, i, n, &r->stats.given_time);
-        }
+        else if (f && f->held > 0 && now >= ns_add(f->moved, r->hold))
+            give_up(r, i, next_held(f, f->due), &r->stats.given_time);
     }
     if (r->held == 0)
         spare_free(r, r->spare_n / 2);
@@ -439,10 +471,12 @@ bool reseq_check(const struct reseq *r)
 
         if (!f)
             continue;
-        bytes += sizeof(*f) + f->cap * sizeof(*f->ring);
+        bytes += sizeof(*f) + ring_size(f->cap);
         if (f->top < f->due || f->top - f->due > f->cap + (f->cap == 0 && f->top == f->due))
             return false;
         for (size_t k = 0; k < f->cap; k++) {
+            if ((f->map[k / 64] >> k % 64 & 1) != (f->ring[k].chunk != NULL))
+                return false;
             if (!f->ring[k].chunk)
                 continue;
             mine++;

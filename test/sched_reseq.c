@@ -368,6 +368,43 @@ static void random_runs(void **state)
     }
 }
 
+/*
+ * Two packets of a hostile sender, one as far ahead as can be held and one whose floor gives up all
+ * between, again and again: as cheap as any others, since what is passed over is not walked through.
+ */
+static void far_ahead_again_and_again(void **state)
+{
+    enum { TIMES = 20000, FAR = RESEQ_WINDOW - 1 };
+    struct reseq r;
+    uint32_t at = 1;
+
+    (void)state;
+    reseq_init(&r, MOST, HOLD);
+    assert_int_equal(push(&r, 0, 0, 1), RESEQ_PASS);
+    for (unsigned i = 0; i < TIMES; i++) {
+        uint8_t b[64];
+        struct span p = packet(b, 3, (at + FAR) & (RESEQ_NUMBERS - 1)), q;
+
+        assert_int_equal(reseq_push(&r, 3, at + FAR, FAR, p, 1), RESEQ_HELD);
+        if (i % 1000 == 0)
+            assert_true(reseq_check(&r));
+        if (i % 2) { /* up to it by a floor, or by time */
+            reseq_floor(&r, 3, at + FAR, 0, 1);
+        } else {
+            reseq_tick(&r, 1 + HOLD);
+        }
+        assert_true(reseq_next(&r, 1, &q));
+        assert_memory_equal(q.p, b, q.n);
+        assert_false(reseq_next(&r, 1, &q));
+        reseq_done(&r);
+        at += FAR + 1;
+    }
+    assert_int_equal(r.stats.given_floor + r.stats.given_time, (uint64_t)TIMES * FAR);
+    assert_true(reseq_check(&r));
+    reseq_free(&r);
+    assert_int_equal(r.bytes, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -376,6 +413,7 @@ int main(void)
         cmocka_unit_test(memory_is_bounded),        cmocka_unit_test(far_numbers),
         cmocka_unit_test(idle_flows_are_forgotten), cmocka_unit_test(random_runs),
         cmocka_unit_test(nothing_goes_round_the_bound),
+        cmocka_unit_test(far_ahead_again_and_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
