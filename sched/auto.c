@@ -17,6 +17,8 @@
  *   - by result: RISKY links are on trial (sched_trial_allows).
  * Bulk flows without order at the far end stay on one path (sched_pinned).
  *
+ * A prompt TCP flow is numbered, too, where its path loses more than LOSS_YOUNG.
+ *
  * With one path in question there is nothing to decide: that one.
  */
 #include "sched/pick.h"
@@ -24,9 +26,11 @@
 #define GAIN_LEAST  (2 * NS_PER_MS)   /* of arrival, for a prompt flow to change paths */
 #define RISKY       (25 * NS_PER_MS)  /* later than the fastest, repairs included: on trial */
 #define SPREAD_MOST (100 * NS_PER_MS) /* later than that, a link is left out */
-#define GAIN_SHARE  4 /* a risky link carries at least that part of what the faster ones do */
+#define GAIN_SHARE  5 /* a risky link carries at least that part of what the faster ones do */
 #define STANDING    (5 * NS_PER_MS) /* of the faster links' work waits before a later one joins */
 #define LOSS_SEEN   200             /* per million: losses are to be expected */
+#define LOSS_YOUNG  1000            /* the same, from a flow's beginning on */
+#define YOUNG_BYTES 500             /* a packet of a TCP flow that will send more */
 #define LOSS_BESIDE 5000   /* per million: too much beside faster links that lose nothing */
 #define LOSS_MOST   250000 /* per million: above, repairs are a second flow */
 
@@ -202,11 +206,19 @@ static const struct sched_path *bulk_path(const struct look *l, const struct sch
 
 /* ---- both ------------------------------------------------------------------------------ */
 
+/*
+ * A prompt flow is not held at the far end without need: only where it would wait for what was lost
+ * anyway, and sends more than acknowledgements or keys pressed, which gain nothing by it.
+ */
 static bool numbered(const struct sched_set *set, const struct sched_head *h,
                      const struct sched_path *p)
 {
-    return h->numbering == SCHED_NUMBERED ||
-           (h->numbering == SCHED_MAY && (set->n > 1 || p->loss_ppm > LOSS_SEEN));
+    if (h->numbering == SCHED_PLAIN)
+        return false;
+    if (h->lane == SCHED_PROMPT)
+        return !h->udp && (h->numbering == SCHED_NUMBERED ||
+                           (h->bytes >= YOUNG_BYTES && p->loss_ppm > LOSS_YOUNG));
+    return h->numbering == SCHED_NUMBERED || set->n > 1 || p->loss_ppm > LOSS_SEEN;
 }
 
 static int next(struct sched_state *st, const struct sched_path *views, size_t n,
@@ -247,7 +259,7 @@ static int next(struct sched_state *st, const struct sched_path *views, size_t n
             continue;
         out->shared = nheads > 1 && (set.n == 1 || (h->lane == SCHED_PROMPT &&
                                                     prompt_shared(&l, heads, nheads, p->path)));
-        out->numbered = h->lane == SCHED_BULK && numbered(&set, h, p);
+        out->numbered = numbered(&set, h, p);
         if (out->numbered)
             out->shared = false;
         return sched_decide(out, p, h, now);

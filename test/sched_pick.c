@@ -289,6 +289,43 @@ static void auto_prompt(void **state)
     assert_true(d.flow == 1 && d.path == 1);
 }
 
+/* Which young flows are numbered: TCP that sends, on a path that is known to lose. */
+static void auto_young(void **state)
+{
+    static const struct {
+        uint32_t loss_ppm;
+        size_t bytes;
+        bool udp;
+        enum sched_numbering numbering;
+        bool want;
+    } cases[] = {
+        {5000, 1200, false, SCHED_MAY, true},
+        {5000, 1200, false, SCHED_PLAIN, false}, /* the far end wouldn't know */
+        {5000, 1200, true, SCHED_MAY, false},    /* may not want to wait */
+        {5000, 80, false, SCHED_MAY, false},     /* acknowledgements */
+        {5000, 80, false, SCHED_NUMBERED, true}, /* of one that began otherwise */
+        {500, 1200, false, SCHED_MAY, false},    /* hardly a loss */
+        {0, 1200, false, SCHED_MAY, false},
+        {0, 1200, false, SCHED_NUMBERED, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        for (size_t n = 1; n <= 2; n++) {
+            struct sched_path v[2] = {path(0, 20, 50), path(1, 60, 50)};
+            struct sched_head h = {.flow = 1,
+                                   .bytes = cases[i].bytes,
+                                   .backlog_bytes = cases[i].bytes,
+                                   .udp = cases[i].udp,
+                                   .numbering = cases[i].numbering};
+            struct sched_decision d;
+
+            v[0].loss_ppm = cases[i].loss_ppm;
+            assert_int_equal(ask("auto", NULL, v, n, &h, 1, &d), 0);
+            assert_true(d.path == 0 && d.numbered == cases[i].want && !(d.numbered && d.shared));
+        }
+}
+
 /* A prompt flow stays where it is for a small gain, and while it would overtake itself. */
 static void auto_keeps_order(void **state)
 {
@@ -441,6 +478,7 @@ int main(void)
         cmocka_unit_test(wlb_spills),
         cmocka_unit_test(auto_bulk),
         cmocka_unit_test(auto_prompt),
+        cmocka_unit_test(auto_young),
         cmocka_unit_test(auto_keeps_order),
         cmocka_unit_test(auto_trial),
         cmocka_unit_test(nonsense),
