@@ -1,5 +1,7 @@
 #include "app/lookout.h"
 
+#include <math.h>
+
 /* A look counts for so much less at the next one: half after some 3 s. */
 #define FADE (1.0 - 1.0 / 40)
 /* As if so many more packets had been sent without a loss: few prove nothing. */
@@ -7,6 +9,17 @@
 /* A share of lost packets that is nothing unusual. */
 #define ONCE      0.005
 #define ACK_DELAY (25 * NS_PER_MS) /* that the far end may take for an acknowledgement */
+#define PROBES    2                /* packets */
+#define APART     (10 * NS_PER_MS) /* news of two paths that don't come together */
+#define FAILED    (NS_PER_S / 2)   /* longer silence is no pause */
+#define PAUSE_FADE (1.0 - 1.0 / 400)
+#define STANDING_MOST (100 * NS_PER_MS)
+
+#define MISSED_LONG  (10 * NS_PER_S) /* a path is expected back, */
+#define MISSED_FADE  (6 * NS_PER_S)  /* at the end of that less and less, */
+#define MISSED_AFTER NS_PER_S        /* and fills again */
+#define MISSED_SHARE 1.25            /* flows grow meanwhile */
+#define SLACK_MOST   (300 * NS_PER_MS)
 
 static size_t paths_of(const struct quic_conn *conn)
 {
@@ -36,6 +49,7 @@ static void count(struct lookout_path *p, const struct quic_path_view *v)
         p->lost_lately = 0;
     p->sent = v->packets_sent;
     p->lost = lost;
+    p->pause = (ns_t)((double)p->pause * PAUSE_FADE);
     p->loss_ppm = (uint32_t)(p->lost_lately * 1e6 / (p->lately + DOUBT));
 }
 
@@ -52,12 +66,67 @@ static enum sched_silence silence_of(const struct quic_path_view *v)
     return v->pto_count > 0 || v->waiting >= patience(v) ? SCHED_SUSPECT : SCHED_HEARD;
 }
 
+/* The longest time between two pieces of news. */
+static ns_t beat(const struct lookout_path *p, const struct quic_path_view *v)
+{
+    return patience(v) - v->srtt + p->pause;
+}
+
+/* Whether another path gives news while `i` doesn't: then it is not the far end that pauses. */
+static bool outlived(const struct quic_path_view *v, size_t paths, size_t i, ns_t by)
+{
+    for (size_t k = 0; k < paths; k++)
+        if (k != i && v[k].usable && v[k].in_flight_bytes > 0 && v[k].waiting + by <= v[i].waiting)
+            return true;
+    return false;
+}
+
+/*
+ * A path that is busy has news all the time: it is not heard any more when those of its oldest packet
+ * are overdue, and there were none at all for longer than there should be.
+ */
+static bool is_heard(const struct lookout_path *p, const struct quic_path_view *v, size_t paths,
+                     size_t i, ns_t now)
+{
+    if (!v[i].usable || silence_of(&v[i]) != SCHED_HEARD)
+        return false;
+    if (!p->heard && p->news > 0 && v[i].in_flight_bytes > 0 && now - v[i].waiting <= p->news)
+        return false;
+    return v[i].oldest < patience(&v[i]) || v[i].waiting < beat(p, &v[i]) ||
+           !outlived(v, paths, i, APART);
+}
+
+/* When it is to be looked at again, in case that no news comes. */
+static ns_t falls_in(const struct lookout_path *p, const struct quic_path_view *v)
+{
+    ns_t at = ns_max(ns_sub(patience(v), v->oldest), ns_sub(beat(p, v), v->waiting));
+
+    if (at == 0)
+        at = ns_sub(patience(v), v->waiting);
+    return at > 0 ? at : NS_NEVER;
+}
+
 /* What is in flight on it goes over others. */
-static void over(struct lookout_path *p, struct numbered *n)
+static void over(struct lookout_path *p, struct numbered *n, ns_t now)
 {
     if (n && p->used)
-        repair_path_lost(&n->repair, p->id);
+        repair_path_lost(&n->repair, p->id, now);
     p->used = p->heard = false;
+}
+
+/*
+ * What stands on the path all the time. The far end takes it for a part of the path's delay, and so
+ * a path that was filled alone for seconds for a long one.
+ */
+static void stand(struct lookout_path *p, const struct quic_path_view *v, ns_t now)
+{
+    if (p->rtt_at == 0 || ns_sub(now, p->rtt_at) >= NUMBERED_LEAST) {
+        p->rtt[1] = p->rtt_at ? p->rtt[0] : NS_NEVER;
+        p->rtt[0] = v->latest_rtt;
+        p->rtt_at = now;
+    }
+    p->rtt[0] = ns_min(p->rtt[0], v->latest_rtt);
+    p->standing = ns_min(ns_sub(ns_min(p->rtt[0], p->rtt[1]), v->min_rtt), STANDING_MOST);
 }
 
 /* Of a path that there is: what changes slowly. */
@@ -69,19 +138,63 @@ static void study(struct lookout_path *p, const struct quic_path_view *v, struct
 }
 
 /* The path is heard, or no longer while others are. */
-static void hear(struct lookout_path *p, bool heard, bool others, struct numbered *n)
+static void hear(struct lookout_path *p, const struct quic_path_view *v, bool heard, bool others,
+                 struct numbered *n, ns_t now)
 {
-    if (p->heard && !heard && !others)
-        return; /* nothing is gained by giving it up */
-    if (p->heard && !heard && n)
-        repair_path_lost(&n->repair, p->id);
+    if (p->heard && !heard && !others) { /* nothing is gained by giving it up */
+        if (n && v->in_flight_bytes > 0 && p->probed <= v->pto_count)
+            repair_probe(&n->repair, p->id, PROBES);
+        p->probed = v->pto_count + 1;
+        return;
+    }
+    if (heard)
+        p->probed = 0;
+    if (p->heard && !heard) {
+        if (n)
+            repair_path_lost(&n->repair, p->id, now);
+        p->news = now - v->waiting;
+        p->missed = v->in_flight_bytes;
+        p->missed_until = now + MISSED_LONG;
+    } else if (!p->heard && heard && p->news > 0) {
+        if (now - p->news < FAILED)
+            p->pause = ns_min(ns_max(p->pause, now - p->news - (beat(p, v) - p->pause)), v->srtt);
+        if (p->missed_until > now) { /* from what it is now to nothing */
+            p->missed = p->missed * ns_min(p->missed_until - now, MISSED_FADE) / MISSED_AFTER;
+            p->missed_until = now + MISSED_AFTER;
+        }
+        p->news = 0;
+    }
     p->heard = heard;
+}
+
+/*
+ * What was in flight on a path that fails is the part of the flows' windows that only it needs. It is
+ * kept in the queue, in case that the path is back soon: else it would take the flows long to fill
+ * it again.
+ */
+static ns_t slack(const struct lookout *o, ns_t now)
+{
+    double missed = 0, bps = 0;
+
+    for (size_t i = 0; i < o->paths; i++) {
+        const struct lookout_path *p = &o->path[i];
+
+        if (p->used && p->missed_until > now)
+            missed += (double)p->missed * (double)ns_min(p->missed_until - now, MISSED_FADE);
+        else if (p->used && p->heard)
+            bps += p->bps;
+    }
+    if (missed > 0 && bps == 0)
+        return o->slack;
+    missed *= 8e9 * MISSED_SHARE / (double)MISSED_FADE;
+    return missed > 0 ? (ns_t)fmin(missed / bps, (double)SLACK_MOST) : 0;
 }
 
 void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n, ns_t now)
 {
     size_t paths = paths_of(conn), heard = 0;
-    struct quic_path_view v[LOOKOUT_PATHS];
+    struct quic_path_view v[LOOKOUT_PATHS] = {0};
+    bool is[LOOKOUT_PATHS];
     bool due = now >= o->next;
     ns_t rtt = 0, rttvar = 0;
 
@@ -94,35 +207,38 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
         struct lookout_path *p = &o->path[i];
 
         if (i >= paths || quic_path_view(conn, i, now, &v[i])) {
-            over(p, n);
+            over(p, n, now);
             continue;
         }
         if (p->used && p->id != v[i].id)
-            over(p, n);
+            over(p, n, now);
         if (!p->used)
             *p = (struct lookout_path){.used = true, .id = v[i].id, .sent = v[i].packets_sent};
-        if (v[i].usable && silence_of(&v[i]) == SCHED_HEARD) {
-            heard++;
-            o->held |= v[i].held_back;
-        }
         if (v[i].delivery_bps)
             p->bps += ((double)v[i].delivery_bps - p->bps) / (p->bps > 0 ? 8 : 1);
         if (due)
             study(p, &v[i], n, now);
         o->lossy |= p->loss_ppm > LOOKOUT_LOSSY;
         if (v[i].has_rtt) {
+            stand(p, &v[i], now);
             rtt = ns_max(rtt, v[i].srtt);
             rttvar = ns_max(rttvar, v[i].rttvar);
         }
     }
     for (size_t i = 0; i < paths; i++) {
+        is[i] = o->path[i].used && is_heard(&o->path[i], v, paths, i, now);
+        heard += is[i];
+        o->held |= is[i] && v[i].held_back;
+    }
+    for (size_t i = 0; i < paths; i++) {
         if (!o->path[i].used)
             continue;
-        hear(&o->path[i], v[i].usable && silence_of(&v[i]) == SCHED_HEARD, heard > 0, n);
-        if (o->path[i].heard && v[i].in_flight_bytes > 0 && v[i].waiting < patience(&v[i]))
-            o->check = ns_min(o->check, now + patience(&v[i]) - v[i].waiting);
+        hear(&o->path[i], &v[i], is[i], heard > 0, n, now);
+        if (o->path[i].heard && v[i].in_flight_bytes > 0)
+            o->check = ns_min(o->check, ns_add(now, falls_in(&o->path[i], &v[i])));
     }
     o->paths = paths;
+    o->slack = slack(o, now);
     if (!due)
         return;
     if (n && rtt > 0)
@@ -164,6 +280,8 @@ struct sched_path lookout_path(const struct lookout *o, const struct quic_conn *
         .jitter = v.has_rtt ? v.rttvar : 0,
         .silence = silence_of(&v),
     };
+    if (p && p->used && p->id == v.id && !p->heard && out.silence == SCHED_HEARD)
+        out.silence = SCHED_SUSPECT;
     /* Held back by the pacer, a path may still have a window: then it is worth to wake up. */
     if (v.next_send > now && v.next_send != NS_NEVER && v.cwnd_bytes > v.in_flight_bytes)
         out.room_bytes = (size_t)(v.cwnd_bytes - v.in_flight_bytes);
@@ -179,7 +297,7 @@ struct sched_path lookout_path(const struct lookout *o, const struct quic_conn *
     out.loss_ppm = p->loss_ppm;
     out.delay_known = p->late_known;
     if (p->late_known) {
-        out.delay = p->late;
+        out.delay = p->late + STANDING_MOST - p->standing; /* only differences count */
         out.jitter = p->jitter;
     }
     return out;

@@ -29,10 +29,17 @@
 
 struct lookout_path {
     bool used, heard;
+    unsigned probed;            /* probe timeouts that packets were sent again for, and one */
     uint32_t id;
     uint64_t sent, lost;        /* packets, at the last look */
     double lately, lost_lately; /* the same, the older the less */
     double bps;                 /* that it carries, as it showed */
+    ns_t news;                  /* the last before it was given up */
+    ns_t pause;                 /* that it made lately without having failed, beyond what is usual */
+    uint64_t missed;            /* bytes in flight when it was given up, */
+    ns_t missed_until;          /* which flows will want back till then; 0: not, or no more */
+    ns_t rtt[2], rtt_at;        /* least round trip, in this time of NUMBERED_LEAST and before */
+    ns_t standing;              /* of that, in a queue */
     uint32_t loss_ppm;
     bool late_known;
     ns_t late, jitter; /* as the far end sees it */
@@ -44,6 +51,7 @@ struct lookout {
     ns_t next;    /* look at what changes slowly, */
     ns_t soon;    /* and at anything */
     ns_t check;   /* when a path that gives no news falls silent; NS_NEVER: none would */
+    ns_t slack;   /* by which flows may fill the queue beyond its target, in a dead path's place */
     bool lossy;   /* some path loses packets */
     bool held; /* paths hold back for reasons of their own: no flow is to blame for a queue */
 };

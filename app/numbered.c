@@ -120,7 +120,7 @@ void numbered_fates(struct numbered *n, struct quic_conn *conn)
     while ((k = quic_dgram_fates(conn, fate, ARRAY_LEN(fate))) > 0) {
         for (size_t i = 0; i < k; i++) {
             if (fate[i].fate == QUIC_FATE_LOST)
-                repair_lost(&n->repair, fate[i].tag);
+                repair_lost(&n->repair, fate[i].tag, quic_path_id(conn, fate[i].path));
             else
                 repair_acked(&n->repair, fate[i].tag);
         }
@@ -179,10 +179,10 @@ static size_t put_report(struct numbered *n, ns_t now, uint8_t *out, size_t size
     return len ? n->prefix_n + len : 0;
 }
 
-size_t numbered_again(struct numbered *n, ns_t now, struct repair_item *it,
+size_t numbered_again(struct numbered *n, bool idle, ns_t now, struct repair_item *it,
                       uint8_t out[NUMBERED_HEAD_MAX])
 {
-    if (!repair_next(&n->repair, now, it))
+    if (!repair_next(&n->repair, idle, now, it))
         return 0;
     return put_head(n, BULK_DATA, it->flow, it->number,
                     repair_floor(&n->repair, it->flow, it->number, now), now, out);

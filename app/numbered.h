@@ -120,10 +120,10 @@ void numbered_unsent(struct numbered *n, unsigned flow, uint64_t tag);
 void numbered_fates(struct numbered *n, struct quic_conn *conn);
 
 /*
- * A packet to be sent again now, the oldest: `it->tag` is its tag, `it->pkt` what follows `out`.
+ * A packet to be sent again now, the oldest; `idle` as for repair_next: `it->tag` is its tag, `it->pkt` what follows `out`.
  * Returns the bytes in `out`; 0: none. After it was sent: repair_resent.
  */
-size_t numbered_again(struct numbered *n, ns_t now, struct repair_item *it,
+size_t numbered_again(struct numbered *n, bool idle, ns_t now, struct repair_item *it,
                       uint8_t out[NUMBERED_HEAD_MAX]);
 
 /*

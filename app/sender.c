@@ -424,7 +424,8 @@ static bool send_again(struct sender *s, ns_t now)
     struct quic_train t;
     struct udp_train *u;
     struct pull l;
-    size_t n = numbered_again(s->numbered, now, &it, head), sent = 0, path;
+    bool idle = s->queue.count == 0;
+    size_t n = numbered_again(s->numbered, idle, now, &it, head), sent = 0, path;
     int rc = n ? urgent(s, &l, it.pkt.n + s->prefix_n, now) : SCHED_WAIT;
 
     if (rc == SCHED_TOOBIG && !s->full) {
@@ -448,7 +449,7 @@ static bool send_again(struct sender *s, ns_t now)
             break;
         sent += n + it.pkt.n;
         repair_resent(&s->numbered->repair, it.tag, l.d.path);
-        n = numbered_again(s->numbered, now, &it, head);
+        n = numbered_again(s->numbered, idle, now, &it, head);
     }
     train_send(s, u, &t);
     return sent > 0;
@@ -514,12 +515,16 @@ static bool mute(const struct sender *s, ns_t now)
     return any;
 }
 
-/* In an outage packets wait, the latest of each flow, so that all flows go on right after it. */
+/*
+ * In an outage packets wait, the latest of each flow, so that all flows go on right after it. And
+ * while what a dead path has lost goes before them, no flow is to blame that they wait.
+ */
 static bool hold_back(struct sender *s, ns_t now)
 {
     bool muted = (s->queue.count > 0 || s->numbered) && mute(s, now);
+    bool pressed = s->numbered && s->numbered->repair.pressing > 0;
 
-    queue_pause(&s->queue, muted || s->lookout.held, now);
+    queue_pause(&s->queue, muted || pressed || s->lookout.held, now);
     s->queue.max_held = muted ? SENDER_MUTE_BYTES : SENDER_QUEUE_BYTES;
     return muted;
 }
@@ -536,6 +541,7 @@ void sender_flush(struct sender *s, ns_t now)
     lookout_watch(&s->lookout, s->quic, s->numbered, now);
     s->wake = s->lookout.check;
     s->queue.lossy = s->numbered && s->lookout.lossy;
+    s->queue.slack = s->lookout.slack;
     if (s->control_first)
         send_control(s, now);
     muted = hold_back(s, now);

@@ -355,6 +355,7 @@ int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic
         .ramping = cc_ramping(&rec->cc),
         .held_back = rec->cc.holds_back,
         .pto_count = rec->pto_count,
+        .oldest = ns_sub(now, recovery_oldest(rec)),
         .waiting = rec->bytes_in_flight ? ns_sub(now, rec->rate.delivered_time) : 0,
         .last_received = p->last_received,
         .packets_sent = rec->packets_sent,

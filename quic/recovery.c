@@ -189,6 +189,19 @@ void recovery_on_sent(struct recovery *r, enum quic_space space, const struct se
     trim(r, p.time);
 }
 
+ns_t recovery_oldest(const struct recovery *r)
+{
+    const struct recovery_space *s = &r->space[SPACE_APP];
+    uint64_t pn = s->largest_acked == RECOVERY_NO_PN ? 0 : s->largest_acked + 1;
+
+    if (!s->eliciting)
+        return NS_NEVER;
+    for (pn = pn < s->sent.base ? s->sent.base : pn; pn < s->sent.next; pn++)
+        if (recovery_outstanding(sent_get(&s->sent, pn)))
+            return sent_get(&s->sent, pn)->time;
+    return NS_NEVER;
+}
+
 uint64_t recovery_pacing_bps(const struct recovery *r)
 {
     return rtt_has_sample(&r->rtt) ? cc_pacing_bps(&r->cc, r->rtt.smoothed) : 0;

@@ -284,6 +284,12 @@ static inline bool recovery_idle(const struct recovery *r)
            0;
 }
 
+/*
+ * When the first packet was sent of those in flight above the largest one acknowledged, which are not
+ * lost unless their path is; NS_NEVER: there is none. Cheap unless many were given up at once.
+ */
+ns_t recovery_oldest(const struct recovery *r);
+
 /* The number to give packet.h's pn_len as largest_acked. */
 static inline uint64_t recovery_largest_acked(const struct recovery *r, enum quic_space space)
 {

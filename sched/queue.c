@@ -259,6 +259,17 @@ void queue_push(struct queue *q, struct queue_pkt *pkt, ns_t now)
     }
 }
 
+static ns_t slack_of(const struct queue *q, const struct queue_slot *s)
+{
+    return s->flow.lane == SCHED_BULK ? q->slack : 0;
+}
+
+/* A bulk flow is told by CoDel first: many packets dropped at once would only stop it. */
+static ns_t age_of(const struct queue *q, const struct queue_slot *s)
+{
+    return s->flow.lane == SCHED_BULK ? QUEUE_PATIENCE * (q->max_age + q->slack) : q->max_age;
+}
+
 /* Whether the first of a list may be served; else it goes to the end of its round. */
 static bool settled(struct queue *q, struct queue_slot *s)
 {
@@ -311,7 +322,7 @@ size_t queue_heads(struct queue *q, ns_t now, struct sched_head *out, size_t max
             ;
         for (; s && n < max; s = next) {
             next = s->next;
-            while (s->head && ns_sub(t, s->head->arrived) > q->max_age)
+            while (s->head && ns_sub(t, s->head->arrived) > age_of(q, s))
                 drop(q, s, &q->stats.dropped_old);
             if (s->head)
                 head_of(q, s, now, &out[n++]);
@@ -360,7 +371,8 @@ struct queue_pkt *queue_first(struct queue *q, uint32_t flow, ns_t now)
         struct queue_pkt *pkt = s->head;
         bool last = s->bytes <= pkt->unit;
 
-        if (!codel_due(&s->codel, ns_sub(t, pkt->arrived), q->target[s->flow.lane], last, t))
+        if (!codel_due(&s->codel, ns_sub(t, pkt->arrived),
+                       q->target[s->flow.lane] + slack_of(q, s), last, t))
             return pkt;
         if (pkt->ect) {
             q->stats.marked += !pkt->mark;

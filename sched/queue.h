@@ -43,6 +43,8 @@
 #define QUEUE_QUANTUM    3028 /* bytes of a flow per round */
 #define QUEUE_TRIM       (10 * NS_PER_S)
 
+#define QUEUE_PATIENCE   4u
+
 #define QUEUE_TARGET_PROMPT (5 * NS_PER_MS)
 #define QUEUE_TARGET_BULK   (15 * NS_PER_MS)
 
@@ -94,8 +96,9 @@ struct queue_table;
 struct queue {
     size_t count, bytes, held;
     size_t max_held;
-    ns_t max_age;
+    ns_t max_age;    /* of prompt packets; QUEUE_PATIENCE times as much of bulk ones */
     ns_t target[2];  /* CoDel's, by enum sched_lane; may be changed at any time */
+    ns_t slack;      /* by which bulk flows may exceed theirs: the owner's to set */
     bool may_number; /* the far end knows numbered packets: the owner's to set */
     bool lossy;      /* the links lose packets: the owner's to set */
     bool paused;

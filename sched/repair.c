@@ -50,11 +50,18 @@ void repair_free(struct repair *r)
 
 /* ---- settling -------------------------------------------------------------------------- */
 
+/* It is lost no more. */
+static void recovered(struct repair *r, const struct repair_record *p)
+{
+    r->lost -= p->state == LOST;
+    r->pressing -= p->state == LOST && p->exempt;
+}
+
 static void settle(struct repair *r, uint64_t tag)
 {
     struct repair_record *p = rec(r, tag);
 
-    r->lost -= p->state == LOST;
+    recovered(r, p);
     p->state = SETTLED;
     while (r->oldest < r->next && rec(r, r->oldest)->state == SETTLED)
         r->oldest++;
@@ -84,18 +91,19 @@ static void lose(struct repair *r, uint64_t tag, bool exempt)
     p->state = LOST;
     p->exempt = exempt;
     r->lost++;
+    r->pressing += exempt;
     r->stats.lost++;
     if (tag < r->lost_from)
         r->lost_from = tag;
 }
 
-void repair_lost(struct repair *r, uint64_t tag)
+void repair_lost(struct repair *r, uint64_t tag, uint32_t path)
 {
-    if (known(r, tag) && rec(r, tag)->state == FLYING)
+    if (known(r, tag) && rec(r, tag)->state == FLYING && rec(r, tag)->path == path)
         lose(r, tag, false);
 }
 
-size_t repair_path_lost(struct repair *r, uint32_t path)
+size_t repair_path_lost(struct repair *r, uint32_t path, ns_t now)
 {
     size_t n = 0;
 
@@ -104,13 +112,29 @@ size_t repair_path_lost(struct repair *r, uint32_t path)
 
         if (p->path != path || p->state == SETTLED)
             continue;
+        if (!p->exempt) /* once: a path that died says nothing of how long the next may take */
+            p->sent = now;
         if (p->state == FLYING) {
             lose(r, tag, true);
             n++;
+        } else if (!p->exempt) {
+            p->exempt = true;
+            r->pressing++;
         }
-        p->exempt = true;
     }
     return n;
+}
+
+void repair_probe(struct repair *r, uint32_t path, size_t most)
+{
+    for (uint64_t tag = r->oldest; tag < r->next && most > 0; tag++) {
+        struct repair_record *p = rec(r, tag);
+
+        if (p->path != path || p->state != FLYING)
+            continue;
+        lose(r, tag, true);
+        most--;
+    }
 }
 
 /* ---- keeping --------------------------------------------------------------------------- */
@@ -245,7 +269,7 @@ void repair_unkeep(struct repair *r, uint64_t tag)
     if (!known(r, tag) || tag + 1 != r->next)
         return;
     p = rec(r, tag);
-    r->lost -= p->state == LOST;
+    recovered(r, p);
     r->next--;
     r->head = p->at;
     r->last[p->flow] = p->prev;
@@ -259,7 +283,7 @@ void repair_unkeep(struct repair *r, uint64_t tag)
 
 /* ---- sending again --------------------------------------------------------------------- */
 
-bool repair_next(struct repair *r, ns_t now, struct repair_item *out)
+bool repair_next(struct repair *r, bool idle, ns_t now, struct repair_item *out)
 {
     struct repair_record *p;
 
@@ -271,7 +295,7 @@ bool repair_next(struct repair *r, ns_t now, struct repair_item *out)
     while (rec(r, r->lost_from)->state != LOST)
         r->lost_from++;
     p = rec(r, r->lost_from);
-    if (!p->exempt && r->credit < (int64_t)p->n)
+    if (!idle && !p->exempt && r->credit < (int64_t)p->n)
         return false;
     *out = (struct repair_item){.tag = r->lost_from,
                                 .flow = p->flow,
@@ -288,9 +312,9 @@ void repair_resent(struct repair *r, uint64_t tag, uint32_t path)
     if (!known(r, tag) || rec(r, tag)->state != LOST)
         return;
     p = rec(r, tag);
+    recovered(r, p);
     p->state = FLYING;
     p->path = path;
-    r->lost--;
     if (!p->exempt)
         r->credit -= (int64_t)p->n;
     r->stats.resent++;
@@ -355,7 +379,7 @@ void repair_trim(struct repair *r, ns_t now)
 
 bool repair_check(const struct repair *r)
 {
-    size_t lost = 0;
+    size_t lost = 0, pressing = 0;
     uint64_t at = tail(r);
 
     if (r->oldest > r->next || r->next - r->oldest > r->records ||
@@ -369,7 +393,9 @@ bool repair_check(const struct repair *r)
             return false;
         at = p->at + p->n;
         lost += p->state == LOST;
+        pressing += p->state == LOST && p->exempt;
     }
-    return lost == r->lost && (r->oldest == r->next || rec(r, r->oldest)->state != SETTLED) &&
+    return lost == r->lost && pressing == r->pressing &&
+           (r->oldest == r->next || rec(r, r->oldest)->state != SETTLED) &&
            at <= r->head;
 }

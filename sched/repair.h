@@ -13,8 +13,8 @@
  *         repair_resent(...)
  *     repair_floor(...)                for the head of each packet
  *
- * Repairs of ordinary loss are bounded to a share of what is sent (REPAIR_SHARE), so that a
- * collapsing path can't flood the others. What was in flight on a path that is given up
+ * Repairs of ordinary loss are bounded to a share of what is sent (REPAIR_SHARE) while new packets
+ * wait, so that a collapsing path can't flood the others. What was in flight on a path that is given up
  * (repair_path_lost) is exempt: that happens once.
  *
  * Memory: one ring of records, by tag, one of bytes, which double up to the bound each
@@ -57,6 +57,7 @@ struct repair {
     uint64_t first[REPAIR_FLOWS]; /* oldest tag of the flow that may not be settled; 0: none */
     uint64_t last[REPAIR_FLOWS];
     size_t lost;
+    size_t pressing;    /* of these, what was in flight on a path that was given up */
     uint64_t lost_from; /* no lost record has a smaller tag */
     int64_t credit;
     ns_t deadline;
@@ -89,21 +90,30 @@ uint64_t repair_keep(struct repair *r, unsigned flow, uint32_t number, uint32_t 
 /* The packet kept last, `tag`, was not sent after all. Tags are taken back in reverse order. */
 void repair_unkeep(struct repair *r, uint64_t tag);
 
-/* The fate of the packet `tag`, or of a copy; unknown and settled tags are ignored. */
+/*
+ * The fate of the packet `tag`, or of a copy; unknown and settled tags are ignored. That one was lost
+ * on `path` means nothing while a later copy is on its way over another.
+ */
 void repair_acked(struct repair *r, uint64_t tag);
-void repair_lost(struct repair *r, uint64_t tag);
+void repair_lost(struct repair *r, uint64_t tag, uint32_t path);
 
 /*
  * `path` is silent or gone: all that is in flight on it is lost, and may be sent again at once, as
- * may what it lost before. Returns how many packets were in flight.
+ * may what it lost before; their deadline counts from now. Returns how many packets were in flight.
  */
-size_t repair_path_lost(struct repair *r, uint32_t path);
+size_t repair_path_lost(struct repair *r, uint32_t path, ns_t now);
+
+/*
+ * Nothing is heard of `path`, and there is no other: the oldest of what is in flight on it, `most`
+ * packets, may be sent again as probes (RFC 9002 6.2.4).
+ */
+void repair_probe(struct repair *r, uint32_t path, size_t most);
 
 /*
  * The oldest lost packet that may be sent again now. False: there is none, or the share is used
- * up. Packets past their deadline are given up here.
+ * up, which counts for nothing while nothing else waits (`idle`). Packets past their deadline are given up here.
  */
-bool repair_next(struct repair *r, ns_t now, struct repair_item *out);
+bool repair_next(struct repair *r, bool idle, ns_t now, struct repair_item *out);
 
 /* That packet was sent again, over `path`. */
 void repair_resent(struct repair *r, uint64_t tag, uint32_t path);

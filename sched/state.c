@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define TRIAL_TIME    (2 * NS_PER_S)
+#define TRIAL_AWAY    (NS_PER_S / 2)
 #define BACKOFF_LEAST (4 * NS_PER_S)
 #define BACKOFF_MOST  (64 * NS_PER_S)
 
@@ -159,6 +160,9 @@ bool sched_trial_allows(struct sched_trial *t, uint32_t path, uint32_t busy, uin
         l = &t->link[t->links++];
         *l = (struct sched_trial_link){.path = path};
     }
+    if (ns_sub(now, l->asked) > TRIAL_AWAY && l->state != SCHED_TRIAL_OUT)
+        l->since = now; /* it was away: what was sent meanwhile says nothing of it */
+    l->asked = now;
     switch (l->state) {
     case SCHED_TRIAL_NEW:
         if (ns_sub(now, t->began) >= (SCHED_BINS + 1) * SCHED_BIN)

@@ -45,6 +45,7 @@ struct sched_trial {
         uint32_t path;
         enum sched_trial_state state;
         ns_t since, backoff;
+        ns_t asked; /* last */
         uint64_t before;    /* bytes in SCHED_BINS bins before it joined */
         uint64_t other_bps; /* rates of the other links then */
     } link[SCHED_TRIAL_LINKS];

@@ -147,7 +147,7 @@ static int64_t out(void)
 static size_t next_out(struct numbered *n, ns_t now, struct repair_item *it,
                             uint8_t buf[NUMBERED_NOTE])
 {
-    size_t k = numbered_again(n, now, it, buf);
+    size_t k = numbered_again(n, false, now, it, buf);
 
     if (k > 0)
         return k;
@@ -223,7 +223,7 @@ static void two_lossy_paths(void **state)
             if (wire[i].at + delay[wire[i].path] <= now) {
                 wire[i].done = true;
                 if (wire[i].lost)
-                    repair_lost(&w.client.repair, wire[i].tag);
+                    repair_lost(&w.client.repair, wire[i].tag, (uint32_t)wire[i].path);
                 else
                     repair_acked(&w.client.repair, wire[i].tag);
             }

@@ -69,12 +69,14 @@ struct bond_end {
     uint64_t entered, left, missing, overtaken, turns;
     uint64_t busy; /* turns since `busy_at` */
     ns_t busy_at;
+    ns_t data_at, gap; /* the last large packet that left, and the longest time between two */
+    uint64_t data;     /* their bytes */
 };
 
 struct bond {
     struct world w;
     struct sim_link *link[BOND_LANES][2];
-    bool cut[BOND_LANES][2]; /* UP, DOWN: what would enter is lost */
+    bool cut[BOND_LANES][2]; /* nothing arrives, by world_dir */
     size_t lanes;
     struct bond_end *end[SIDES];
     struct quic_endpoint *ep;
@@ -130,16 +132,15 @@ int ring_udp_send(struct udp_train *t)
     for (size_t off = 0; off < t->n; off += t->segment) {
         size_t n = t->n - off < t->segment ? t->n - off : t->segment;
         struct sim_packet *p = sim_packet_new(t->buf + off, n);
+        struct sim_link *link;
 
         p->dst = address_quic(&t->remote);
         p->src = e->side == SERVER ? e->b->w.server_addr : sim_addr((uint8_t)(10 + lane), 4000);
         if (e->side == SERVER)
             p->src = sim_addr(9, 443);
         p->ecn = t->ecn;
-        if (e->b->cut[lane][dir])
-            sim_drop(&e->node, p);
-        else
-            e->b->link[lane][dir]->node.deliver(&e->b->link[lane][dir]->node, p);
+        link = e->b->link[lane][dir];
+        link->node.deliver(&link->node, p);
     }
     ring_train_put(t);
     return 0;
@@ -187,6 +188,11 @@ int ring_tun_write_one(struct ring_tun *t, const void *pkt, size_t n)
     if (p[9] != 17) /* ICMP of the tunnel's */
         return 0;
     e->left++;
+    if (n > 600) {
+        e->gap = ns_max(e->gap, ns_sub(e->b->w.sim.now, e->data_at));
+        e->data_at = e->b->w.sim.now;
+        e->data += n;
+    }
     if (!from->any_out || ahead >= 0) {
         from->missing += from->any_out ? (uint64_t)ahead : 0;
         from->id_out = (uint16_t)(id + 1);
@@ -229,7 +235,13 @@ static void bond_put(struct bond_end *e, int box, struct sim_packet *p)
 
 static void bond_from_link(struct sim_node *node, struct sim_packet *p)
 {
-    bond_put((struct bond_end *)node, 0, p);
+    struct bond_end *e = (struct bond_end *)node;
+    size_t lane = (size_t)((e->side == CLIENT ? &p->dst : &p->src)->ip[3] - 10);
+
+    if (e->b->cut[lane][e->side == CLIENT ? DOWN : UP])
+        sim_drop(node, p);
+    else
+        bond_put(e, 0, p);
 }
 
 static void bond_from_world(struct sim_node *node, struct sim_packet *p)

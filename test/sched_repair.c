@@ -37,7 +37,7 @@ static uint64_t keep(struct repair *r, unsigned flow, uint32_t number, ns_t now)
 /* The next packet to send again, whose bytes must be its own; its number, or -1. */
 static int64_t again(struct repair *r, ns_t now, struct repair_item *it)
 {
-    if (!repair_next(r, now, it))
+    if (!repair_next(r, false, now, it))
         return -1;
     assert_true(repair_check(r));
     assert_int_equal(it->pkt.n, 1000 - it->number % 7);
@@ -60,9 +60,9 @@ static void lost_and_sent_again(void **state)
     assert_int_equal(again(&r, 5, &it), -1);
     assert_int_equal(repair_floor(&r, 1, 5, 5), 5);
     repair_acked(&r, tag[0]);
-    repair_lost(&r, tag[3]);
-    repair_lost(&r, tag[1]);
-    repair_lost(&r, tag[1]); /* told twice */
+    repair_lost(&r, tag[3], 1);
+    repair_lost(&r, tag[1], 1);
+    repair_lost(&r, tag[1], 1); /* told twice */
     assert_int_equal(again(&r, 5, &it), 1);
     assert_int_equal(it.tag, tag[1]);
     assert_int_equal(it.path, 1);
@@ -70,7 +70,9 @@ static void lost_and_sent_again(void **state)
     assert_int_equal(again(&r, 5, &it), 3);
     repair_acked(&r, tag[3]); /* late, not lost: nothing to do */
     assert_int_equal(again(&r, 5, &it), -1);
-    repair_lost(&r, tag[1]); /* the copy, too */
+    repair_lost(&r, tag[1], 1); /* the first once more: the copy is under way */
+    assert_int_equal(again(&r, 5, &it), -1);
+    repair_lost(&r, tag[1], 2); /* the copy, too */
     assert_int_equal(again(&r, 5, &it), 1);
     assert_int_equal(it.path, 2);
     repair_resent(&r, it.tag, 0);
@@ -80,7 +82,7 @@ static void lost_and_sent_again(void **state)
     repair_acked(&r, tag[2]);
     repair_acked(&r, tag[4]);
     repair_acked(&r, 77); /* of no packet */
-    repair_lost(&r, 0);
+    repair_lost(&r, 0, 0);
     assert_int_equal(repair_floor(&r, 1, 5, 5), 0);
     assert_false(repair_holds(&r, 1, 5));
     assert_int_equal(r.stats.spurious, 1);
@@ -110,7 +112,7 @@ static void taken_back(void **state)
     repair_unkeep(&r, tag[3]);
     repair_unkeep(&r, tag[2]);
     assert_true(repair_check(&r));
-    repair_lost(&r, tag[2]);
+    repair_lost(&r, tag[2], 1);
     assert_int_equal(again(&r, 14, &it), -1);
     assert_int_equal(repair_floor(&r, 1, 1, 14), 1);
     tag[4] = keep(&r, 1, 1, 15);
@@ -120,7 +122,7 @@ static void taken_back(void **state)
     assert_int_equal(repair_floor(&r, 1, 3, 17), 2); /* the chain is whole */
     assert_int_equal(repair_floor(&r, 2, 1, 17), 1);
     assert_int_equal(repair_deadline(&r), 11 + DEADLINE + 1);
-    repair_lost(&r, tag[4]);
+    repair_lost(&r, tag[4], 1);
     repair_give_up(&r, tag[4]);
     repair_give_up(&r, tag[4]);
     assert_int_equal(r.stats.given_told, 1);
@@ -167,11 +169,12 @@ static void a_path_that_fades(void **state)
     for (uint32_t i = 0; i < 600; i++)
         tag[i] = keep(&r, 4, i, 1); /* over path 1 */
     for (uint32_t i = 0; i < 500; i++)
-        repair_lost(&r, tag[i]);
+        repair_lost(&r, tag[i], 1);
     while (again(&r, 2, &it) >= 0)
         repair_resent(&r, it.tag, 2);
     assert_true(r.lost > 100);
-    repair_path_lost(&r, 1);
+    repair_path_lost(&r, 1, 2);
+    assert_int_equal(r.pressing, r.lost);
     while (again(&r, 3, &it) >= 0)
         repair_resent(&r, it.tag, 2);
     assert_int_equal(r.lost, 0);
@@ -199,7 +202,7 @@ static void past_the_deadline(void **state)
 
     (void)state;
     repair_init(&r, 1 << 20, DEADLINE);
-    repair_lost(&r, keep(&r, 4, 10, 0));
+    repair_lost(&r, keep(&r, 4, 10, 0), 1);
     keep(&r, 4, 11, 100);
     assert_int_equal(again(&r, DEADLINE, &it), 10);
     assert_int_equal(again(&r, DEADLINE + 1, &it), -1);
@@ -228,8 +231,9 @@ static void a_share_of_what_is_sent(void **state)
     repair_init(&r, 1 << 20, DEADLINE);
     for (uint32_t i = 0; i < 600; i++) {
         tag[i] = keep(&r, i % 3, i, 0);
-        repair_lost(&r, tag[i]);
+        repair_lost(&r, tag[i], i % 3);
     }
+    assert_int_equal(r.pressing, 0);
     for (; again(&r, 1, &it) >= 0; sent += it.pkt.n)
         repair_resent(&r, it.tag, 0);
     assert_true(sent <= REPAIR_CREDIT && sent > REPAIR_CREDIT - 1000);
@@ -240,11 +244,13 @@ static void a_share_of_what_is_sent(void **state)
     for (; again(&r, 2, &it) >= 0; sent += it.pkt.n)
         repair_resent(&r, it.tag, 0);
     assert_true(sent > 9000 && sent < 12000);
+    /* Nothing else waits: what keeps it? */
+    assert_true(r.lost > 0 && repair_next(&r, true, 2, &it));
     /* A path that is given up is exempt. */
     sent = 0;
     for (uint32_t i = 640; i < 660; i++)
         keep(&r, 1, i, 3);
-    repair_path_lost(&r, 1);
+    repair_path_lost(&r, 1, 3);
     while (again(&r, 3, &it) >= 0) {
         sent++;
         repair_resent(&r, it.tag, 5);
@@ -264,7 +270,7 @@ static void a_dead_path(void **state)
     repair_init(&r, 8 << 20, DEADLINE);
     for (uint32_t i = 0; i < 3000; i++)
         keep(&r, i % 3, i, 0); /* over path i % 3 */
-    repair_path_lost(&r, 1);
+    repair_path_lost(&r, 1, 1);
     for (uint32_t i = 1; i < 3000; i += 3) { /* a megabyte, all of it, in order */
         assert_int_equal(again(&r, 1, &it), i);
         repair_resent(&r, it.tag, 2);
@@ -287,7 +293,7 @@ static void bounded(void **state)
     for (uint32_t i = 0; i < 5000; i++) {
         assert_true(keep(&r, 2, i, i) != 0);
         if (i % 100 == 50)
-            repair_lost(&r, r.next - 1);
+            repair_lost(&r, r.next - 1, 2);
         assert_true(r.cap <= 262144 && r.records <= 512);
         assert_true(repair_floor(&r, 2, i + 1, i) <= 264);
     }
@@ -306,6 +312,7 @@ static void random_runs(void **state)
         unsigned flow;
         uint32_t number;
         ns_t at;
+        uint32_t path;
         enum { FLYING, LOST, SETTLED } is;
     } t[MANY];
 
@@ -332,6 +339,7 @@ static void random_runs(void **state)
                 t[n].number = number[f];
                 t[n].at = now;
                 t[n].is = FLYING;
+                t[n].path = f % 3;
                 t[n].tag = keep(&r, f, number[f], now);
                 assert_true(t[n].tag);
                 number[f] = (number[f] + 1) & 0xffffff;
@@ -347,7 +355,7 @@ static void random_runs(void **state)
                 break;
             case 4:
                 if (i < n) {
-                    repair_lost(&r, t[i].tag);
+                    repair_lost(&r, t[i].tag, t[i].path);
                     if (t[i].is == FLYING)
                         t[i].is = LOST;
                 }
@@ -357,7 +365,7 @@ static void random_runs(void **state)
                     for (i = low; t[i].is != LOST || now - t[i].at > DEADLINE; i++)
                         ;
                     assert_int_equal(it.tag, t[i].tag);
-                    repair_resent(&r, it.tag, 0);
+                    repair_resent(&r, it.tag, t[i].path = rnd(&x) % 3);
                     t[i].is = FLYING;
                 }
             }
