@@ -10,7 +10,7 @@
 
 FLOW=$O/test/e2e/flow
 FAR=10.0.0.1
-GAP=1000    # milliseconds without a byte at most, while a link lives; expected: 150
+GAP=2000    # milliseconds without a byte at most, while a link lives; expected: 150
 SETTLE=4000 # milliseconds after which the link carries again; expected: 1000
 CUTS=${CUTS:-100} # with LONG
 
@@ -108,10 +108,10 @@ routes 0
 wait_for 5 "it to carry" eval "[ \$(carried wan0) -ge $((was + 100)) ]"
 echo "   it carried 100 kB after $(($(now_ms) - began)) ms"
 
-# Once more, many times and fast, of either link: only that nothing ever breaks, and how long it took.
+# Many times and fast, of either link: nothing ever breaks, and the flows hardly stop.
 if [ -n "${LONG:-}" ]; then
     step "$CUTS cuts"
-    began=$(now_ms)
+    first=$(late)
     for ((i = 0; i < CUTS; i++)); do
         link=a dev=wan0 other=$rate_b
         [ $((i / 2 % 2)) = 0 ] || link=b dev=wan1 other=$rate_a
@@ -129,8 +129,11 @@ if [ -n "${LONG:-}" ]; then
                 "$link ${name%_s} $([ $((i % 2)) = 0 ] && echo hole || echo far)" >>"$T/cuts.txt"
         done
     done
-    sort -n "$T/cuts.txt" | awk '{ g[NR] = $1; print "   " $0 } END {
-        print "   longest gap: median", g[int(NR / 2) + 1], "ms, 99 of 100:", g[int(NR * 99 / 100)], "ms, most", g[NR], "ms" }' | tail -n 30
+    sort -n "$T/cuts.txt" -o "$T/cuts.txt"
+    tail -n 20 "$T/cuts.txt" | sed 's/^/   /'
+    median=$(sed -n "$CUTS{s/ .*//p}" "$T/cuts.txt") # of two flows
+    echo "   nothing for $median ms at most in half of the cuts"
+    [ "$median" -le "$(patience 400 "$first")" ] || fail "half of the gaps are longer"
 fi
 equal "tunnels opened" "$(grep -c 'tunnel is up' "$T/c1.log")" 1
 kill "${pid[down]}" "${pid[up]}"
