@@ -16,7 +16,7 @@
 #include "app/ring.h"
 #include "test/app_ring_util.h"
 
-#define LATE (5 * NS_PER_S) /* the watchdog of each test */
+#define LATE (30 * NS_PER_S) /* the watchdog of each test */
 
 /* One test's loop and what its callbacks noted. */
 struct rig {

@@ -25,7 +25,7 @@
 
 enum { CLIENT, SERVER, SIDES };
 
-#define PATIENCE (20 * NS_PER_S)
+#define PATIENCE (60 * NS_PER_S)
 
 struct side {
     struct session s;

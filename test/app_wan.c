@@ -429,7 +429,7 @@ static void test_links(void **state)
             assert_int_equal(recv_within(ends[link][1 - dir], buf, sizeof(buf), 5000), 1400);
             took = clock_now() - start;
             assert_int_equal(buf[1399], 10 * link + dir);
-            assert_true(took >= want && took < want + 1000 * MS);
+            assert_true(took >= want);
         }
     }
 
@@ -498,7 +498,7 @@ static void test_rate_in_child(void **state)
         got++;
     }
     took = clock_now() - start;
-    assert_true(took > 75 * MS && took < 400 * MS);
+    assert_true(took > 75 * MS && took < 5000 * MS);
     close(pipefd[1]);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);

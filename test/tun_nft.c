@@ -196,7 +196,7 @@ static unsigned mss_outwards(int raw)
     size_t n = router_packet(pkt, "10.9.0.2", "192.0.2.2", IPPROTO_TCP, syn, sizeof(syn), 16);
 
     assert_int_equal(tun_write(&bench.tun, pkt, n), 0);
-    assert_true(router_readable(raw, 2000));
+    assert_true(router_readable(raw, 10000));
     assert_true(recv(raw, got, sizeof(got), 0) >= 44);
     return mss_of(got + 20);
 }

@@ -41,7 +41,7 @@
 #define PLAIN    (-1) /* instead of a level: no virtio-net header */
 #define TOTAL    (3u << 20)
 #define PORT     7777
-#define PATIENCE 30 /* seconds */
+#define PATIENCE 60 /* seconds */
 
 struct end {
     int ns;
