@@ -73,7 +73,7 @@ late() { cat "$T/late"; } # milliseconds by which this machine was late so far
 # begin: a few processes wait for each other, and the machine is late for each of them.
 patience() { # MS LATE
     local ms=$(($1 * slow)) more=$((4 * ($(late) - $2)))
-    echo $((ms + (more < 9 * ms ? more : 9 * ms)))
+    echo $((ms + (more < 29 * ms ? more : 29 * ms)))
 }
 
 ### Programs in the background
