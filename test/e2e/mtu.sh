@@ -133,8 +133,8 @@ got() { awk '{ n += $2 } END { print n + 0 }' "$T/sink.log"; }
 beyond() { [ "$(got)" -gt "$1" ]; }
 wait_for 10 "the flow" beyond 1000000
 between 1400
-wait_for 10 "the narrower tunnel" narrow c1
-wait_for 10 "the flow to go on" beyond $(($(got) + 1000000))
+wait_for 30 "the narrower tunnel" narrow c1
+wait_for 30 "the flow to go on" beyond $(($(got) + 1000000))
 stop source TERM 143
 ended sink 0
 silent_about c1 'has not answered'
