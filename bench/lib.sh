@@ -10,6 +10,7 @@
 #
 # Results are lines of key=value pairs on standard output, all else goes to standard error.
 
+measuring=1
 # shellcheck source=test/e2e/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../test/e2e/lib.sh"
 exec 3>&1 1>&2
