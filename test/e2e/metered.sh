@@ -16,6 +16,8 @@ routes() {
 }
 used() { in_ns c1 "$MQVPN" status --json | sed -n 's/.*"interface":"eth1","used_bytes":\([0-9]*\).*/\1/p'; }
 carried() { in_ns c1 sed -n 's/^ *eth1: *//p' /proc/net/dev | awk '{ print $1 + $9 }'; }
+# Whether there is a path by eth1, which may have won the race.
+uses() { in_ns c1 "$MQVPN" status --json | grep -q '"state":"[a-z]*","interface":"eth1"'; }
 # Some 2 kB a time, both ways, within a second or so.
 push() { in_ns c1 ping -q -s 1000 -i 0.01 -c "$1" -W 1 $FAR >/dev/null 2>&1; } # PINGS
 spent() { push 100; grep -q 'eth1 has carried what it may' "$T/c1.log"; }
@@ -28,7 +30,8 @@ server
 
 step "a backup, whose bytes are counted"
 client 1 --link eth1=1mb
-wait_log c1 'a path via eth1' 5
+wait_for 10 "a path by eth1" uses
+wait_for 10 "a path by eth0" eval "in_ns c1 $MQVPN status | grep -q '^  eth0'"
 push 200
 before=$(used)
 push 200
@@ -75,7 +78,8 @@ stop c1
 step "and begins anew with the month"
 sed -i '1s/.*/2020-01/' "$FILE"
 client 1 --link eth1=1mb
-wait_log c1 'a path via eth1' 5
+wait_for 10 "a path by eth1" uses
+wait_for 10 "a path by eth0" eval "in_ns c1 $MQVPN status | grep -q '^  eth0'"
 silent_about c1 'has carried what it may'
 pings c1 20 $FAR
 stop c1
