@@ -102,11 +102,17 @@ static int make_contexts(struct aead *a, const uint8_t *key)
     if (a->id != AEAD_CHACHA20_POLY1305 && !no_vaes && !gcm_vaes_off()) {
         a->gcm = gcm_vaes_new(key, c->key_len);
         a->mask = gcm_vaes_new(a->hp_key, c->key_len);
-        return a->gcm && a->mask ? 0 : QUIC_NOMEM;
+        a->large = gcm_vaes_large();
+        if (!a->gcm || !a->mask)
+            return QUIC_NOMEM;
     }
-    a->ctx = EVP_CIPHER_CTX_new();
-    if (!a->ctx || !EVP_CipherInit_ex2(a->ctx, c->aead(), key, NULL, a->seal, NULL))
-        return QUIC_NOMEM;
+    if (a->large < SIZE_MAX) {
+        a->ctx = EVP_CIPHER_CTX_new();
+        if (!a->ctx || !EVP_CipherInit_ex2(a->ctx, c->aead(), key, NULL, a->seal, NULL))
+            return QUIC_NOMEM;
+    }
+    if (a->mask)
+        return 0;
     a->hp = EVP_CIPHER_CTX_new();
     if (!a->hp || !EVP_EncryptInit_ex2(a->hp, c->hp(), a->hp_key, NULL, NULL) ||
         !EVP_CIPHER_CTX_set_padding(a->hp, 0))
@@ -228,7 +234,7 @@ int aead_seal(struct aead *a, uint32_t path_id, uint64_t pn, struct span aad, co
     if (a->used >= ciphers[a->id].seal_limit)
         return QUIC_CLOSED;
     aead_nonce(a->iv, path_id, pn, nonce);
-    if (a->gcm)
+    if (n < a->large)
         gcm_vaes_seal(a->gcm, nonce, aad, in, n, out);
     else
         err = evp_seal(a, nonce, aad, in, n, out);
@@ -263,7 +269,7 @@ int aead_open(struct aead *a, uint32_t path_id, uint64_t pn, struct span aad, ui
         return QUIC_DROP;
     n -= QUIC_TAG;
     aead_nonce(a->iv, path_id, pn, nonce);
-    if (a->gcm)
+    if (n < a->large)
         ok = gcm_vaes_open(a->gcm, nonce, aad, inout, n);
     else
         ok = evp_open(a, nonce, aad, inout, n);

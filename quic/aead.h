@@ -39,10 +39,11 @@ enum aead_id { AEAD_AES_128_GCM, AEAD_AES_256_GCM, AEAD_CHACHA20_POLY1305 };
 enum aead_hash { AEAD_SHA256, AEAD_SHA384 };
 
 struct aead {
-    struct gcm_vaes *gcm;  /* keyed; NULL where EVP does it, */
-    EVP_CIPHER_CTX *ctx;   /* by this, which else is NULL */
+    struct gcm_vaes *gcm;  /* keyed, for less than `large` bytes; NULL where EVP does it, */
+    EVP_CIPHER_CTX *ctx;   /* by this, which is NULL where it is never the faster one */
     struct gcm_vaes *mask; /* the same for header protection */
     EVP_CIPHER_CTX *hp;
+    size_t large;    /* bytes, from which on `ctx` is the faster one; 0 without `gcm` */
     uint64_t used;   /* packets sealed */
     uint64_t failed; /* packets that failed to open */
     enum aead_id id;

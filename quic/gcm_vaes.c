@@ -566,6 +566,14 @@ static bool processor_has(void)
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_AVX2) && (c & ecx7) == ecx7;
 }
 
+size_t gcm_vaes_large(void)
+{
+    bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+
+    return wide ? GCM_LARGE : SIZE_MAX;
+}
+
 #define TEST_MAX 1600 /* bytes of a packet in the comparison */
 #define TEST_AAD 64
 
@@ -723,6 +731,11 @@ const char *gcm_vaes_off(void)
 const char *gcm_vaes_off(void)
 {
     return "not built for this processor, or by a compiler without VAES";
+}
+
+size_t gcm_vaes_large(void)
+{
+    return SIZE_MAX;
 }
 
 struct gcm_vaes *gcm_vaes_new(const uint8_t *key, size_t n)

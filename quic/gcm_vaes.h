@@ -44,6 +44,14 @@ struct gcm_vaes;
 const char *gcm_vaes_off(void);
 
 /*
+ * The size from which on libcrypto's own kernel is the faster one: GCM_LARGE where the processor
+ * has the AVX-512 that it takes, else SIZE_MAX.
+ */
+size_t gcm_vaes_large(void);
+
+#define GCM_LARGE 3000 /* bytes; measured */
+
+/*
  * A key object of the `n` bytes at `key`: 16 (AES-128) or 32 (AES-256). NULL where
  * gcm_vaes_off has a reason, for another `n`, or if there is no memory. It lies on libcrypto's
  * heap.

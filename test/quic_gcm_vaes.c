@@ -241,8 +241,8 @@ static void test_masks(void **state)
             gcm_vaes_del(k);
             assert_true(EVP_EncryptInit_ex2(
                 ctx, key_n == 32 ? EVP_aes_256_ecb() : EVP_aes_128_ecb(), key, NULL, NULL));
-            assert_true(
-                EVP_EncryptUpdate(ctx, want, &len, samples, (int)(n * GCM_SAMPLE)) == 1);
+            assert_true(EVP_EncryptUpdate(ctx, want, &len, samples, (int)(n * GCM_SAMPLE)) ==
+                        1);
             for (size_t i = 0; i < n; i++)
                 assert_memory_equal(out + i * GCM_MASK, want + i * GCM_SAMPLE, GCM_MASK);
         }
@@ -432,7 +432,8 @@ static void test_shared(void **state)
 /* aead: with and without the kernel the same packets, through a key update. */
 static void test_aead(void **state)
 {
-    uint8_t secret[48], plain[1400], got[2][1400 + QUIC_TAG];
+    static uint8_t plain[2 * GCM_LARGE], got[2][2 * GCM_LARGE + QUIC_TAG];
+    uint8_t secret[48];
     uint64_t seed = 6;
     char text[128];
 
@@ -441,19 +442,21 @@ static void test_aead(void **state)
     rand_bytes(&seed, plain, sizeof(plain));
     for (enum aead_id id = AEAD_AES_128_GCM; id <= AEAD_CHACHA20_POLY1305; id++) {
         struct span s = {secret, id == AEAD_AES_256_GCM ? 48 : 32};
-        struct aead a[2], next[2];
+        struct aead a[2], next[2], opens;
 
+        assert_int_equal(aead_init(&opens, id, s, false), 0);
         for (int i = 0; i < 2; i++) {
             aead_set_vaes(i);
             assert_int_equal(aead_init(&a[i], id, s, true), 0);
             assert_int_equal(aead_next(&next[i], &a[i]), 0);
             assert_true((a[i].gcm != NULL) == (i && id != AEAD_CHACHA20_POLY1305));
             assert_true((next[i].ctx == NULL) == (a[i].ctx == NULL));
+            assert_true(a[i].ctx || (a[i].gcm && gcm_vaes_large() == SIZE_MAX));
             aead_describe(text, sizeof(text));
             assert_true((strstr(text, "switched off") == NULL) == i);
         }
         for (uint64_t pn = 0; pn < 100; pn++) {
-            size_t n = rand_below(&seed, sizeof(plain));
+            size_t n = pn < 4 ? GCM_LARGE - 2 + pn : rand_below(&seed, sizeof(plain));
 
             for (int gen = 0; gen < 2; gen++) {
                 for (int i = 0; i < 2; i++)
@@ -461,6 +464,11 @@ static void test_aead(void **state)
                                                SPAN_LIT("header"), plain, n, got[i]),
                                      0);
                 assert_memory_equal(got[0], got[1], n + QUIC_TAG);
+                if (gen == 0) {
+                    assert_int_equal(
+                        aead_open(&opens, 0, pn, SPAN_LIT("header"), got[1], n + QUIC_TAG), 0);
+                    assert_memory_equal(got[1], plain, n);
+                }
             }
         }
         for (int i = 0; i < 2; i++) {
@@ -468,6 +476,7 @@ static void test_aead(void **state)
             aead_free(&next[i]);
             assert_null(a[i].gcm);
         }
+        aead_free(&opens);
     }
 }
 
