@@ -7,7 +7,9 @@
  * sends less than the links carry, however fast, is not: its queue is mostly empty.
  *
  * While links lose packets this can't be told: a flow may be held down by the losses and leave
- * its queue empty. Then FLOW_UP_BYTES in one FLOW_WINDOW are enough.
+ * its queue empty. Then FLOW_UP_BYTES in one FLOW_WINDOW are enough; FLOW_UP_TCP of one that is not UDP,
+ * which waits for nothing but its own acknowledgements: a packet that its slow start loses costs it
+ * seconds, so that nothing after its first flight should be lost.
  *
  * A bulk flow stays one until no packet of it came or went for FLOW_QUIET: so no flow changes
  * lanes more often than that, and its packets never overtake each other by changing.
@@ -26,6 +28,7 @@
 
 #define FLOW_UP_TIME  (20 * NS_PER_MS)
 #define FLOW_UP_BYTES 65536u
+#define FLOW_UP_TCP   12288u /* a first flight is 10 packets (RFC 6928) */
 #define FLOW_QUIET    (1000 * NS_PER_MS)
 #define FLOW_WINDOW   (250 * NS_PER_MS)
 #define FLOW_WINDOWS  4
@@ -76,7 +79,7 @@ static inline void flow_took(struct flow *f, uint32_t bytes, bool filled, bool l
     f->moved += bytes;
     f->window_bytes += bytes;
     if ((f->score >= FLOW_UP_TIME && f->moved >= FLOW_UP_BYTES) ||
-        (lossy && f->window_bytes >= FLOW_UP_BYTES))
+        (lossy && f->window_bytes >= (f->udp ? FLOW_UP_BYTES : FLOW_UP_TCP)))
         f->lane = SCHED_BULK;
 }
 

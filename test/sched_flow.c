@@ -21,6 +21,7 @@ struct habit {
     bool udp;
     enum sched_lane lane;
     bool steady;
+    bool lossy; /* links lose packets */
 };
 
 static ns_t play(struct flow *f, const struct habit *h, ns_t now)
@@ -31,7 +32,7 @@ static ns_t play(struct flow *f, const struct habit *h, ns_t now)
         bool filled = h->wait_us >= h->every_us;
 
         flow_pushed(f, h->udp, now);
-        flow_took(f, h->bytes, filled, false, now + (filled ? 0 : h->wait_us * NS_PER_US));
+        flow_took(f, h->bytes, filled, h->lossy, now + (filled ? 0 : h->wait_us * NS_PER_US));
     }
     return now;
 }
@@ -40,14 +41,19 @@ static void habits(void **state)
 {
     static const struct habit row[] = {
         /* clang-format off */
-        {"an idle shell", 100, 300000, 500, 10000, false, SCHED_PROMPT, false},
-        {"VoIP", 160, 20000, 2000, 20000, true, SCHED_PROMPT, false},
-        {"video below the links' rate", 1200, 2000, 300, 20000, true, SCHED_PROMPT, false},
-        {"a fast flow whose queue is empty", 60000, 1000, 100, 5000, false, SCHED_PROMPT, false},
-        {"a download", 1400, 500, 500, 500, false, SCHED_BULK, false},
-        {"a slow link's download", 1400, 10000, 10000, 2000, false, SCHED_BULK, false},
-        {"few bytes that wait long", 100, 20000, 20000, 2000, false, SCHED_PROMPT, false},
-        {"a QUIC download", 1400, 500, 500, 5000, true, SCHED_BULK, false},
+        {"an idle shell", 100, 300000, 500, 10000, false, SCHED_PROMPT, false, false},
+        {"VoIP", 160, 20000, 2000, 20000, true, SCHED_PROMPT, false, false},
+        {"video below the links' rate", 1200, 2000, 300, 20000, true, SCHED_PROMPT, false, false},
+        {"a fast flow whose queue is empty", 60000, 1000, 100, 5000, false, SCHED_PROMPT, false, false},
+        {"a download", 1400, 500, 500, 500, false, SCHED_BULK, false, false},
+        {"a slow link's download", 1400, 10000, 10000, 2000, false, SCHED_BULK, false, false},
+        {"few bytes that wait long", 100, 20000, 20000, 2000, false, SCHED_PROMPT, false, false},
+        {"a QUIC download", 1400, 500, 500, 5000, true, SCHED_BULK, false, false},
+        {"TCP over losses, its first flight", 1400, 100, 50, 1, false, SCHED_BULK, false, true},
+        {"the same, a short answer", 1400, 125, 50, 1, false, SCHED_PROMPT, false, true},
+        {"a shell over losses", 100, 5000, 500, 2000, false, SCHED_PROMPT, false, true},
+        {"QUIC over losses", 1400, 1000, 50, 50, true, SCHED_BULK, false, true},
+        {"a video call over losses", 1000, 4000, 50, 5000, true, SCHED_PROMPT, false, true},
         /* clang-format on */
     };
 
@@ -80,8 +86,8 @@ static void when(void **state)
 /* A bulk flow stays one through pauses below FLOW_QUIET, whatever it does. */
 static void no_oscillation(void **state)
 {
-    const struct habit download = {"", 1400, 500, 500, 200, false, SCHED_BULK, false};
-    const struct habit trickle = {"", 100, 900000, 100, 9000, false, SCHED_BULK, false};
+    const struct habit download = {"", 1400, 500, 500, 200, false, SCHED_BULK, false, false};
+    const struct habit trickle = {"", 100, 900000, 100, 9000, false, SCHED_BULK, false, false};
     struct flow f = {0};
     unsigned changes = 0;
     ns_t now = play(&f, &download, 5 * MS);
@@ -120,9 +126,9 @@ static void waiting_is_not_quiet(void **state)
 /* Live video through a short jam: bulk for its sake, but steady, which a download never is. */
 static void steady(void **state)
 {
-    const struct habit jam = {"", 1200, 500, 500, 100, true, SCHED_BULK, false};
-    const struct habit live = {"", 1200, 2000, 300, 3000, true, SCHED_BULK, true};
-    const struct habit tcp = {"", 1200, 2000, 300, 3000, false, SCHED_BULK, false};
+    const struct habit jam = {"", 1200, 500, 500, 100, true, SCHED_BULK, false, false};
+    const struct habit live = {"", 1200, 2000, 300, 3000, true, SCHED_BULK, true, false};
+    const struct habit tcp = {"", 1200, 2000, 300, 3000, false, SCHED_BULK, false, false};
     struct flow f = {0};
     ns_t now = play(&f, &jam, 5 * MS);
 
