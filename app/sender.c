@@ -529,6 +529,15 @@ static bool hold_back(struct sender *s, ns_t now)
     return muted;
 }
 
+/*
+ * A sender like CUBIC goes down to 0.7 of its window: for the links to stay busy through that, there must
+ * have been half a round trip in the queue. Prompt flows don't wait for it.
+ */
+static ns_t bulk_target(const struct sender *s)
+{
+    return ns_max(QUEUE_TARGET_BULK, ns_min(s->lookout.least_rtt / 2, SENDER_TARGET_MOST));
+}
+
 void sender_flush(struct sender *s, ns_t now)
 {
     bool muted;
@@ -542,6 +551,7 @@ void sender_flush(struct sender *s, ns_t now)
     s->wake = s->lookout.check;
     s->queue.lossy = s->numbered && s->lookout.lossy;
     s->queue.slack = s->lookout.slack;
+    s->queue.target[SCHED_BULK] = bulk_target(s);
     if (s->control_first)
         send_control(s, now);
     muted = hold_back(s, now);

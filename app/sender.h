@@ -30,6 +30,7 @@
 #define SENDER_QUEUE_BYTES (4u << 20) /* of memory */
 #define SENDER_MUTE_BYTES  (256u << 10) /* ... while no path answers */
 #define SENDER_QUEUE_AGE   (100 * NS_PER_MS)
+#define SENDER_TARGET_MOST (40 * NS_PER_MS) /* of CoDel, for bulk flows */
 
 struct sender_stats {
     uint64_t too_big;  /* packets that fitted no path when their turn came */

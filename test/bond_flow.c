@@ -204,6 +204,25 @@ static void test_held(void **state)
     world_each_seed(2, held);
 }
 
+/* CoDel allows a bulk flow half a round trip. */
+static void test_target(void **state)
+{
+    static const unsigned delay[] = {5, 25, 90}, least[] = {15, 25, 40}, most[] = {15, 28, 40};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(delay); i++) {
+        struct bond b;
+
+        bond_init(&b, 1, 1);
+        bond_link(&b, 0, 20, delay[i], 0, 0);
+        bond_start(&b);
+        bond_seconds(&b, 0.5);
+        assert_in_range(b.end[SERVER]->s.sender.queue.target[SCHED_BULK], least[i] * NS_PER_MS,
+                        most[i] * NS_PER_MS);
+        bond_free(&b);
+    }
+}
+
 /* One end does not know numbered flows: plain packets, each flow on a link. */
 static void unknown(uint64_t seed)
 {
@@ -320,10 +339,11 @@ static void test_malformed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_striped), cmocka_unit_test(test_lossy),
-        cmocka_unit_test(test_clean),   cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_held),    cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_silence), cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_striped),   cmocka_unit_test(test_lossy),
+        cmocka_unit_test(test_clean),     cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_target),    cmocka_unit_test(test_held),
+        cmocka_unit_test(test_ends),      cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_malformed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
