@@ -75,13 +75,14 @@ int mp_set_backup(struct quic_conn *conn, size_t path, bool backup, ns_t now)
     return 0;
 }
 
-int quic_path_cap(struct quic_conn *conn, size_t path, uint64_t bps)
+int attempt_fit(struct attempt *a, size_t path, const struct link *link, ns_t now)
 {
     char text[32];
 
-    (void)conn;
-    snprintf(text, sizeof(text), "%zu=%llu", path, (unsigned long long)bps);
-    if (bps)
+    (void)a;
+    (void)now;
+    snprintf(text, sizeof(text), "%zu=%llu", path, (unsigned long long)link->rate_bps);
+    if (link->rate_bps)
         note("cap", text);
     return 0;
 }
