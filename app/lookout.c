@@ -215,7 +215,7 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
             over(p, n, now);
         if (!p->used)
             *p = (struct lookout_path){.used = true, .id = v[i].id, .sent = v[i].packets_sent};
-        if (v[i].delivery_bps)
+        if (v[i].delivery_bps && (!v[i].ramping || (double)v[i].delivery_bps > p->bps))
             p->bps += ((double)v[i].delivery_bps - p->bps) / (p->bps > 0 ? 8 : 1);
         if (due)
             study(p, &v[i], n, now);

@@ -132,10 +132,10 @@ struct cc {
 
 extern const struct cc_ops cc_cubic_ops, cc_newreno_ops, cc_bbr_ops;
 
-/* Whether it has yet to find out what the path carries: the first slow start, or BBR's Startup. */
+/* Whether it has yet to find out what the path carries: slow start, or BBR's Startup. */
 static inline bool cc_ramping(const struct cc *cc)
 {
-    return cc->ops == &cc_bbr_ops ? cc->u.bbr.state == BBR_STARTUP : cc->ssthresh == UINT64_MAX;
+    return cc->ops == &cc_bbr_ops ? cc->u.bbr.state == BBR_STARTUP : cc->cwnd < cc->ssthresh;
 }
 
 /*
