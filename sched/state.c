@@ -120,9 +120,11 @@ static uint64_t recent(const struct sched_trial *t)
 static void join(const struct sched_trial *t, struct sched_trial_link *l, uint64_t other_bps,
                  ns_t now)
 {
+    uint64_t others = other_bps / 8 * (SCHED_BINS * SCHED_BIN) / NS_PER_S;
+
     l->state = SCHED_TRIAL_ON;
     l->since = now;
-    l->before = recent(t);
+    l->before = recent(t) < others ? recent(t) : others;
     l->other_bps = other_bps;
 }
 

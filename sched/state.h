@@ -46,7 +46,7 @@ struct sched_trial {
         enum sched_trial_state state;
         ns_t since, backoff;
         ns_t asked; /* last */
-        uint64_t before;    /* bytes in SCHED_BINS bins before it joined */
+        uint64_t before;    /* bytes in SCHED_BINS bins before it joined; no more than others carry */
         uint64_t other_bps; /* rates of the other links then */
     } link[SCHED_TRIAL_LINKS];
     size_t links;
@@ -79,7 +79,8 @@ void sched_trial_sent(struct sched_trial *t, size_t bytes, ns_t now);
  * Whether a link that may do harm is used for the flow: it joins when the flow is SCHED_BINS bins
  * old. Where the flow keeps its queue filled (`busy`, of 1024: so the links are what limits it),
  * it must send what the other links offer alone (`other_bps`), or the link leaves, looked at every
- * two seconds. Where it doesn't, it must send more than before the link joined, looked at once.
+ * two seconds. Where it doesn't, it must send more than before the link joined, or than the others offer
+ * if that is less, looked at once.
  * Neither counts if what the others offer fell meanwhile. It is tried again after a time that
  * doubles.
  */
