@@ -27,6 +27,8 @@ struct reseq_flow {
     uint64_t *map;     /* behind the ring: bit per place of it, a packet is held there */
     size_t cap, held;
     ns_t moved; /* when it last went on, or began to wait */
+    uint64_t mark; /* the highest number held */
+    ns_t mark_at;  /* then */
     ns_t seen;
     uint8_t past[RESEQ_PAST / 8]; /* bit per number below `due`: it came */
 };
@@ -35,7 +37,7 @@ void reseq_init(struct reseq *r, size_t max_bytes, ns_t hold)
 {
     memset(r, 0, sizeof(*r));
     r->max_bytes = max_bytes;
-    r->hold = hold;
+    r->hold = r->most = hold;
 }
 
 /* ---- memory ---------------------------------------------------------------------------- */
@@ -291,6 +293,13 @@ static bool grow(struct reseq *r, struct reseq_flow *f, uint64_t number)
     return true;
 }
 
+/* All that is held now is released by `r->most` later, and so all that comes meanwhile by twice that. */
+static void mark(struct reseq_flow *f, ns_t now)
+{
+    f->mark = f->top - 1;
+    f->mark_at = now;
+}
+
 static bool hold(struct reseq *r, unsigned i, uint64_t number, struct span pkt, ns_t now)
 {
     struct reseq_flow *f = r->flow[i];
@@ -307,8 +316,10 @@ static bool hold(struct reseq *r, unsigned i, uint64_t number, struct span pkt, 
     map_set(f, number, true);
     if (f->top <= number)
         f->top = number + 1;
-    if (f->held++ == 0)
+    if (f->held++ == 0) {
         f->moved = now;
+        mark(f, now);
+    }
     r->held++;
     r->stats.held++;
     return true;
@@ -431,8 +442,16 @@ bool reseq_next(struct reseq *r, ns_t now, struct span *pkt)
     f->moved = now;
     step(f, true);
     skip(f);
+    if (f->held > 0 && f->due > f->mark)
+        mark(f, now);
     look(r, i);
     return true;
+}
+
+/* When a flow that holds packets waits no longer. */
+static ns_t deadline(const struct reseq *r, const struct reseq_flow *f)
+{
+    return ns_min(ns_add(f->moved, r->hold), ns_add(f->mark_at, r->most));
 }
 
 ns_t reseq_deadline(const struct reseq *r)
@@ -441,7 +460,7 @@ ns_t reseq_deadline(const struct reseq *r)
 
     for (unsigned i = 0; i < RESEQ_FLOWS && r->held > 0; i++)
         if (r->flow[i] && r->flow[i]->held > 0)
-            at_least = ns_min(at_least, ns_add(r->flow[i]->moved, r->hold));
+            at_least = ns_min(at_least, deadline(r, r->flow[i]));
     return at_least;
 }
 
@@ -452,8 +471,10 @@ void reseq_tick(struct reseq *r, ns_t now)
 
         if (f && f->held == 0 && ns_sub(now, f->seen) > RESEQ_IDLE)
             flow_free(r, i);
-        else if (f && f->held > 0 && now >= ns_add(f->moved, r->hold))
-            give_up(r, i, next_held(f, f->due), &r->stats.given_time);
+        else if (f && f->held > 0 && now >= deadline(r, f))
+            give_up(r, i,
+                    now >= ns_add(f->mark_at, r->most) ? f->mark : next_held(f, f->due),
+                    &r->stats.given_time);
     }
     if (r->held == 0)
         spare_free(r, r->spare_n / 2);

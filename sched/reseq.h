@@ -7,7 +7,8 @@
  *   1. it is filled,
  *   2. the sender's floor rises above it: no repair is coming any more,
  *   3. `hold` has gone by since the flow last moved on,
- *   4. memory is at its bound: the flow that has waited longest goes first.
+ *   4. a packet behind it, and behind others, has waited for twice the longest `hold`,
+ *   5. memory is at its bound: the flow that has waited longest goes first.
  *
  * Then everything up to the next gap is released, in order. A packet that comes after its gap was
  * given up passes late, once; every other number below the one due is a duplicate. One that is
@@ -58,14 +59,14 @@ struct reseq {
     size_t bytes;   /* memory, that of the pool included */
     size_t max_bytes;
     size_t held; /* packets */
-    ns_t hold;
+    ns_t hold, most;
     struct reseq_chunk *spare; /* pool */
     size_t spare_n;
     struct reseq_chunk *lent; /* by reseq_next */
     struct reseq_stats stats;
 };
 
-/* `hold`: the longest that a gap is waited for; may be set anew at any time (r->hold). */
+/* `hold`: the longest that a gap is waited for; may be set lower at any time (r->hold). */
 void reseq_init(struct reseq *r, size_t max_bytes, ns_t hold);
 void reseq_free(struct reseq *r);
 

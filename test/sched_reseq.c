@@ -148,6 +148,32 @@ static void time_is_over(void **state)
     reseq_free(&r);
 }
 
+/* A flow that goes on, gap by gap, lets no packet wait for more than twice the time of one. */
+static void gaps_add_up_to_a_bound(void **state)
+{
+    struct reseq r;
+
+    (void)state;
+    reseq_init(&r, 1 << 20, HOLD);
+    assert_int_equal(push(&r, 0, 0, 0), RESEQ_PASS);
+    for (uint32_t k = 0; k < 100; k++) {
+        ns_t now = k * HOLD / 5;
+
+        reseq_tick(&r, now);
+        while (pull(&r, now) >= 0)
+            ;
+        push(&r, 1000 + 10 * k, 1000 + 10 * k, now); /* far ahead, */
+        push(&r, 2 * k + 1, 2 * k + 1, now);             /* and the due one, with a gap behind it */
+        push(&r, 2 * k + 3, 2 * k + 3, now);
+        push(&r, 2 * k + 2, 2 * k + 2, now);
+        while (pull(&r, now) >= 0)
+            ;
+        assert_true(reseq_deadline(&r) > now);
+    }
+    assert_in_range(r.stats.longest, HOLD, 2 * HOLD);
+    reseq_free(&r);
+}
+
 static void memory_is_bounded(void **state)
 {
     struct reseq r;
@@ -410,7 +436,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(in_order_nothing_is_kept), cmocka_unit_test(a_gap_is_filled),
         cmocka_unit_test(the_floor_rises),          cmocka_unit_test(time_is_over),
-        cmocka_unit_test(memory_is_bounded),        cmocka_unit_test(far_numbers),
+        cmocka_unit_test(gaps_add_up_to_a_bound), cmocka_unit_test(memory_is_bounded),        cmocka_unit_test(far_numbers),
         cmocka_unit_test(idle_flows_are_forgotten), cmocka_unit_test(random_runs),
         cmocka_unit_test(nothing_goes_round_the_bound),
         cmocka_unit_test(far_ahead_again_and_again),
