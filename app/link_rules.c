@@ -133,7 +133,7 @@ struct link_terms link_rules_terms(const struct link_rules *rules, const char *n
     for (size_t i = 0; i < rules->n_links; i++)
         if (link_rule_parse(rules->links[i], pattern, &t) && matches(pattern, name))
             return t;
-    return (struct link_terms){LINK_PRIMARY};
+    return (struct link_terms){.priority = LINK_PRIMARY};
 }
 
 bool link_rules_metered(const struct link_rules *rules)
