@@ -18,12 +18,8 @@ void outage_drop(struct outage *o, const struct attempt_env *env, ns_t now)
 {
     struct attempt *a = outage_take(o);
 
-    if (!a)
-        return;
-    paths_count(a, env, now);
-    peer_keep(env->peer, &a->remote, a->session.quic, now);
-    session_log(&a->session, now);
-    attempt_del(a, now);
+    if (a)
+        paths_end(a, env, now);
 }
 
 void outage_nudge(struct outage *o, const struct attempt_env *env, const struct links *links,

@@ -33,7 +33,7 @@ static void count(struct attempt *a, const struct attempt_env *env, const struct
     if (!it->month_bytes || quic_path_view(a->session.quic, path, now, &v))
         return;
     bytes = v.bytes_sent + v.bytes_received +
-            (v.packets_sent + v.packets_received) * (it->family == AF_INET6 ? 48 : 28);
+            (v.packets_sent + v.packets_received) * quic_ip_udp_bytes(it->family == AF_INET6);
     if (bytes > *counted)
         meter_add(env->meter, it->name, bytes - *counted, now);
     *counted = bytes;
@@ -45,6 +45,14 @@ void paths_count(struct attempt *a, const struct attempt_env *env, ns_t now)
         count(a, env, &a->path[i].link, a->path[i].path, &a->path[i].counted, now);
     if (a->paths == 0)
         count(a, env, &a->link, 0, &a->counted, now);
+}
+
+void paths_end(struct attempt *a, const struct attempt_env *env, ns_t now)
+{
+    paths_count(a, env, now);
+    peer_keep(env->peer, &a->remote, a->session.quic, now);
+    session_log(&a->session, now);
+    attempt_del(a, now);
 }
 
 /* ---- one path -------------------------------------------------------------------------- */

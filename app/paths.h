@@ -43,6 +43,9 @@ void paths_watch(struct attempt *a, const struct attempt_env *env, ns_t now);
 /* Tell env->meter what went by metered links since the last call. */
 void paths_count(struct attempt *a, const struct attempt_env *env, ns_t now);
 
+/* `a` is over: counted, what it leaves for the next kept, the log told what it did, and freed. */
+void paths_end(struct attempt *a, const struct attempt_env *env, ns_t now);
+
 /* Whether probe after probe is unanswered on all paths, for `after`. */
 bool paths_silent(const struct attempt *a, ns_t after, unsigned ptos, ns_t now);
 

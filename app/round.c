@@ -30,7 +30,8 @@ bool round_has(const struct round *r, const struct attempt *a)
 
 /* ---- the end of attempts --------------------------------------------------------------- */
 
-static void drop(struct round *r, struct attempt *a, ns_t now)
+/* It runs no more. */
+static void leave(struct round *r, const struct attempt *a)
 {
     size_t i = 0;
 
@@ -40,15 +41,18 @@ static void drop(struct round *r, struct attempt *a, ns_t now)
         r->run[i] = r->run[i + 1];
     if (r->won == a)
         r->won = NULL;
+}
+
+static void drop(struct round *r, struct attempt *a, ns_t now)
+{
+    leave(r, a);
     attempt_del(a, now);
 }
 
 static void over(struct round *r, struct attempt *a, ns_t now)
 {
-    paths_count(a, r->env, now);
-    peer_keep(r->env->peer, &a->remote, a->session.quic, now);
-    session_log(&a->session, now);
-    drop(r, a, now);
+    leave(r, a);
+    paths_end(a, r->env, now);
 }
 
 void round_end(struct round *r, ns_t now)

@@ -16,25 +16,12 @@ static int follow_rc;
 static enum session_event_type next_event;
 static bool has_event;
 
-void attempt_del(struct attempt *a, ns_t now)
+void paths_end(struct attempt *a, const struct attempt_env *env, ns_t now)
 {
+    (void)env;
     (void)now;
     freed++;
     free(a);
-}
-
-void peer_keep(struct peer *p, const union udp_addr *from, struct quic_conn *conn, ns_t now)
-{
-    (void)p;
-    (void)from;
-    (void)conn;
-    (void)now;
-}
-
-void session_log(const struct session *s, ns_t now)
-{
-    (void)s;
-    (void)now;
 }
 
 bool session_next_event(struct session *s, struct session_event *ev, ns_t now)
@@ -79,13 +66,6 @@ int paths_follow(struct attempt *a, const struct attempt_env *env, const struct 
 }
 
 void paths_watch(struct attempt *a, const struct attempt_env *e, ns_t now)
-{
-    (void)a;
-    (void)e;
-    (void)now;
-}
-
-void paths_count(struct attempt *a, const struct attempt_env *e, ns_t now)
 {
     (void)a;
     (void)e;

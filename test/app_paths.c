@@ -75,6 +75,13 @@ int mp_set_backup(struct quic_conn *conn, size_t path, bool backup, ns_t now)
     return 0;
 }
 
+void attempt_del(struct attempt *a, ns_t now)
+{
+    (void)a;
+    (void)now;
+    note("del", NULL);
+}
+
 int attempt_fit(struct attempt *a, size_t path, const struct link *link, ns_t now)
 {
     char text[32];
@@ -85,6 +92,22 @@ int attempt_fit(struct attempt *a, size_t path, const struct link *link, ns_t no
     if (link->rate_bps)
         note("cap", text);
     return 0;
+}
+
+void peer_keep(struct peer *p, const union udp_addr *from, struct quic_conn *conn, ns_t now)
+{
+    (void)p;
+    (void)from;
+    (void)conn;
+    (void)now;
+    note("keep", NULL);
+}
+
+void session_log(const struct session *s, ns_t now)
+{
+    (void)s;
+    (void)now;
+    note("log", NULL);
 }
 
 size_t quic_path_count(const struct quic_conn *conn)
@@ -552,6 +575,24 @@ static void test_metered(void **state)
     }
 }
 
+/* Nothing of an attempt that is over is lost. */
+static void test_end(void **state)
+{
+    struct attempt a;
+
+    (void)state;
+    meter_open(&meter, NULL, 0, NULL);
+    begin(&a, "a1#", true);
+    is(0, true, false, S);
+    view[0].bytes_sent = 1000;
+    assert_int_equal(follow(&a, "a1#"), 0);
+    view[0].bytes_sent = 3000;
+    *did = 0;
+    paths_end(&a, &env, S);
+    assert_int_equal(meter_used(&meter, "a"), 3000 + 28);
+    assert_string_equal(did, "keep log del");
+}
+
 static void test_silent(void **state)
 {
     struct attempt a;
@@ -586,7 +627,7 @@ int main(void)
         cmocka_unit_test(test_backup),      cmocka_unit_test(test_single),
         cmocka_unit_test(test_families),    cmocka_unit_test(test_dead_address),
         cmocka_unit_test(test_all_ways),    cmocka_unit_test(test_metered),
-        cmocka_unit_test(test_silent)};
+        cmocka_unit_test(test_end),         cmocka_unit_test(test_silent)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,25 +68,10 @@ int quic_path_view(const struct quic_conn *conn, size_t path, ns_t now,
     return 0;
 }
 
-void peer_keep(struct peer *p, const union udp_addr *from, struct quic_conn *conn, ns_t now)
+void paths_end(struct attempt *a, const struct attempt_env *env, ns_t now)
 {
-    (void)p;
-    (void)from;
-    (void)conn;
-    (void)now;
-}
-
-void paths_count(struct attempt *a, const struct attempt_env *e, ns_t now)
-{
-    (void)a;
-    (void)e;
-    (void)now;
-}
-
-void session_log(const struct session *s, ns_t now)
-{
-    (void)s;
-    (void)now;
+    (void)env;
+    attempt_del(a, now);
 }
 
 struct failure failure_no_link(const struct attempt_env *env)
