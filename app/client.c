@@ -177,7 +177,6 @@ static ns_t deadline(const struct client *c, ns_t now)
 
     at = ns_min(at, ns_min(outage_deadline(&c->outage, now), c->request_at));
     at = ns_min(at, c->meter_at);
-
     if (c->state == WAITING)
         at = ns_min(at, c->retry_at);
     for (size_t i = 0; i < c->round.n_run; i++) {

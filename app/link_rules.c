@@ -64,7 +64,7 @@ static bool is_amount(const char *p, size_t n, const struct unit unit[3], uint64
     for (; i < n && i < 9 && p[i] >= '0' && p[i] <= '9'; i++)
         v = v * 10 + (uint64_t)(p[i] - '0');
     for (size_t k = 0; i > 0 && k < 3; k++) {
-        if (n - i != strlen(unit[k].name) || memcmp(p + i, unit[k].name, n - i) != 0)
+        if (!is_word(p + i, n - i, unit[k].name))
             continue;
         *out = v * unit[k].is;
         return true;

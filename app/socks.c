@@ -17,27 +17,33 @@ int socks_add(struct socks *s, uint32_t ifindex, int family, enum link_priority 
     return 0;
 }
 
+/* The place of the socket of that interface; `n` if there is none. */
+static size_t of(const struct socks *s, uint32_t ifindex, int family)
+{
+    size_t i = 0;
+
+    while (i < s->n && (s->item[i].ifindex != ifindex || s->item[i].family != family))
+        i++;
+    return i;
+}
+
 bool socks_has(const struct socks *s, uint32_t ifindex, int family)
 {
-    for (size_t i = 0; i < s->n; i++)
-        if (s->item[i].ifindex == ifindex && s->item[i].family == family)
-            return true;
-    return false;
+    return of(s, ifindex, family) < s->n;
 }
 
 struct ring_udp *socks_take(struct socks *s, uint32_t ifindex, int family)
 {
-    for (size_t i = 0; i < s->n; i++) {
-        struct ring_udp *sock = s->item[i].sock;
+    size_t i = of(s, ifindex, family);
+    struct ring_udp *sock;
 
-        if (s->item[i].ifindex != ifindex || s->item[i].family != family)
-            continue;
-        s->n--;
-        for (; i < s->n; i++)
-            s->item[i] = s->item[i + 1];
-        return sock;
-    }
-    return NULL;
+    if (i == s->n)
+        return NULL;
+    sock = s->item[i].sock;
+    s->n--;
+    for (; i < s->n; i++)
+        s->item[i] = s->item[i + 1];
+    return sock;
 }
 
 /* Its place; `n` if there is none. */

@@ -45,7 +45,7 @@ void transport_config(struct quic_config *q, const struct config *cfg, struct tl
 size_t transport_payload(unsigned link_mtu_bytes, bool v6)
 {
     size_t mtu = link_mtu_bytes > 9000 ? 9000 : link_mtu_bytes;
-    size_t head = v6 ? 48 : 28;
+    size_t head = quic_ip_udp_bytes(v6);
 
     return mtu < 1200 + head ? 1200 : mtu - head;
 }

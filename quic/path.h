@@ -169,7 +169,7 @@ static inline size_t path_cost(const struct quic_path *p, size_t size)
 {
     if (!p->cap_bps)
         return size;
-    return size + (p->route[p->current].route.remote.family == 6 ? 48 : 28);
+    return size + quic_ip_udp_bytes(p->route[p->current].route.remote.family == 6);
 }
 
 /*

@@ -54,6 +54,12 @@ struct quic_addr {
     uint16_t port;  /* host order */
 };
 
+/* Bytes of an IP header and the UDP header in front of each datagram. */
+static inline size_t quic_ip_udp_bytes(bool v6)
+{
+    return v6 ? 48 : 28;
+}
+
 /* Where a datagram comes from and goes to. `local` may be none where the socket knows. */
 struct quic_route {
     struct quic_addr local, remote;

@@ -22,10 +22,12 @@ static bool add_verdict(struct recovery *r, uint64_t pn, uint32_t first_run)
         return true;
     }
     if (r->n_runs == r->cap_runs) {
-        uint32_t cap = r->cap_runs < RUNS_MIN    ? RUNS_MIN
-                       : r->cap_runs < RECOVERY_RUNS_KEPT ? RECOVERY_RUNS_KEPT
-                                                 : r->cap_runs * 2;
-        struct verdict_run *bigger = realloc(r->runs, cap * sizeof *bigger);
+        uint32_t cap = r->cap_runs ? r->cap_runs * 2 : RUNS_MIN;
+        struct verdict_run *bigger;
+
+        if (r->cap_runs && r->cap_runs < RECOVERY_RUNS_KEPT)
+            cap = RECOVERY_RUNS_KEPT;
+        bigger = realloc(r->runs, cap * sizeof *bigger);
 
         if (!bigger)
             return false;

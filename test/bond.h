@@ -568,6 +568,21 @@ static void bond_seconds(struct bond *b, double seconds)
     sim_run(&b->w.sim, b->w.sim.now + (ns_t)(seconds * (double)NS_PER_S), NULL, NULL);
 }
 
+/* The world's client sends, receives, or both, without end and not held by its windows. */
+static void bond_endless(struct bond *b, bool up, bool down)
+{
+    struct quic_config *c[] = {&b->w.client_cfg.conn, &b->w.server_cfg.conn};
+
+    for (int i = 0; i < SIDES; i++) {
+        c[i]->conn_window = c[i]->conn_window_max = 16u << 20;
+        c[i]->stream_window = c[i]->stream_window_max = 16u << 20;
+        c[i]->stream_send_buffer = 16u << 20;
+    }
+    b->w.xfer.streams = 1;
+    b->w.xfer.up = up ? 1u << 30 : 0;
+    b->w.xfer.down = down ? 1u << 30 : 0;
+}
+
 /* The tunnel comes up, and a path over each link; then the world's client connects through it. */
 static void bond_start(struct bond *b)
 {

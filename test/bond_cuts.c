@@ -42,18 +42,11 @@ struct run {
 static void run_start(struct run *r, uint64_t seed)
 {
     struct bond *b = &r->b;
-    struct quic_config *c[] = {&b->w.client_cfg.conn, &b->w.server_cfg.conn};
 
     bond_init(b, seed, 2);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2; i++)
         bond_link(b, i, r->stage->mbps[i], r->stage->ms[i], 0, 0);
-        c[i]->conn_window = c[i]->conn_window_max = 16u << 20;
-        c[i]->stream_window = c[i]->stream_window_max = 16u << 20;
-        c[i]->stream_send_buffer = 16u << 20;
-    }
-    b->w.xfer.streams = 1;
-    b->w.xfer.down = r->from == SERVER ? 1u << 30 : 0;
-    b->w.xfer.up = r->from == CLIENT ? 1u << 30 : 0;
+    bond_endless(b, r->from == CLIENT, r->from == SERVER);
     bond_start(b);
     r->out = b->end[r->from];
     r->in = b->end[!r->from];

@@ -30,15 +30,7 @@ static struct seen since(const struct bond *b, struct seen then)
 /* A download without end. */
 static void start(struct bond *b)
 {
-    struct quic_config *c[] = {&b->w.client_cfg.conn, &b->w.server_cfg.conn};
-
-    for (int i = 0; i < 2; i++) {
-        c[i]->conn_window = c[i]->conn_window_max = 16u << 20;
-        c[i]->stream_window = c[i]->stream_window_max = 16u << 20;
-        c[i]->stream_send_buffer = 16u << 20;
-    }
-    b->w.xfer.streams = 1;
-    b->w.xfer.down = 1u << 30;
+    bond_endless(b, false, true);
     bond_start(b);
     bond_seconds(b, START);
 }

@@ -236,7 +236,6 @@ static void topology(uint64_t seed)
 {
     struct topology t = {0};
     struct bond *b = &t.b;
-    struct quic_config *inner[] = {&b->w.client_cfg.conn, &b->w.server_cfg.conn};
     uint64_t before[2];
     ns_t start;
 
@@ -245,14 +244,7 @@ static void topology(uint64_t seed)
     for (size_t i = 0; i < b->lanes; i++)
         make_lane(&t, i);
     b->cfg.conn.cc = sim_rng_below(&t.rng, 2) ? "bbr" : "cubic";
-    for (int i = 0; i < 2; i++) {
-        inner[i]->conn_window = inner[i]->conn_window_max = 16u << 20;
-        inner[i]->stream_window = inner[i]->stream_window_max = 16u << 20;
-        inner[i]->stream_send_buffer = 16u << 20;
-    }
-    b->w.xfer.streams = 1;
-    b->w.xfer.down = 1u << 30;
-    b->w.xfer.up = sim_rng_below(&t.rng, 2) ? 1u << 30 : 0;
+    bond_endless(b, sim_rng_below(&t.rng, 2), true);
     bond_start(b);
     start = b->w.sim.now;
     make_events(&t, start);
