@@ -27,6 +27,8 @@
 #define PACING_MARGIN  0.99
 #define DRAIN_ROUNDS   3
 #define STARTUP_LOSSES 6  /* BBRStartupFullLossCnt: runs of lost packets in a round */
+#define STALL_GROWTH   1.25 /* Startup's, of the rate; and of what is on the way, to tell */
+#define STALL_ROUNDS   8
 #define PROBE_WAIT     (4 * NS_PER_S) /* for a probe, at least; at most twice that, */
 #define RENO_ROUNDS    256            /* and so many round trips */
 #define QUANTUM_MAX    65536
@@ -103,6 +105,7 @@ static void enter(struct cc_bbr *b, enum bbr_state state, double pacing, double 
 
 static void enter_startup(struct cc_bbr *b)
 {
+    b->stall_bw = b->stalled = 0;
     enter(b, BBR_STARTUP, STARTUP_GAIN, CWND_GAIN);
 }
 
@@ -138,7 +141,7 @@ static void start_cruise(struct cc_bbr *b)
 static void start_refill(struct cc_bbr *b)
 {
     bbr_reset_short(b);
-    b->blamed = b->startup_blamed = false;
+    b->blamed = b->startup_blamed = b->hasty = false;
     b->up_rounds = 0;
     b->up_acked = 0;
     b->precautionary = false;
@@ -188,11 +191,33 @@ static void check_startup_loss(struct cc *cc)
     b->inflight_long = larger(bbr_bdp(cc, b->bw, 1.0), b->inflight_latest);
 }
 
-static void check_startup_done(struct cc *cc)
+/*
+ * Who runs out of data in every round trip has no round that may tell that the path is full. But
+ * several, each with more on the way than the path holds at the rate that was seen, would have
+ * found a higher one.
+ */
+static void check_startup_stall(struct cc *cc, const struct cc_ack *ack)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    if (b->state != BBR_STARTUP || b->full_reached || !b->round_start)
+        return;
+    if ((double)b->max_bw >= (double)b->stall_bw * STALL_GROWTH) {
+        b->stall_bw = b->max_bw;
+        b->stalled = 0;
+    } else if (ack->peak > cc_initial_window(cc->mss) &&
+               ack->peak > bbr_bdp(cc, b->max_bw, STALL_GROWTH) + b->extra_acked) {
+        b->stalled++;
+    }
+    b->full_reached = b->hasty = b->stalled >= STALL_ROUNDS;
+}
+
+static void check_startup_done(struct cc *cc, const struct cc_ack *ack)
 {
     struct cc_bbr *b = &cc->u.bbr;
 
     check_startup_loss(cc);
+    check_startup_stall(cc, ack);
     if (b->state != BBR_STARTUP || !b->full_reached)
         return;
     enter(b, BBR_DRAIN, DRAIN_GAIN, CWND_GAIN);
@@ -321,12 +346,21 @@ static bool adapt_long(struct cc *cc, const struct cc_ack *ack)
     return false;
 }
 
-/* The losses that bound the model are the path's own: probe again, or go on with Startup. */
-static bool resume_probing(struct cc *cc)
+/*
+ * Startup was left too early: by a sender with little to say that now has more, or for losses that
+ * are the path's own. Probe again, or go on with it.
+ */
+static bool resume_probing(struct cc *cc, const struct cc_ack *ack)
 {
     struct cc_bbr *b = &cc->u.bbr;
 
-    if (!b->acquitted || (b->state != BBR_DOWN && b->state != BBR_CRUISE))
+    if (b->state != BBR_DOWN && b->state != BBR_CRUISE)
+        return false;
+    if (b->hasty && b->round_start && !ack->rate->app_limited) {
+        start_refill(b);
+        return true;
+    }
+    if (!b->acquitted)
         return false;
     b->acquitted = false;
     if (!b->startup_blamed) {
@@ -345,7 +379,7 @@ static void update_cycle(struct cc *cc, const struct cc_ack *ack)
 {
     struct cc_bbr *b = &cc->u.bbr;
 
-    if (resume_probing(cc))
+    if (resume_probing(cc, ack))
         return;
     if (b->ce_in_round && b->probe_sample)
         handle_too_high(cc, ack->rate->in_flight, ack->rate->app_limited, ack->now);
@@ -516,7 +550,7 @@ static void on_ack(struct cc *cc, const struct cc_ack *ack)
         b->in_recovery = b->saved = false;
     }
     bbr_update_model(cc, ack);
-    check_startup_done(cc);
+    check_startup_done(cc, ack);
     check_drain_done(cc, ack);
     update_cycle(cc, ack);
     bbr_update_min_rtt(b, ack);

@@ -126,6 +126,9 @@ struct cc_bbr {
     bool full_reached, full_now;
     uint64_t full_bw, lap_bps; /* lap_bps: the best of this round, not app-limited; 0: none */
     uint32_t full_count;
+    uint64_t stall_bw; /* Startup: max_bw when it last grew, */
+    uint32_t stalled;  /* and rounds since that had a BDP on the way */
+    bool hasty;        /* Startup was left by them: probe as soon as there is more to say */
 
     /* ProbeBW. */
     uint64_t rounds_since_up, drain_round;

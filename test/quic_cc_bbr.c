@@ -606,6 +606,57 @@ static void test_short_laps(void **state)
     assert_true(cc.u.bbr.bw > 3900 * MBIT); /* for 200 ms */
 }
 
+/* A round of 20 ms that delivers `bps`, with at most `peak` bytes in flight. */
+static void one_round(struct cc *cc, uint64_t bps, bool short_of, uint64_t peak, ns_t *now)
+{
+    uint64_t bytes = bps / 8 / 50;
+    struct rate_sample rs = {.bps = bps,
+                             .delivered = bytes,
+                             .prior_delivered = cc->u.bbr.delivered,
+                             .in_flight = peak,
+                             .interval = 20 * MS,
+                             .app_limited = short_of};
+
+    cc_on_ack(cc, &(struct cc_ack){.now = *now + 20 * MS,
+                                   .bytes = bytes,
+                                   .sent_time = *now,
+                                   .rtt = 20 * MS,
+                                   .smoothed = 20 * MS,
+                                   .in_flight = peak / 2,
+                                   .peak = peak,
+                                   .rate = &rs});
+    assert_true(cc_check(cc));
+    *now += 20 * MS;
+}
+
+/* The end of Startup for a path that gets what another one leaves over: it is always app-limited. */
+static void test_leftovers(void **state)
+{
+    ns_t now = NS_PER_S;
+    struct cc cc;
+
+    (void)state;
+    assert_int_equal(cc_init(&cc, "bbr", PACKET), 0);
+    for (int i = 0; i < 40; i++) /* no more on the way than it takes */
+        one_round(&cc, 10 * MBIT, true, 27000, &now);
+    for (int i = 0; i < 7; i++)
+        one_round(&cc, 2 * MBIT, true, 60000, &now);
+    one_round(&cc, 13 * MBIT, true, 60000, &now); /* the path was not full */
+    for (int i = 0; i < 8; i++)
+        one_round(&cc, 2 * MBIT, true, 60000, &now);
+    assert_false(cc.u.bbr.full_reached);
+    one_round(&cc, 2 * MBIT, true, 60000, &now);
+    assert_true(cc.u.bbr.full_reached);
+    /* It was a guess: a probe comes with the first round that has enough to say. */
+    for (int i = 0; i < 10; i++)
+        one_round(&cc, 2 * MBIT, true, 5000, &now);
+    assert_true(cc.u.bbr.state == BBR_DOWN || cc.u.bbr.state == BBR_CRUISE);
+    one_round(&cc, 13 * MBIT, false, 30000, &now);
+    assert_int_equal(cc.u.bbr.state, BBR_REFILL);
+    one_round(&cc, 13 * MBIT, false, 30000, &now);
+    assert_int_equal(cc.u.bbr.state, BBR_UP);
+}
+
 /*
  * 4 Gbit/s and 50 us, each round acknowledged at once: the window is enough for hosts that
  * are away for 2 ms, and ProbeRTT doesn't come.
@@ -849,9 +900,10 @@ int main(void)
         cmocka_unit_test(test_random_loss), cmocka_unit_test(test_fair),
         cmocka_unit_test(test_steps),       cmocka_unit_test(test_probe_rtt),
         cmocka_unit_test(test_own_window),  cmocka_unit_test(test_app_limited),
-        cmocka_unit_test(test_ecn),         cmocka_unit_test(test_links),
-        cmocka_unit_test(test_outage),      cmocka_unit_test(test_undo),
-        cmocka_unit_test(test_short_path),  cmocka_unit_test(test_short_laps),
+        cmocka_unit_test(test_leftovers),   cmocka_unit_test(test_ecn),
+        cmocka_unit_test(test_links),       cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_undo),        cmocka_unit_test(test_short_path),
+        cmocka_unit_test(test_short_laps),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
