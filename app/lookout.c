@@ -203,7 +203,7 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
         return;
     o->soon = now + LOOKOUT_SOON;
     o->lossy = o->held = false;
-    o->least_rtt = 0;
+    o->longest_rtt = 0;
     for (size_t i = 0; i < paths || i < o->paths; i++) {
         struct lookout_path *p = &o->path[i];
 
@@ -222,7 +222,7 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
         o->lossy |= p->loss_ppm > LOOKOUT_LOSSY;
         if (v[i].has_rtt) {
             stand(p, &v[i], now);
-            o->least_rtt = o->least_rtt ? ns_min(o->least_rtt, v[i].min_rtt) : v[i].min_rtt;
+            o->longest_rtt = ns_max(o->longest_rtt, v[i].min_rtt);
             rtt = ns_max(rtt, v[i].srtt);
             rttvar = ns_max(rttvar, v[i].rttvar);
         }

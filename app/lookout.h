@@ -52,7 +52,7 @@ struct lookout {
     ns_t soon;    /* and at anything */
     ns_t check;   /* when a path that gives no news falls silent; NS_NEVER: none would */
     ns_t slack;   /* by which flows may fill the queue beyond its target, in a dead path's place */
-    ns_t least_rtt; /* of the paths that there are; 0: not known */
+    ns_t longest_rtt; /* least round trip of the path where that is longest; 0: not known */
     bool lossy;   /* some path loses packets */
     bool held; /* paths hold back for reasons of their own: no flow is to blame for a queue */
 };

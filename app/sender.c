@@ -535,7 +535,7 @@ static bool hold_back(struct sender *s, ns_t now)
  */
 static ns_t bulk_target(const struct sender *s)
 {
-    return ns_max(QUEUE_TARGET_BULK, ns_min(s->lookout.least_rtt / 2, SENDER_TARGET_MOST));
+    return ns_max(QUEUE_TARGET_BULK, ns_min(s->lookout.longest_rtt / 2, SENDER_TARGET_MOST));
 }
 
 void sender_flush(struct sender *s, ns_t now)

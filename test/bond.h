@@ -535,6 +535,7 @@ static void bond_init(struct bond *b, uint64_t seed, size_t n)
     b->cfg = b->w.server_cfg;
     b->cfg.conn.ext = &mp_ext;
     b->cfg.conn.max_paths = 9;
+    b->cfg.conn.cc = "bbr";
     b->cfg.conn.max_udp_payload = 1472;
     b->w.client_cfg.conn.max_udp_payload = b->w.server_cfg.conn.max_udp_payload = 1350;
     for (size_t i = 0; i < n; i++)

@@ -113,7 +113,6 @@ static void lossy(uint64_t seed)
         struct seen s;
 
         bond_init(&b, seed, lanes);
-        b.cfg.conn.cc = "bbr";
         bond_link(&b, 0, 20, 10, 0, 10000);
         bond_link(&b, lanes - 1, 20, 15, 0, lanes == 1 ? 10000 : 0);
         start(&b);
@@ -169,7 +168,6 @@ static void held(uint64_t seed)
     uint64_t left = 0;
 
     bond_init(&b, seed, 1);
-    b.cfg.conn.cc = "bbr";
     start(&b);
     b.link[0][DOWN]->delay += 5 * NS_PER_MS; /* so that ProbeRTT is needed to believe it */
     s = &b.end[SERVER]->s.sender;
