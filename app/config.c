@@ -137,7 +137,7 @@ static const struct row rows[] = {
     {"mtu", "Interface", "MTU", K_INT, AT(mtu), "BYTES",
      "tunnel MTU at most, 1280 to 9000 (default: what the paths carry)", W_BOTH, C_NONE, 1280, 9000, NULL},
     {"cc", "Multipath", "CC", K_STRING, AT(cc), "NAME",
-     "congestion control: cubic (default), newreno, or bbr (on trial)", W_BOTH, C_NONE, 0, 0, NULL},
+     "congestion control of the links: bbr (default), cubic, or newreno", W_BOTH, C_NONE, 0, 0, NULL},
     {"multipath", "Multipath", "Multipath", K_WORD, AT(multipath), "on|off",
      "several links at a time, where both ends allow it (default on)", W_BOTH, C_NONE, 0, 0, "on|off"},
     {"scheduler", "Multipath", "Scheduler", K_WORD, AT(scheduler), "NAME",
@@ -379,11 +379,13 @@ static int check_value(struct source *s, const struct row *r, const char *v)
         break;
     case C_LINK:
         if (!link_rule_parse(v, pattern, &terms))
-            return complain(s, EXIT_USAGE,
-                            "%s: \"%s\" is no IFACE=TERMS, such as wwan0=backup, wlan0=20mbit "
-                            "or wwan0=backup:20mbit (primary, secondary, backup, never; kbit, "
-                            "mbit, gbit, 64kbit at least)",
-                            what, v);
+            return complain(
+                s, EXIT_USAGE,
+                "%s: \"%s\" is no IFACE=TERMS, such as wwan0=backup, wlan0=20mbit, "
+                "wwan0=10gb or wwan0=backup:20mbit:all (primary, secondary, backup, "
+                "never or metered; kbit, mbit, gbit, 64kbit at least; mb, gb, tb in "
+                "a month; all)",
+                what, v);
         break;
     case C_USER:
         if (!is_user(v))
@@ -724,7 +726,7 @@ static int defaults(struct config *c)
     c->listen = strdup(":443");
     c->subnet = strdup("10.0.0.0/24");
     c->subnet6 = strdup("fd6d:7176:706e::/112");
-    c->cc = strdup("cubic");
+    c->cc = strdup("bbr");
     c->state_dir = default_state_dir();
     return c->tun_name && c->listen && c->subnet && c->subnet6 && c->cc && c->state_dir ? 0
                                                                                         : -1;
