@@ -302,6 +302,12 @@ static void release(struct numbered *n, struct device *device, ns_t now)
             device_write(device, (uint8_t *)(uintptr_t)pkt.p, pkt.n);
 }
 
+/* Of a whole IP packet. TCP takes all that it is given at once; a UDP socket has little room. */
+static bool is_tcp(struct span pkt)
+{
+    return pkt.p[pkt.p[0] >> 4 == 4 ? 9 : 6] == IP_PROTO_TCP;
+}
+
 enum cip_verdict numbered_in(struct numbered *n, struct cip *cip, struct device *device,
                              struct span payload, uint64_t path_id, struct span *pkt, ns_t now)
 {
@@ -331,6 +337,7 @@ enum cip_verdict numbered_in(struct numbered *n, struct cip *cip, struct device 
         account(n);
         /* A refused packet takes its place in the order all the same, as one of no bytes. */
         v = cip_in_packet(cip, *pkt);
+        reseq_spread(&n->reseq, h.flow, v == CIP_OK && !is_tcp(*pkt));
         r = reseq_push(&n->reseq, h.flow, h.number, h.floor,
                        span_of(pkt->p, v == CIP_OK ? pkt->n : 0), now);
         if (v == CIP_OK && (r == RESEQ_PASS || r == RESEQ_LATE))

@@ -30,6 +30,7 @@ struct reseq_flow {
     uint64_t mark; /* the highest number held */
     ns_t mark_at;  /* then */
     ns_t seen;
+    size_t came, came_before, gone; /* packets: in this turn, the last; released in this one */
     uint8_t past[RESEQ_PAST / 8]; /* bit per number below `due`: it came */
 };
 
@@ -152,6 +153,15 @@ static void flow_free(struct reseq *r, unsigned i)
     free(f);
     r->flow[i] = NULL;
     r->ready &= ~((uint64_t)1 << i);
+    reseq_spread(r, i, false);
+}
+
+void reseq_spread(struct reseq *r, unsigned flow, bool spread)
+{
+    uint64_t bit = (uint64_t)1 << flow;
+
+    r->spread = spread ? r->spread | bit : r->spread & ~bit;
+    r->resting &= r->spread;
 }
 
 void reseq_free(struct reseq *r)
@@ -342,6 +352,23 @@ static void make_room(struct reseq *r)
     give_up(r, oldest, next_held(r->flow[oldest], r->flow[oldest]->due), &r->stats.given_memory);
 }
 
+/* A turn of flows that are spread is over: all may release again. */
+static void turn(struct reseq *r, ns_t now)
+{
+    if (!r->spread || now < r->turn_end)
+        return;
+    for (unsigned i = 0; i < RESEQ_FLOWS; i++) {
+        struct reseq_flow *f = r->flow[i];
+
+        if (!f)
+            continue;
+        f->came_before = f->came;
+        f->came = f->gone = 0;
+    }
+    r->resting = 0;
+    r->turn_end = now + RESEQ_TURN;
+}
+
 /* ---- verbs ----------------------------------------------------------------------------- */
 
 /* The number nearest to the one due. */
@@ -375,7 +402,9 @@ enum reseq_verdict reseq_push(struct reseq *r, unsigned flow, uint32_t number, u
 
     if (!f)
         return RESEQ_LATE;
+    turn(r, now);
     f->seen = now;
+    f->came++;
     n = expand(f, number);
     give_up(r, flow, n - floor, &r->stats.given_floor);
     if (n >= f->due + RESEQ_WINDOW)
@@ -424,9 +453,10 @@ bool reseq_next(struct reseq *r, ns_t now, struct span *pkt)
     struct held *h;
     unsigned i;
 
-    if (!r->ready)
+    turn(r, now);
+    if (!(r->ready & ~r->resting))
         return false;
-    i = (unsigned)__builtin_ctzll(r->ready);
+    i = (unsigned)__builtin_ctzll(r->ready & ~r->resting);
     f = r->flow[i];
     h = at(f, f->due);
     *pkt = span_of(h->chunk->b, h->chunk->n);
@@ -445,6 +475,8 @@ bool reseq_next(struct reseq *r, ns_t now, struct span *pkt)
     if (f->held > 0 && f->due > f->mark)
         mark(f, now);
     look(r, i);
+    if (r->spread >> i & 1 && ++f->gone >= RESEQ_BURST + 2 * (f->came + f->came_before))
+        r->resting |= (uint64_t)1 << i;
     return true;
 }
 
@@ -456,7 +488,7 @@ static ns_t deadline(const struct reseq *r, const struct reseq_flow *f)
 
 ns_t reseq_deadline(const struct reseq *r)
 {
-    ns_t at_least = NS_NEVER;
+    ns_t at_least = r->ready & r->resting ? r->turn_end : NS_NEVER;
 
     for (unsigned i = 0; i < RESEQ_FLOWS && r->held > 0; i++)
         if (r->flow[i] && r->flow[i]->held > 0)

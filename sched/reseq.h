@@ -10,7 +10,9 @@
  *   4. a packet behind it, and behind others, has waited for twice the longest `hold`,
  *   5. memory is at its bound: the flow that has waited longest goes first.
  *
- * Then everything up to the next gap is released, in order. A packet that comes after its gap was
+ * Then everything up to the next gap is released, in order; of a flow that is to be spread not all
+ * at once: RESEQ_BURST packets in RESEQ_TURN, and twice as many as come meanwhile. A receiver of UDP
+ * has room for some ninety packets, if it did not ask for more. A packet that comes after its gap was
  * given up passes late, once; every other number below the one due is a duplicate. One that is
  * too far ahead of what is held, or that there is no memory for, passes late, too.
  *
@@ -36,6 +38,8 @@
 #define RESEQ_WINDOW  65536 /* numbers beyond the one due that may be held */
 #define RESEQ_PAST    4096  /* numbers below the one due of which is known whether they came */
 #define RESEQ_CHUNK   2048  /* bytes of a packet of the pool; longer ones are allocated alone */
+#define RESEQ_BURST   32
+#define RESEQ_TURN    NS_PER_MS
 #define RESEQ_IDLE    (10 * NS_PER_S) /* a flow that is silent so long is forgotten */
 
 enum reseq_verdict {
@@ -55,7 +59,10 @@ struct reseq_flow;
 
 struct reseq {
     struct reseq_flow *flow[RESEQ_FLOWS];
-    uint64_t ready; /* bit per flow: has something to release */
+    uint64_t ready;   /* bit per flow: has something to release */
+    uint64_t spread;  /* is not to release all of it at once */
+    uint64_t resting; /* has released enough for this turn */
+    ns_t turn_end;
     size_t bytes;   /* memory, that of the pool included */
     size_t max_bytes;
     size_t held; /* packets */
@@ -69,6 +76,9 @@ struct reseq {
 /* `hold`: the longest that a gap is waited for; may be set lower at any time (r->hold). */
 void reseq_init(struct reseq *r, size_t max_bytes, ns_t hold);
 void reseq_free(struct reseq *r);
+
+/* What `flow` releases is to be spread, or not. */
+void reseq_spread(struct reseq *r, unsigned flow, bool spread);
 
 /*
  * Packet `number` of `flow` (below RESEQ_FLOWS) has arrived; numbers are those of 24 bits on the
@@ -87,7 +97,7 @@ bool reseq_next(struct reseq *r, ns_t now, struct span *pkt);
 /* All that reseq_next gave is done with. */
 void reseq_done(struct reseq *r);
 
-/* When a gap's time is over; NS_NEVER while nothing is held. */
+/* When a gap's time is over, or a turn; NS_NEVER while nothing is held. */
 ns_t reseq_deadline(const struct reseq *r);
 
 /* Give up what is due; then pull by reseq_next. Also forgets idle flows. */

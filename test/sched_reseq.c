@@ -96,6 +96,84 @@ static void a_gap_is_filled(void **state)
     reseq_free(&r);
 }
 
+static unsigned pull_all(struct reseq *r, uint32_t *next, ns_t now)
+{
+    unsigned n = 0;
+
+    for (int64_t k; (k = pull(r, now)) >= 0; n++)
+        assert_int_equal(k, (*next)++);
+    return n;
+}
+
+/* Ten packets a millisecond wait behind a gap for 30; what is to be spread comes out in turns. */
+static void a_spread_flow_is_no_burst(void **state)
+{
+    struct reseq r;
+    uint32_t last = 0, next = 1;
+    ns_t now = NS_PER_S;
+    uint8_t b[64];
+    unsigned most = 0;
+
+    (void)state;
+    reseq_init(&r, MOST, HOLD);
+    reseq_push(&r, 3, 0xffffff, 0, packet(b, 3, 0), now);
+    reseq_spread(&r, 3, true);
+    for (int ms = 0; ms < 30; ms++, now += NS_PER_MS)
+        for (int i = 0; i < 10; i++, last++)
+            assert_int_equal(push(&r, last + 1, last + 1, now), RESEQ_HELD);
+    assert_int_equal(push(&r, 0, 0, now), RESEQ_PASS);
+    while (r.held > 0) {
+        unsigned n = pull_all(&r, &next, now);
+
+        most = n > most ? n : most;
+        if (r.held == 0)
+            break;
+        assert_int_equal(pull(&r, now), -1);
+        assert_true(reseq_deadline(&r) > now && reseq_deadline(&r) <= now + RESEQ_TURN);
+        now = reseq_deadline(&r);
+        for (int i = 0; i < 10; i++, last++) /* what is in order waits its turn, too */
+            assert_int_equal(push(&r, last + 1, last + 1, now), RESEQ_HELD);
+        assert_true(now < NS_PER_S + 45 * NS_PER_MS);
+    }
+    assert_in_range(most, RESEQ_BURST, RESEQ_BURST + 4 * 10);
+    assert_int_equal(next, last + 1);
+    assert_int_equal(push(&r, next, 0, now), RESEQ_PASS);
+    reseq_free(&r);
+}
+
+/* Nor does it keep others waiting, or wait itself when it is to be spread no longer. */
+static void a_resting_flow_is_alone(void **state)
+{
+    struct reseq r;
+    uint32_t next = 1;
+    ns_t now = NS_PER_S;
+    uint8_t b[64];
+    unsigned others = 0;
+    struct span p;
+
+    (void)state;
+    reseq_init(&r, MOST, HOLD);
+    reseq_spread(&r, 3, true);
+    for (uint32_t flow = 3; flow <= 5; flow += 2) {
+        reseq_push(&r, flow, 0xffffff, 0, packet(b, flow, 0), now);
+        for (uint32_t k = 1; k <= 300; k++)
+            reseq_push(&r, flow, k, k, packet(b, flow, k), now + k * NS_PER_MS / 10);
+    }
+    now += 40 * NS_PER_MS;
+    assert_int_equal(push(&r, 0, 0, now), RESEQ_PASS);
+    pull_all(&r, &next, now);
+    assert_in_range(next, RESEQ_BURST, 250);
+    reseq_push(&r, 5, 0, 0, packet(b, 5, 0), now);
+    while (reseq_next(&r, now, &p))
+        others++;
+    reseq_done(&r);
+    assert_int_equal(others, 300);
+    reseq_spread(&r, 3, false);
+    pull_all(&r, &next, now);
+    assert_int_equal(next, 301);
+    reseq_free(&r);
+}
+
 static void the_floor_rises(void **state)
 {
     struct reseq r;
@@ -434,10 +512,17 @@ static void far_ahead_again_and_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(in_order_nothing_is_kept), cmocka_unit_test(a_gap_is_filled),
-        cmocka_unit_test(the_floor_rises),          cmocka_unit_test(time_is_over),
-        cmocka_unit_test(gaps_add_up_to_a_bound), cmocka_unit_test(memory_is_bounded),        cmocka_unit_test(far_numbers),
-        cmocka_unit_test(idle_flows_are_forgotten), cmocka_unit_test(random_runs),
+        cmocka_unit_test(in_order_nothing_is_kept),
+        cmocka_unit_test(a_gap_is_filled),
+        cmocka_unit_test(a_spread_flow_is_no_burst),
+        cmocka_unit_test(a_resting_flow_is_alone),
+        cmocka_unit_test(the_floor_rises),
+        cmocka_unit_test(time_is_over),
+        cmocka_unit_test(gaps_add_up_to_a_bound),
+        cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(far_numbers),
+        cmocka_unit_test(idle_flows_are_forgotten),
+        cmocka_unit_test(random_runs),
         cmocka_unit_test(nothing_goes_round_the_bound),
         cmocka_unit_test(far_ahead_again_and_again),
     };
