@@ -153,11 +153,12 @@ static void hear(struct lookout_path *p, const struct quic_path_view *v, bool he
         if (n)
             repair_path_lost(&n->repair, p->id, now);
         p->news = now - v->waiting;
+        p->usual = beat(p, v) - p->pause;
         p->missed = v->in_flight_bytes;
         p->missed_until = now + MISSED_LONG;
     } else if (!p->heard && heard && p->news > 0) {
         if (now - p->news < FAILED)
-            p->pause = ns_min(ns_max(p->pause, now - p->news - (beat(p, v) - p->pause)), v->srtt);
+            p->pause = ns_min(ns_max(p->pause, ns_sub(now - p->news, p->usual)), v->srtt);
         if (p->missed_until > now) { /* from what it is now to nothing */
             p->missed = p->missed * ns_min(p->missed_until - now, MISSED_FADE) / MISSED_AFTER;
             p->missed_until = now + MISSED_AFTER;

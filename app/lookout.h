@@ -34,7 +34,8 @@ struct lookout_path {
     uint64_t sent, lost;        /* packets, at the last look */
     double lately, lost_lately; /* the same, the older the less */
     double bps;                 /* that it carries, as it showed */
-    ns_t news;                  /* the last before it was given up */
+    ns_t news;                  /* the last before it was given up, */
+    ns_t usual;                 /* and the longest time without, pauses aside */
     ns_t pause;                 /* that it made lately without having failed, beyond what is usual */
     uint64_t missed;            /* bytes in flight when it was given up, */
     ns_t missed_until;          /* which flows will want back till then; 0: not, or no more */

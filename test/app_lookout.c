@@ -381,6 +381,22 @@ static void test_pauses(void **state)
     watch(T + 3 * S);
     assert_int_equal(closed(T + 4 * S, 50 * MS), SCHED_HEARD);
     assert_true(near(believed(T + 5 * S), 80 * MS, MS));
+    /* The round trip of the news after a pause strays: that is no part of what is usual. */
+    begin(2);
+    fresh(0);
+    believed(T);
+    path[1].news = T + 60 * MS;
+    path[1].v.rttvar = 15 * MS;
+    watch(T + 60 * MS);
+    path[1].v.rttvar = 5 * MS;
+    assert_true(near(believed(T + S), 60 * MS, MS));
+    /* Nor is it a pause at all if it is shorter than any. */
+    begin(2);
+    fresh(0);
+    fresh(1);
+    watch(T);
+    assert_int_equal(closed(T + S, 10 * MS), SCHED_HEARD);
+    assert_int_equal(believed(T + 2 * S), BEAT);
 }
 
 /* Half of it is forgotten after half a minute. */
