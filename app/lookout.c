@@ -100,10 +100,11 @@ static bool is_heard(const struct lookout_path *p, const struct quic_path_view *
 static ns_t falls_in(const struct lookout_path *p, const struct quic_path_view *v)
 {
     ns_t at = ns_max(ns_sub(patience(v), v->oldest), ns_sub(beat(p, v), v->waiting));
+    ns_t last = ns_sub(patience(v), v->waiting); /* whatever else */
 
-    if (at == 0)
-        at = ns_sub(patience(v), v->waiting);
-    return at > 0 ? at : NS_NEVER;
+    if (last == 0)
+        return NS_NEVER;
+    return at > 0 ? ns_min(at, last) : last;
 }
 
 /* What is in flight on it goes over others. */

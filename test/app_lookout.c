@@ -195,13 +195,16 @@ static void test_suspected(void **state)
     } t[] = {
         {-40, ON, 45}, {-60, ON, 45}, {-39, ON, 46}, {-10, ON, 75},
         {0, ON, 85},   {-40, -1, 85}, /* nothing says that it isn't the far end */
+        {30, ON, 85},  {60, -1, 85},  /* it waits for older ones, which others have passed */
         {-40, 5, 85},  {-40, 9, 85},  {-40, 10, 45}, {-40, 30, 45},
     };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
-        ns_t from = T + (t[i].other >= 0 && t[i].other < ON ? (ns_t)t[i].other * MS : 0);
+        ns_t from = T + (ns_t)(t[i].sent > 0 ? t[i].sent : 0) * MS;
 
+        if (t[i].other >= 0 && t[i].other < ON)
+            from = T + (ns_t)t[i].other * MS;
         begin(2);
         busy(1, T, T + (ns_t)t[i].sent * MS);
         if (t[i].other == ON)
@@ -381,6 +384,12 @@ static void test_pauses(void **state)
     watch(T + 3 * S);
     assert_int_equal(closed(T + 4 * S, 50 * MS), SCHED_HEARD);
     assert_true(near(believed(T + 5 * S), 80 * MS, MS));
+    /* One that was made while the round trip was longer: it is suspected by that of now. */
+    begin(2);
+    fresh(0);
+    pause_at(T, 80 * MS);
+    path[1].v.srtt = 10 * MS;
+    assert_int_equal(believed(T + S), 10 * MS + BEAT);
     /* The round trip of the news after a pause strays: that is no part of what is usual. */
     begin(2);
     fresh(0);
@@ -973,7 +982,7 @@ static void test_check(void **state)
             path[i].v.srtt = 1 + rnd(&seed) % (200 * MS);
             path[i].v.rttvar = rnd(&seed) % (20 * MS);
             path[i].v.usable = rnd(&seed) % 8 > 0;
-            busy(i, news, news - rnd(&seed) % (100 * MS));
+            busy(i, news, T - rnd(&seed) % (200 * MS));
             if (rnd(&seed) % 4 == 0)
                 idle(i);
         }
