@@ -1,5 +1,7 @@
 #include "app/lookout.h"
 
+#include "mp/mp.h"
+
 #include <math.h>
 
 /* A look counts for so much less at the next one: half after some 3 s. */
@@ -138,6 +140,32 @@ static void study(struct lookout_path *p, const struct quic_path_view *v, struct
     p->late_known = n && numbered_late(n, p->id, now, &p->late, &p->jitter);
 }
 
+/*
+ * What the far end sends on a path that gives no news is perhaps lost, too: say, the acknowledgements
+ * of what goes over others now. Where it has little else to send there, it would find out late. But
+ * while something comes by the path, only our direction is in doubt.
+ */
+static void tell(struct lookout_path *p, const struct quic_path_view *v, bool heard, bool others,
+                 struct quic_conn *conn, size_t path, ns_t now)
+{
+    bool deaf = ns_sub(now, v->last_received) >= beat(p, v);
+    bool spare = !heard && others && deaf && (p->spared || v->waiting > 0);
+
+    if (spare != p->spared && mp_spare(conn, path, spare, now) == 0)
+        p->spared = spare;
+}
+
+/*
+ * Where the far end asks us to spare a path that gives us no news either, it means no more than that:
+ * with the first news the path is used, a round trip before the request is taken back.
+ */
+static void wish(struct lookout_path *p, const struct quic_path_view *v)
+{
+    if (v->standby != p->standby)
+        p->doubted = v->standby && p->news > 0;
+    p->standby = v->standby;
+}
+
 /* The path is heard, or no longer while others are. */
 static void hear(struct lookout_path *p, const struct quic_path_view *v, bool heard, bool others,
                  struct numbered *n, ns_t now)
@@ -237,7 +265,9 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
     for (size_t i = 0; i < paths; i++) {
         if (!o->path[i].used)
             continue;
+        tell(&o->path[i], &v[i], is[i], heard > 0, conn, i, now);
         hear(&o->path[i], &v[i], is[i], heard > 0, n, now);
+        wish(&o->path[i], &v[i]);
         if (o->path[i].heard && v[i].in_flight_bytes > 0)
             o->check = ns_min(o->check, ns_add(now, falls_in(&o->path[i], &v[i])));
     }
@@ -266,9 +296,11 @@ struct sched_path lookout_path(const struct lookout *o, const struct quic_conn *
     const struct lookout_path *p = path < LOOKOUT_PATHS ? &o->path[path] : NULL;
     struct quic_path_view v;
     struct sched_path out;
+    bool spare;
 
     if (quic_path_view(conn, path, now, &v))
         return (struct sched_path){0};
+    spare = v.standby && !(p && p->used && p->id == v.id && p->doubted && p->heard);
     out = (struct sched_path){
         .path = v.id,
         .usable = v.usable,
@@ -280,7 +312,7 @@ struct sched_path lookout_path(const struct lookout *o, const struct quic_conn *
         .room_bytes = v.room_bytes,
         .earliest = v.next_send,
         .mtu_bytes = v.dgram_max_bytes > reserve ? v.dgram_max_bytes - reserve : 0,
-        .priority = v.standby ? SCHED_BACKUP : priority_of(socks_priority(socks, &v.route)),
+        .priority = spare ? SCHED_BACKUP : priority_of(socks_priority(socks, &v.route)),
         .jitter = v.has_rtt ? v.rttvar : 0,
         .silence = silence_of(&v),
     };

@@ -7,7 +7,8 @@
  *
  * lookout_watch is to be called once per batch, and at `check`. It also tells the numbered flows of a
  * path that is over, or of which there is no news for longer than there should be while others are
- * heard: what is in flight on it goes again over those. And how long to wait for packets.
+ * heard: what is in flight on it goes again over those. The far end is told of such a path as well,
+ * if nothing comes by it either. And how long to wait for packets.
  *
  * Paths are held by their index in the connection, and known by their ID: an index is used again
  * when its path is over.
@@ -29,6 +30,8 @@
 
 struct lookout_path {
     bool used, heard;
+    bool spared;                /* the far end was asked not to use it, */
+    bool standby, doubted;      /* and we were, while we had no news of it */
     unsigned probed;            /* probe timeouts that packets were sent again for, and one */
     uint32_t id;
     uint64_t sent, lost;        /* packets, at the last look */

@@ -256,17 +256,32 @@ static bool path_due(const struct mp *m, size_t at)
            (p->say || p->status_due || p->cids_due || mp_cids_due(m, at));
 }
 
+/* What there is to say of the path at `at` waits for another one: on this it would be lost. */
+static bool elsewhere(const struct mp *m, size_t at, size_t by)
+{
+    const struct quic_conn *c = m->c;
+    if (at != by || !m->path[at].spare || !m->path[at].status_due)
+        return false;
+    for (size_t i = 0; i < c->n_paths; i++)
+        if (i != at && conn_path_speaks(c, &c->path[i]))
+            return true;
+    return false;
+}
+
 static bool ext_pending(void *state, size_t path)
 {
     struct mp *m = state;
-    (void)path;
+    bool here;
     if (!m->due && !m->c->ext_news)
         return false;
     m->c->ext_news = false;
-    m->due = m->max_due || m->paths_due;
-    for (size_t i = 0; i < m->n && !m->due; i++)
-        m->due = path_due(m, i);
-    return m->due;
+    m->due = here = m->max_due || m->paths_due;
+    for (size_t i = 0; i < m->n && !here; i++) {
+        bool due = path_due(m, i);
+        m->due |= due;
+        here = due && !elsewhere(m, i, path);
+    }
+    return here;
 }
 
 static bool write_frame(struct wire_w *w, const struct frame *f)
@@ -289,7 +304,7 @@ static bool write_path(struct mp *m, size_t at, struct wire_w *w, struct sent_re
         return write_frame(w, &f);
     }
     if (p->status_due) {
-        f.type = p->backup ? MP_PATH_STATUS_BACKUP : MP_PATH_STATUS_AVAILABLE;
+        f.type = mp_wish(p) ? MP_PATH_STATUS_BACKUP : MP_PATH_STATUS_AVAILABLE;
         f.ext.v[0] = rec->a = p->status_next++;
         rec->kind = MP_REC_STATUS;
         p->status_due = false;
@@ -323,11 +338,11 @@ static bool ext_next_frame(void *state, size_t path, struct wire_w *w, struct se
 {
     struct mp *m = state;
     struct wire_w before = *w;
-    (void)path, (void)now, (void)eliciting;
+    (void)now, (void)eliciting;
     if (m->max_due || m->paths_due)
         return write_limit(m, w, rec);
     for (size_t i = 0; i < m->n; i++)
-        if (path_due(m, i) && write_path(m, i, w, rec))
+        if (path_due(m, i) && !elsewhere(m, i, path) && write_path(m, i, w, rec))
             return true;
     *w = before;
     return false;

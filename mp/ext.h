@@ -29,6 +29,7 @@ struct mp_path {
     bool say, said;       /* PATH_ABANDON is to be sent; was acknowledged */
     bool status_due;      /* ours is to be sent */
     bool backup;          /* what we wish */
+    bool spare;           /* and for now */
     bool has_status;      /* we have ever said so */
     bool cids_due;        /* PATH_CIDS_BLOCKED is to be sent */
     uint64_t error;       /* of our PATH_ABANDON */
@@ -41,6 +42,12 @@ struct mp_path {
     ns_t silent; /* since */
     ns_t pinged; /* when it was last kept alive */
 };
+
+/* What the status of a path says: that it is a backup. */
+static inline bool mp_wish(const struct mp_path *p)
+{
+    return p->backup || p->spare;
+}
 
 struct mp {
     struct quic_conn *c;

@@ -72,6 +72,12 @@ int mp_abandon(struct quic_conn *conn, size_t path, uint64_t error, ns_t now);
  */
 int mp_set_backup(struct quic_conn *conn, size_t path, bool backup, ns_t now);
 
+/*
+ * The same for a time, beside that wish: `path` gives no news. It is said on another path, if one
+ * may do. Returns as mp_set_backup.
+ */
+int mp_spare(struct quic_conn *conn, size_t path, bool spare, ns_t now);
+
 struct mp_stats {
     uint64_t local_max, peer_max; /* highest path IDs that each allows */
     uint64_t opened, abandoned, over;

@@ -159,6 +159,13 @@ static void test_small(void **state)
     one(2, &stages[2], 1, BOTH_WAYS, SERVER);
 }
 
+/* All acknowledgements had just moved to the link that is cut: its other end is told. */
+static void test_answers(void **state)
+{
+    (void)state;
+    one(42, &stages[0], 1, BOTH_WAYS, CLIENT);
+}
+
 static void test_cuts(void **state)
 {
     (void)state;
@@ -167,7 +174,8 @@ static void test_cuts(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cuts), cmocka_unit_test(test_small)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cuts), cmocka_unit_test(test_small),
+                                       cmocka_unit_test(test_answers)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -366,6 +366,40 @@ static void test_backup(void **state)
     lanes_free(&l);
 }
 
+/* That a path gives no news is said by another one, and is forgotten beside a wish that stays. */
+static void test_spare(void **state)
+{
+    (void)state;
+    struct lanes l;
+    struct quic_path_view v;
+    for (size_t dead = 0; dead < 2; dead++) {
+        lanes_init(&l, 1, 2);
+        lanes_start(&l);
+        lanes_run(&l, 0.5);
+        assert_int_equal(mp_spare(l.conn[0], 8, true, l.w.sim.now), QUIC_INVAL);
+        l.lane[dead].cut[UP] = l.lane[dead].cut[DOWN] = true;
+        assert_int_equal(mp_spare(l.conn[0], l.path[dead], true, l.w.sim.now), 0);
+        sim_host_wake(l.w.client);
+        lanes_run(&l, 0.03); /* no probe timeout has passed that would send it again */
+        assert_true(view(&l, 1, dead, &v));
+        assert_true(v.standby);
+        assert_true(view(&l, 1, !dead, &v));
+        assert_false(v.standby);
+        l.lane[dead].cut[UP] = l.lane[dead].cut[DOWN] = false;
+        assert_int_equal(mp_set_backup(l.conn[0], l.path[dead], true, l.w.sim.now), 0);
+        assert_int_equal(mp_spare(l.conn[0], l.path[dead], false, l.w.sim.now), 0);
+        lanes_run(&l, 1);
+        assert_true(view(&l, 1, dead, &v));
+        assert_true(v.standby);
+        assert_int_equal(mp_set_backup(l.conn[0], l.path[dead], false, l.w.sim.now), 0);
+        lanes_run(&l, 1);
+        assert_true(view(&l, 1, dead, &v));
+        assert_false(v.standby);
+        assert_true(lanes_check(&l));
+        lanes_free(&l);
+    }
+}
+
 /*
  * Acknowledgements over the fastest path: what a slow link carried is known a round trip of the
  * slow way and the fast one later; and the death of the fastest makes no other one silent.
@@ -547,9 +581,10 @@ int main(void)
         cmocka_unit_test(test_no_answer),    cmocka_unit_test(test_lossy),
         cmocka_unit_test(test_rebind),       cmocka_unit_test(test_move),
         cmocka_unit_test(test_key_update),   cmocka_unit_test(test_backup),
-        cmocka_unit_test(test_acks_fastest), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_plain),        cmocka_unit_test(test_no_migration),
-        cmocka_unit_test(test_reset),        cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_spare),        cmocka_unit_test(test_acks_fastest),
+        cmocka_unit_test(test_limits),       cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_no_migration), cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_idle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
