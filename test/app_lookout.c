@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "app/lookout.h"
+#include "mp/mp.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,12 +24,13 @@
 static struct lookout o;
 static struct numbered n;
 static struct socks socks;
-static char did[256];
+static char did[256], asked[64];   /* asked: of the far end, in this look */
 static ns_t held_rtt, held_rttvar; /* by numbered_hold */
 static size_t holds;
 
 static struct fake {
     bool gone, fresh; /* no such path; with news all the time */
+    bool mute;        /* its status can't be said now */
     ns_t news, sent;  /* the last, and what is in flight since */
     bool late_known;
     ns_t late;
@@ -79,6 +81,16 @@ void repair_probe(struct repair *r, uint32_t id, size_t most)
     assert_ptr_equal(r, &n.repair);
     assert_int_equal(most, 2);
     note("probe", id);
+}
+
+int mp_spare(struct quic_conn *conn, size_t i, bool spare, ns_t now)
+{
+    size_t at = strlen(asked);
+
+    (void)conn;
+    (void)now;
+    snprintf(asked + at, sizeof(asked) - at, "%s%zu ", spare ? "spare " : "use ", i);
+    return path[i].mute ? QUIC_BLOCKED : 0;
 }
 
 bool numbered_late(const struct numbered *of, uint64_t id, ns_t now, ns_t *late, ns_t *jitter)
@@ -147,7 +159,7 @@ static void idle(size_t i)
 /* Look, and what was done. It is never to be looked at again at once. */
 static const char *watch(ns_t now)
 {
-    did[0] = 0;
+    did[0] = asked[0] = 0;
     lookout_watch(&o, NULL, &n, now);
     assert_true(o.check > now);
     return did;
@@ -324,6 +336,66 @@ static void test_all_silent(void **state)
     assert_string_equal(watch(T + 2 * LATE), "lost:8");
     assert_int_equal(look(0, T + 2 * LATE).silence, SCHED_HEARD);
     assert_int_equal(look(1, T + 2 * LATE).silence, SCHED_SUSPECT);
+}
+
+/* ---- what the far end is asked --------------------------------------------------------- */
+
+/* Not to use a path that gives no news and by which nothing comes, as long as there is another. */
+static void test_spare(void **state)
+{
+    (void)state;
+    begin(2);
+    fresh(0);
+    busy(1, T, T - SRTT);
+    path[1].v.last_received = T + 10 * MS; /* only our direction is in doubt */
+    watch(T + BEAT);
+    assert_string_equal(asked, "");
+    path[1].mute = true;
+    for (int i = 0; i < 2; i++) {
+        watch(T + 10 * MS + BEAT + (ns_t)i);
+        assert_string_equal(asked, "spare 1 "); /* till it was said */
+        path[1].mute = false;
+    }
+    watch(T + 2 * BEAT);
+    assert_string_equal(asked, "");
+    idle(1); /* which is no news */
+    path[1].v.usable = false;
+    watch(T + 3 * BEAT);
+    assert_string_equal(asked, "");
+    path[1].v.usable = true;
+    path[1].v.last_received = T + 4 * BEAT;
+    watch(T + 4 * BEAT);
+    assert_string_equal(asked, "use 1 ");
+
+    begin(1);
+    busy(0, T, T - SRTT);
+    watch(T + 2 * LATE);
+    assert_string_equal(asked, "");
+}
+
+/* Who asks us while we have no news either says no more than that; else it is a wish that stays. */
+static void test_wish(void **state)
+{
+    (void)state;
+    for (int doubted = 0; doubted < 2; doubted++) {
+        begin(2);
+        fresh(0);
+        fresh(1);
+        watch(T);
+        if (doubted)
+            assert_int_equal(believed(T), BEAT);
+        path[1].v.standby = true;
+        watch(T + BEAT + 1);
+        assert_int_equal(look(1, T + BEAT + 1).priority, SCHED_BACKUP);
+        fresh(1);
+        watch(T + BEAT + 2);
+        assert_int_equal(look(1, T + BEAT + 2).priority == SCHED_BACKUP, !doubted);
+        path[1].v.standby = false;
+        watch(T + BEAT + 3);
+        path[1].v.standby = true;
+        watch(T + BEAT + 4);
+        assert_int_equal(look(1, T + BEAT + 4).priority, SCHED_BACKUP);
+    }
 }
 
 /* ---- pauses ---------------------------------------------------------------------------- */
@@ -1008,6 +1080,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_suspected),      cmocka_unit_test(test_silence),
         cmocka_unit_test(test_timeout),        cmocka_unit_test(test_heard_again),
+        cmocka_unit_test(test_spare),          cmocka_unit_test(test_wish),
         cmocka_unit_test(test_alone),          cmocka_unit_test(test_all_silent),
         cmocka_unit_test(test_pauses),         cmocka_unit_test(test_pause_fades),
         cmocka_unit_test(test_another_id),     cmocka_unit_test(test_over),
