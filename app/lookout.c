@@ -132,6 +132,11 @@ static void stand(struct lookout_path *p, const struct quic_path_view *v, ns_t n
     p->standing = ns_min(ns_sub(ns_min(p->rtt[0], p->rtt[1]), v->min_rtt), STANDING_MOST);
 }
 
+static bool is_unproven(const struct quic_path_view *v)
+{
+    return v->packets_sent < LOOKOUT_PROOF;
+}
+
 /* Of a path that there is: what changes slowly. */
 static void study(struct lookout_path *p, const struct quic_path_view *v, struct numbered *n,
                   ns_t now)
@@ -249,7 +254,7 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
             p->bps += ((double)v[i].delivery_bps - p->bps) / (p->bps > 0 ? 8 : 1);
         if (due)
             study(p, &v[i], n, now);
-        o->lossy |= p->loss_ppm > LOOKOUT_LOSSY;
+        o->lossy |= p->loss_ppm > LOOKOUT_LOSSY || is_unproven(&v[i]);
         if (v[i].has_rtt) {
             stand(p, &v[i], now);
             o->longest_rtt = ns_max(o->longest_rtt, v[i].min_rtt);
@@ -312,6 +317,7 @@ struct sched_path lookout_path(const struct lookout *o, const struct quic_conn *
         .room_bytes = v.room_bytes,
         .earliest = v.next_send,
         .mtu_bytes = v.dgram_max_bytes > reserve ? v.dgram_max_bytes - reserve : 0,
+        .unproven = is_unproven(&v),
         .priority = spare ? SCHED_BACKUP : priority_of(socks_priority(socks, &v.route)),
         .jitter = v.has_rtt ? v.rttvar : 0,
         .silence = silence_of(&v),

@@ -26,6 +26,7 @@
 #define LOOKOUT_PATHS 16                /* by index; of those above nothing is remembered */
 #define LOOKOUT_EVERY (100 * NS_PER_MS) /* between two looks at what changes slowly */
 #define LOOKOUT_SOON  (10 * NS_PER_MS)  /* while nothing is kept */
+#define LOOKOUT_PROOF 2000 /* packets, of which a path that loses would have lost some */
 #define LOOKOUT_LOSSY 200               /* packets of a million: losses are to be expected */
 
 struct lookout_path {
@@ -57,7 +58,7 @@ struct lookout {
     ns_t check;   /* when a path that gives no news falls silent; NS_NEVER: none would */
     ns_t slack;   /* by which flows may fill the queue beyond its target, in a dead path's place */
     ns_t longest_rtt; /* least round trip of the path where that is longest; 0: not known */
-    bool lossy;   /* some path loses packets */
+    bool lossy;       /* some path loses packets, or may for all we know */
     bool held; /* paths hold back for reasons of their own: no flow is to blame for a queue */
 };
 

@@ -17,7 +17,9 @@
  *   - by result: RISKY links are on trial (sched_trial_allows).
  * Bulk flows without order at the far end stay on one path (sched_pinned).
  *
- * A prompt TCP flow is numbered, too, where its path loses more than LOSS_YOUNG.
+ * A prompt TCP flow is numbered, too, where its path loses more than LOSS_YOUNG, or may: the first loss
+ * of a flow in slow start costs it more than any later one. Where there is
+ * but one path and it turns out to lose nothing, its packets go plain again.
  *
  * With one path in question there is nothing to decide: that one.
  */
@@ -210,15 +212,18 @@ static const struct sched_path *bulk_path(const struct look *l, const struct sch
  * A prompt flow is not held at the far end without need: only where it would wait for what was lost
  * anyway, and sends more than acknowledgements or keys pressed, which gain nothing by it.
  */
-static bool numbered(const struct sched_set *set, const struct sched_head *h,
+static bool numbered(size_t n, const struct sched_set *set, const struct sched_head *h,
                      const struct sched_path *p)
 {
+    bool already = h->numbering == SCHED_NUMBERED;
+
     if (h->numbering == SCHED_PLAIN)
         return false;
     if (h->lane == SCHED_PROMPT)
-        return !h->udp && (h->numbering == SCHED_NUMBERED ||
-                           (h->bytes >= YOUNG_BYTES && p->loss_ppm > LOSS_YOUNG));
-    return h->numbering == SCHED_NUMBERED || set->n > 1 || p->loss_ppm > LOSS_SEEN;
+        return !h->udp && (already || (h->bytes >= YOUNG_BYTES &&
+                                       (p->loss_ppm > LOSS_YOUNG || p->unproven)));
+    return set->n > 1 || p->unproven || (already && n > 1) ||
+           p->loss_ppm > (already ? LOSS_SEEN / 4 : LOSS_SEEN);
 }
 
 static int next(struct sched_state *st, const struct sched_path *views, size_t n,
@@ -259,7 +264,7 @@ static int next(struct sched_state *st, const struct sched_path *views, size_t n
             continue;
         out->shared = nheads > 1 && (set.n == 1 || (h->lane == SCHED_PROMPT &&
                                                     prompt_shared(&l, heads, nheads, p->path)));
-        out->numbered = numbered(&set, h, p);
+        out->numbered = numbered(n, &set, h, p);
         if (out->numbered)
             out->shared = false;
         return sched_decide(out, p, h, now);

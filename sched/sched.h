@@ -62,6 +62,7 @@ struct sched_path {
     ns_t earliest;       /* when the pacer lets the next packet go; <= now: at once */
     size_t mtu_bytes;    /* longest packet of ours (queue's bytes) that fits a datagram */
     uint32_t loss_ppm;   /* loss rate, packets per million */
+    bool unproven;       /* has not carried enough to tell a low one */
 
     ns_t
         delay; /* one-way, above that of the quickest path, without queues, as the far end sees it */

@@ -131,6 +131,7 @@ static void begin(size_t count)
                                             .rttvar = 5 * MS,
                                             .min_rtt = SRTT,
                                             .latest_rtt = SRTT,
+                                            .packets_sent = LOOKOUT_PROOF,
                                             .next_send = NS_NEVER};
     paths = count;
     socks = socks_one(NULL);
@@ -521,7 +522,7 @@ static ns_t known(void)
     path[1].late_known = true;
     fresh(1);
     watch(T);
-    path[1].v.packets_sent = 1000;
+    path[1].v.packets_sent += 1000;
     path[1].v.packets_lost = 10;
     pause_at(T + S, 60 * MS);
     believed(T + 2 * S);
@@ -649,7 +650,7 @@ static void test_losses(void **state)
 
     (void)state;
     begin(1);
-    path[0].v.packets_sent = 1000;
+    path[0].v.packets_sent += 1000;
     path[0].v.packets_lost = 100; /* before anybody looked */
     watch(now);
     now = sending(now, 1, 1000, 0);
@@ -699,12 +700,25 @@ static void test_at_once(void **state)
 }
 
 /* Where the first loss falls in more packets or fewer. */
+/* What has carried little may lose packets, for all we know. */
+static void test_unproven(void **state)
+{
+    (void)state;
+    begin(2);
+    path[1].v.packets_sent--;
+    watch(T);
+    assert_true(o.lossy && look(1, T).unproven && !look(0, T).unproven);
+    path[1].v.packets_sent++;
+    watch(T + LOOKOUT_EVERY);
+    assert_false(o.lossy || look(1, T + LOOKOUT_EVERY).unproven);
+}
+
 static void test_lossy(void **state)
 {
     (void)state;
     for (unsigned sent = 4770; sent <= 4800; sent += 30) {
         begin(2);
-        path[1].v.packets_sent = 1;
+        path[1].v.packets_sent += 1;
         watch(T);
         sending(T, 1, sent, 1);
         assert_int_equal(ppm(T), sent == 4800 ? LOOKOUT_LOSSY : LOOKOUT_LOSSY + 1);
@@ -1086,12 +1100,12 @@ int main(void)
         cmocka_unit_test(test_another_id),     cmocka_unit_test(test_over),
         cmocka_unit_test(test_never_numbered), cmocka_unit_test(test_many),
         cmocka_unit_test(test_losses),         cmocka_unit_test(test_at_once),
-        cmocka_unit_test(test_lossy),          cmocka_unit_test(test_longest),
-        cmocka_unit_test(test_rates),          cmocka_unit_test(test_standing),
-        cmocka_unit_test(test_held),           cmocka_unit_test(test_snapshot),
-        cmocka_unit_test(test_no_samples),     cmocka_unit_test(test_slack),
-        cmocka_unit_test(test_slack_ends),     cmocka_unit_test(test_soon),
-        cmocka_unit_test(test_check),
+        cmocka_unit_test(test_unproven),       cmocka_unit_test(test_lossy),
+        cmocka_unit_test(test_longest),        cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_standing),       cmocka_unit_test(test_held),
+        cmocka_unit_test(test_snapshot),       cmocka_unit_test(test_no_samples),
+        cmocka_unit_test(test_slack),          cmocka_unit_test(test_slack_ends),
+        cmocka_unit_test(test_soon),           cmocka_unit_test(test_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

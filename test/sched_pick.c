@@ -289,7 +289,7 @@ static void auto_prompt(void **state)
     assert_true(d.flow == 1 && d.path == 1);
 }
 
-/* Which young flows are numbered: TCP that sends, on a path that is known to lose. */
+/* Which young flows are numbered: TCP that sends, on a path that loses, or may. */
 static void auto_young(void **state)
 {
     static const struct {
@@ -323,7 +323,42 @@ static void auto_young(void **state)
             v[0].loss_ppm = cases[i].loss_ppm;
             assert_int_equal(ask("auto", NULL, v, n, &h, 1, &d), 0);
             assert_true(d.path == 0 && d.numbered == cases[i].want && !(d.numbered && d.shared));
+            if (cases[i].loss_ppm < 5000)
+                continue;
+            v[0].loss_ppm = 0; /* and as much may be lost, for all we know */
+            v[0].unproven = true;
+            assert_int_equal(ask("auto", NULL, v, n, &h, 1, &d), 0);
+            assert_int_equal(d.numbered, cases[i].want);
         }
+}
+
+/* A bulk flow on a single path: as long as that loses packets, or may. */
+static void auto_numbers_bulk(void **state)
+{
+    static const struct {
+        uint32_t loss_ppm;
+        bool unproven;
+        enum sched_numbering numbering;
+        bool want;
+    } cases[] = {
+        {0, false, SCHED_MAY, false},   {0, false, SCHED_NUMBERED, false},
+        {0, true, SCHED_MAY, true},     {0, true, SCHED_PLAIN, false},
+        {150, false, SCHED_MAY, false}, {150, false, SCHED_NUMBERED, true},
+        {300, false, SCHED_MAY, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct sched_path v = path(0, 20, 50);
+        struct sched_head h = head(1, SCHED_BULK);
+        struct sched_decision d;
+
+        h.numbering = cases[i].numbering;
+        v.loss_ppm = cases[i].loss_ppm;
+        v.unproven = cases[i].unproven;
+        assert_int_equal(ask("auto", NULL, &v, 1, &h, 1, &d), 0);
+        assert_int_equal(d.numbered, cases[i].want);
+    }
 }
 
 /* A prompt flow stays where it is for a small gain, and while it would overtake itself. */
@@ -485,6 +520,7 @@ int main(void)
         cmocka_unit_test(auto_bulk),
         cmocka_unit_test(auto_prompt),
         cmocka_unit_test(auto_young),
+        cmocka_unit_test(auto_numbers_bulk),
         cmocka_unit_test(auto_keeps_order),
         cmocka_unit_test(auto_trial),
         cmocka_unit_test(nonsense),
