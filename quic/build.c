@@ -160,7 +160,8 @@ static size_t open_packet(struct build *b, enum quic_level level, size_t n)
     struct recovery *r = &b->path->recovery;
     enum quic_space space = space_of(level);
     uint64_t pn = recovery_next_pn(r, space);
-    size_t pnl = pn_len(pn, recovery_largest_acked(r, space));
+    uint64_t acked = recovery_largest_acked(r, space);
+    size_t pnl = level == LEVEL_APP ? pn_len_app(pn, acked) : pn_len(pn, acked);
     size_t fixed = head_size(b, level) + pnl;
     if (b->len + fixed + n + QUIC_TAG > b->cap)
         return 0;

@@ -7,7 +7,6 @@
 #define BATCH    64 /* headers masked by one cipher call */
 #define ACK_ROOM 36 /* an ACK with a few ranges */
 #define PREFIX   (ACK_ROOM + 24)
-#define PN_LEN   2 /* packet numbers have at least this, so that sizes stay equal */
 #define SAMPLE   4 /* see build.c */
 
 /* One call of quic_dgram_send, and what doesn't change from one of its packets to the next. */
@@ -243,9 +242,7 @@ static bool begin(struct run *run, size_t n)
     run->key = &c->keys.tx[LEVEL_APP];
     /* Equal in all of them, with as many numbers passed over as there are packets. */
     uint64_t last = sent_next(&r->space[SPACE_APP].sent) + 2 * n;
-    run->pn_len = pn_len(last, recovery_largest_acked(r, SPACE_APP));
-    if (run->pn_len < PN_LEN)
-        run->pn_len = PN_LEN;
+    run->pn_len = pn_len_app(last, recovery_largest_acked(r, SPACE_APP));
     run->overhead = build_app_overhead(run->dcid, run->pn_len);
     size_t whole = c->cfg.cid_len + 22u; /* RFC 9000 10.3 */
     run->least = run->overhead + SAMPLE < whole ? whole - run->overhead : SAMPLE;
