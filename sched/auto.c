@@ -17,9 +17,9 @@
  *   - by result: RISKY links are on trial (sched_trial_allows).
  * Bulk flows without order at the far end stay on one path (sched_pinned).
  *
- * A prompt TCP flow is numbered, too, where its path loses more than LOSS_YOUNG, or may: the first loss
- * of a flow in slow start costs it more than any later one. Where there is
- * but one path and it turns out to lose nothing, its packets go plain again.
+ * A prompt TCP flow is numbered, too, where its path loses more than LOSS_YOUNG, or may: the first
+ * loss of a flow in slow start costs it more than any later one. Where there is but one path and it
+ * turns out to lose nothing, packets of bulk flows go plain again.
  *
  * With one path in question there is nothing to decide: that one.
  */

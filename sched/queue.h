@@ -149,7 +149,7 @@ static inline struct queue_pkt *queue_follow(const struct queue_pkt *pkt)
  */
 bool queue_took(struct queue *q, struct queue_pkt *pkt, uint32_t bytes, ns_t now);
 
-/* Packets of this flow go numbered from now on, until it is quiet. */
+/* Packets of this flow go numbered: SCHED_NUMBERED from now on, until it is quiet. */
 void queue_numbered(struct queue *q, uint32_t flow);
 
 /* Drop the first packet of a flow, as a whole; or all packets of all flows. */

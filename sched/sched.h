@@ -82,7 +82,7 @@ enum sched_lane { SCHED_PROMPT, SCHED_BULK };
 enum sched_numbering {
     SCHED_PLAIN,   /* no: the far end knows nothing of it */
     SCHED_MAY,     /* they may be */
-    SCHED_NUMBERED /* they are already: they must be until the flow falls quiet */
+    SCHED_NUMBERED /* they are already: plain ones could overtake those that are lost */
 };
 
 /* The packets of one flow that wait, by the first of them. */
