@@ -305,7 +305,9 @@ struct sched_path lookout_path(const struct lookout *o, const struct quic_conn *
 
     if (quic_path_view(conn, path, now, &v))
         return (struct sched_path){0};
-    spare = v.standby && !(p && p->used && p->id == v.id && p->doubted && p->heard);
+    if (p && (!p->used || p->id != v.id)) /* of a path that was */
+        p = NULL;
+    spare = v.standby && !(p && p->doubted && p->heard);
     out = (struct sched_path){
         .path = v.id,
         .usable = v.usable,
@@ -322,12 +324,12 @@ struct sched_path lookout_path(const struct lookout *o, const struct quic_conn *
         .jitter = v.has_rtt ? v.rttvar : 0,
         .silence = silence_of(&v),
     };
-    if (p && p->used && p->id == v.id && !p->heard && out.silence == SCHED_HEARD)
+    if (p && !p->heard && out.silence == SCHED_HEARD)
         out.silence = SCHED_SUSPECT;
     /* Held back by the pacer, a path may still have a window: then it is worth to wake up. */
     if (v.next_send > now && v.next_send != NS_NEVER && v.cwnd_bytes > v.in_flight_bytes)
         out.room_bytes = (size_t)(v.cwnd_bytes - v.in_flight_bytes);
-    if (!p || !p->used || p->id != v.id)
+    if (!p)
         return out;
     if (v.ramping) {
         out.rate_bps = 0;

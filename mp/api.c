@@ -124,9 +124,8 @@ int mp_abandon(struct quic_conn *c, size_t path, uint64_t error, ns_t now)
     return 0;
 }
 
-/* The path's status is to be what the two wishes make of it. */
-static int say_status(struct quic_conn *c, size_t path, const bool *backup, const bool *spare,
-                      ns_t now)
+/* The path's status is to be what the wishes make of it. */
+static int wish(struct quic_conn *c, size_t path, enum mp_wish which, bool is, ns_t now)
 {
     int r;
     struct mp *m = find(c, path, now, &r);
@@ -135,10 +134,9 @@ static int say_status(struct quic_conn *c, size_t path, const bool *backup, cons
     struct mp_path *p = &m->path[path];
     if (!mp_state_open(p->state))
         return QUIC_INVAL;
-    bool was = mp_wish(p);
-    p->backup = backup ? *backup : p->backup;
-    p->spare = spare ? *spare : p->spare;
-    if (mp_wish(p) == was && p->has_status)
+    bool was = mp_wished(p);
+    p->wish[which] = is;
+    if (mp_wished(p) == was && p->has_status)
         return 0;
     p->has_status = p->status_due = m->due = true;
     return 0;
@@ -146,12 +144,12 @@ static int say_status(struct quic_conn *c, size_t path, const bool *backup, cons
 
 int mp_set_backup(struct quic_conn *c, size_t path, bool backup, ns_t now)
 {
-    return say_status(c, path, &backup, NULL, now);
+    return wish(c, path, MP_BACKUP, backup, now);
 }
 
 int mp_spare(struct quic_conn *c, size_t path, bool spare, ns_t now)
 {
-    return say_status(c, path, NULL, &spare, now);
+    return wish(c, path, MP_SPARE, spare, now);
 }
 
 void mp_stats(const struct quic_conn *c, struct mp_stats *out)

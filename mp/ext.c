@@ -260,7 +260,7 @@ static bool path_due(const struct mp *m, size_t at)
 static bool elsewhere(const struct mp *m, size_t at, size_t by)
 {
     const struct quic_conn *c = m->c;
-    if (at != by || !m->path[at].spare || !m->path[at].status_due)
+    if (at != by || !m->path[at].wish[MP_SPARE] || !m->path[at].status_due)
         return false;
     for (size_t i = 0; i < c->n_paths; i++)
         if (i != at && conn_path_speaks(c, &c->path[i]))
@@ -304,7 +304,7 @@ static bool write_path(struct mp *m, size_t at, struct wire_w *w, struct sent_re
         return write_frame(w, &f);
     }
     if (p->status_due) {
-        f.type = mp_wish(p) ? MP_PATH_STATUS_BACKUP : MP_PATH_STATUS_AVAILABLE;
+        f.type = mp_wished(p) ? MP_PATH_STATUS_BACKUP : MP_PATH_STATUS_AVAILABLE;
         f.ext.v[0] = rec->a = p->status_next++;
         rec->kind = MP_REC_STATUS;
         p->status_due = false;

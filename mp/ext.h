@@ -24,12 +24,14 @@ enum {
 
 #define MP_UNTOLD UINT64_MAX
 
+/* Why the peer is to spare a path: the user wishes it, or, for a time, it gives no news. */
+enum mp_wish { MP_BACKUP, MP_SPARE, MP_WISHES };
+
 struct mp_path {
     enum mp_state state;
     bool say, said;       /* PATH_ABANDON is to be sent; was acknowledged */
     bool status_due;      /* ours is to be sent */
-    bool backup;          /* what we wish */
-    bool spare;           /* and for now */
+    bool wish[MP_WISHES]; /* that the peer spares it */
     bool has_status;      /* we have ever said so */
     bool cids_due;        /* PATH_CIDS_BLOCKED is to be sent */
     uint64_t error;       /* of our PATH_ABANDON */
@@ -44,9 +46,9 @@ struct mp_path {
 };
 
 /* What the status of a path says: that it is a backup. */
-static inline bool mp_wish(const struct mp_path *p)
+static inline bool mp_wished(const struct mp_path *p)
 {
-    return p->backup || p->spare;
+    return p->wish[MP_BACKUP] || p->wish[MP_SPARE];
 }
 
 struct mp {

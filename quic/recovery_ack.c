@@ -28,7 +28,6 @@ static bool add_verdict(struct recovery *r, uint64_t pn, uint32_t first_run)
         if (r->cap_runs && r->cap_runs < RECOVERY_RUNS_KEPT)
             cap = RECOVERY_RUNS_KEPT;
         bigger = realloc(r->runs, cap * sizeof *bigger);
-
         if (!bigger)
             return false;
         r->runs = bigger;
