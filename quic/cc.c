@@ -83,32 +83,43 @@ void cc_on_ack(struct cc *cc, const struct cc_ack *ack)
 
 static void congestion(struct cc *cc, const struct cc_loss *loss, bool ecn)
 {
+    cc->event[1] = cc->event[0];
+    cc->event[0] = (struct cc_event){.from = cc->recovered_once ? cc->recovery_start : 0,
+                                     .packets = loss->packets,
+                                     .hystart = cc->hystart.on,
+                                     .cwnd = cc->cwnd,
+                                     .ssthresh = cc->ssthresh};
+    cc->events += cc->events < ARRAY_LEN(cc->event);
     cc->ops->on_congestion(cc, loss, ecn);
-    cc->undo_hystart = cc->hystart.on;
     cc->hystart.on = false;
-    cc->event_from = cc->recovered_once ? cc->recovery_start : 0;
     cc->recovery_start = loss->now;
     cc->recovered_once = true;
-    cc->event_packets = loss->packets;
+}
+
+/* The event that a packet sent at `sent_time` belongs to; null: it can't be undone. */
+static struct cc_event *event_of(struct cc *cc, ns_t sent_time)
+{
+    for (unsigned i = 0; i < cc->events && cc_in_recovery(cc, sent_time); i++)
+        if (sent_time > cc->event[i].from || !cc->event[i].from)
+            return &cc->event[i];
+    return NULL;
 }
 
 void cc_on_loss(struct cc *cc, const struct cc_loss *loss)
 {
+    struct cc_event *e = event_of(cc, loss->sent_time);
+
     if (!cc_in_recovery(cc, loss->sent_time))
         congestion(cc, loss, false);
-    else if (cc->event_packets)
-        cc->event_packets += loss->packets;
+    else if (e)
+        e->packets += loss->packets;
 }
 
 void cc_on_ecn(struct cc *cc, const struct cc_loss *ce)
 {
-    struct cc_loss event = *ce;
-
-    event.packets = 0;
     if (!cc_in_recovery(cc, ce->sent_time))
-        congestion(cc, &event, true);
-    else
-        cc->event_packets = 0;
+        congestion(cc, ce, true);
+    cc->events = 0;
 }
 
 void cc_on_persistent(struct cc *cc)
@@ -116,20 +127,31 @@ void cc_on_persistent(struct cc *cc)
     cc->ops->on_persistent(cc);
     cc->cwnd = cc_min_window(cc);
     cc->recovered_once = false;
-    cc->event_packets = 0;
+    cc->events = 0;
+}
+
+/* As before the latest event. */
+static void undo(struct cc *cc)
+{
+    struct cc_event e = cc->event[0];
+
+    cc->event[0] = cc->event[1];
+    cc->events--;
+    cc->ops->on_undo(cc, &e);
+    if (cc->ssthresh == UINT64_MAX)
+        cc->hystart.on = e.hystart;
+    cc->recovery_start = e.from;
+    clamp(cc);
 }
 
 void cc_on_spurious(struct cc *cc, ns_t sent_time)
 {
-    if (!cc->event_packets || !cc_in_recovery(cc, sent_time) || sent_time < cc->event_from)
-        return;
-    if (--cc->event_packets)
-        return;
-    cc->ops->on_undo(cc);
-    if (cc->ssthresh == UINT64_MAX)
-        cc->hystart.on = cc->undo_hystart;
-    cc->recovery_start = cc->event_from;
-    clamp(cc);
+    struct cc_event *e = event_of(cc, sent_time);
+
+    if (e && e->packets)
+        e->packets--;
+    while (cc->events && cc->event[0].packets == 0)
+        undo(cc);
 }
 
 uint64_t cc_pacing_bps(const struct cc *cc, ns_t smoothed)

@@ -74,23 +74,29 @@ struct hystart {
 
 /* The CUBIC function of one congestion avoidance stage (RFC 9438 4.1.2). */
 struct cubic_stage {
-    uint64_t cwnd, ssthresh, cwnd_prior, w_max; /* bytes */
-    double w_est;                               /* bytes */
-    double k;                                   /* seconds */
-    ns_t epoch;                                 /* its start; NS_NEVER: not begun */
+    uint64_t cwnd_prior, w_max; /* bytes */
+    double w_est;               /* bytes */
+    double k;                   /* seconds */
+    ns_t epoch;                 /* its start; NS_NEVER: not begun */
 };
 
 struct cc_cubic {
-    struct cubic_stage now;  /* its cwnd and ssthresh are not used: they are in struct cc */
-    struct cubic_stage undo; /* as it was before the latest event (RFC 9438 4.9.2) */
-    bool can_undo;
+    struct cubic_stage now;
     double fraction;    /* of a byte, carried over to the next acknowledgement */
     ns_t limited_since; /* the window was not in use since then; NS_NEVER: it is */
 };
 
 struct cc_newreno {
-    uint64_t acked;                    /* bytes towards the next increase */
-    uint64_t undo_cwnd, undo_ssthresh; /* before the latest event; 0: can't be undone */
+    uint64_t acked; /* bytes towards the next increase */
+};
+
+/* A congestion event by losses, and what there was before it (RFC 9438 4.9.2). */
+struct cc_event {
+    ns_t from;        /* packets sent until then belong to earlier events; 0: there are none */
+    uint32_t packets; /* lost in it and not known to be spurious */
+    bool hystart;     /* HyStart++ was on */
+    uint64_t cwnd, ssthresh;
+    struct cubic_stage cubic;
 };
 
 struct cc;
@@ -101,7 +107,8 @@ struct cc_ops {
     void (*on_ack)(struct cc *cc, const struct cc_ack *ack);
     void (*on_congestion)(struct cc *cc, const struct cc_loss *loss, bool ecn);
     void (*on_persistent)(struct cc *cc);
-    void (*on_undo)(struct cc *cc); /* every loss of the last event was spurious */
+    /* Every loss of the event, the last one, was spurious. */
+    void (*on_undo)(struct cc *cc, const struct cc_event *before);
     /* Of a controller with a model of the path; null for the others. */
     void (*on_lost)(struct cc *cc, const struct cc_lost *lost);
     void (*on_restart)(struct cc *cc, ns_t now, bool app_limited);
@@ -115,13 +122,12 @@ struct cc {
     uint64_t cwnd;          /* congestion window, bytes */
     uint64_t ssthresh;      /* UINT64_MAX until the first event */
     ns_t recovery_start;    /* of the latest recovery period */
-    ns_t event_from;        /* packets sent until then belong to earlier events */
     bool recovered_once;    /* whether there was a recovery period at all */
-    uint32_t event_packets; /* lost in the latest event and not known to be spurious */
-    uint64_t random;        /* state of the generator */
-    uint64_t quantum;       /* bytes to send at once; 0: the pacer's own choice */
-    bool undo_hystart;      /* whether HyStart++ was on before the latest event */
-    bool holds_back;        /* sends less than it might, so that samples are app-limited */
+    struct cc_event event[2]; /* the latest that can be undone, and the one before it */
+    unsigned events;          /* of these */
+    uint64_t random;          /* state of the generator */
+    uint64_t quantum;         /* bytes to send at once; 0: the pacer's own choice */
+    bool holds_back;          /* sends less than it might, so that samples are app-limited */
     struct hystart hystart;
     union {
         struct cc_cubic cubic;
@@ -182,7 +188,9 @@ void cc_on_persistent(struct cc *cc);
 
 /*
  * A packet sent at `sent_time` that had been declared lost was acknowledged after all.
- * When that holds for all losses of the latest event, its reduction is taken back.
+ * When that holds for all losses of the latest event, its reduction is taken back; and then
+ * that of the one before, if it holds for that as well: of two in a row, the second often comes
+ * before the first one's packets.
  */
 void cc_on_spurious(struct cc *cc, ns_t sent_time);
 

@@ -594,10 +594,11 @@ static void on_persistent(struct cc *cc)
     cc->u.bbr.in_recovery = true;
 }
 
-static void on_undo(struct cc *cc)
+static void on_undo(struct cc *cc, const struct cc_event *before)
 {
     struct cc_bbr *b = &cc->u.bbr;
 
+    (void)before;
     bbr_restore_cwnd(cc);
     b->in_recovery = b->saved = false;
     b->loss_in_round = false;

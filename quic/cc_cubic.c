@@ -102,15 +102,13 @@ static void on_ack(struct cc *cc, const struct cc_ack *ack)
 static void on_congestion(struct cc *cc, const struct cc_loss *loss, bool ecn)
 {
     struct cc_cubic *c = &cc->u.cubic;
+    uint64_t w_max = c->now.w_max;
 
-    (void)loss;
-    c->undo = c->now;
-    c->undo.cwnd = cc->cwnd;
-    c->undo.ssthresh = cc->ssthresh;
-    c->can_undo = !ecn;
+    (void)loss, (void)ecn;
+    cc->event[0].cubic = c->now;
     /* Fast convergence (RFC 9438 4.7). */
     c->now.w_max = cc->cwnd;
-    if (cc->cwnd < c->undo.w_max)
+    if (cc->cwnd < w_max)
         c->now.w_max = (uint64_t)((double)cc->cwnd * (1.0 + CUBIC_BETA) / 2.0);
     c->now.cwnd_prior = cc->cwnd;
     c->now.epoch = NS_NEVER;
@@ -127,20 +125,16 @@ static void on_persistent(struct cc *cc)
 
     c->now.epoch = NS_NEVER;
     c->now.w_max = 0;
-    c->can_undo = false;
     c->limited_since = NS_NEVER;
 }
 
-static void on_undo(struct cc *cc)
+static void on_undo(struct cc *cc, const struct cc_event *before)
 {
-    struct cc_cubic *c = &cc->u.cubic;
-
-    if (c->can_undo && cc->cwnd < c->undo.cwnd) {
-        cc->cwnd = c->undo.cwnd;
-        cc->ssthresh = c->undo.ssthresh;
-        c->now = c->undo;
-    }
-    c->can_undo = false;
+    if (cc->cwnd >= before->cwnd)
+        return;
+    cc->cwnd = before->cwnd;
+    cc->ssthresh = before->ssthresh;
+    cc->u.cubic.now = before->cubic;
 }
 
 const struct cc_ops cc_cubic_ops = {.name = "cubic",

@@ -30,9 +30,7 @@ static void on_congestion(struct cc *cc, const struct cc_loss *loss, bool ecn)
 {
     struct cc_newreno *n = &cc->u.newreno;
 
-    (void)loss;
-    n->undo_cwnd = ecn ? 0 : cc->cwnd;
-    n->undo_ssthresh = cc->ssthresh;
+    (void)loss, (void)ecn;
     n->acked = 0;
     cc->ssthresh = cc->cwnd / 2;
     if (cc->ssthresh < cc_min_window(cc))
@@ -45,15 +43,12 @@ static void on_persistent(struct cc *cc)
     init(cc);
 }
 
-static void on_undo(struct cc *cc)
+static void on_undo(struct cc *cc, const struct cc_event *before)
 {
-    struct cc_newreno *n = &cc->u.newreno;
-
-    if (cc->cwnd < n->undo_cwnd) {
-        cc->cwnd = n->undo_cwnd;
-        cc->ssthresh = n->undo_ssthresh;
-    }
-    n->undo_cwnd = 0;
+    if (cc->cwnd >= before->cwnd)
+        return;
+    cc->cwnd = before->cwnd;
+    cc->ssthresh = before->ssthresh;
 }
 
 const struct cc_ops cc_newreno_ops = {.name = "newreno",

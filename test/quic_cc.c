@@ -158,17 +158,56 @@ static void test_spurious(void **state)
         assert_true(cc_in_slow_start(&cc));
         cc_on_spurious(&cc, 70 * MS); /* once */
         assert_int_equal(cc_cwnd(&cc), 100000);
-        /* A mark can't be taken back, nor can a second event give back the first. */
+        /* A mark can't be taken back, nor what came before it. */
+        lose(&cc, 200 * MS, 190 * MS, 1);
         cc_on_ecn(&cc, &(struct cc_loss){300 * MS, 290 * MS, 0, 0});
         reduced = cc_cwnd(&cc);
         cc_on_spurious(&cc, 290 * MS);
+        cc_on_spurious(&cc, 190 * MS);
         assert_int_equal(cc_cwnd(&cc), reduced);
-        lose(&cc, 400 * MS, 390 * MS, 1);
-        lose(&cc, 500 * MS, 490 * MS, 1);
-        cc_on_spurious(&cc, 390 * MS); /* of the event before */
-        cc_on_spurious(&cc, 490 * MS);
-        assert_true(cc_cwnd(&cc) < reduced);
-        assert_true(cc_check(&cc));
+    }
+}
+
+/* Of two events in a row each is taken back, but the first one only when the second is. */
+static void test_spurious_twice(void **state)
+{
+    static const char *const names[] = {"cubic", "newreno"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        for (unsigned way = 0; way < 5; way++) {
+            struct cc cc = make(names[i]);
+            uint64_t once, twice;
+
+            cc.cwnd = 100000;
+            lose(&cc, 100 * MS, 60 * MS, 1);
+            lose(&cc, 110 * MS, 70 * MS, 1); /* the same one */
+            once = cc_cwnd(&cc);
+            lose(&cc, 150 * MS, 140 * MS, 2);
+            lose(&cc, 160 * MS, 90 * MS, 1); /* of the first one, which is found late */
+            twice = cc_cwnd(&cc);
+            assert_true(twice < once && once < 100000);
+            for (ns_t t = 60; way != 1 && t <= 90; t += way == 4 ? 20 : 10)
+                if (t != 80)
+                    cc_on_spurious(&cc, t * MS);
+            assert_int_equal(cc_cwnd(&cc), twice);
+            if (way == 0)
+                continue;
+            cc_on_spurious(&cc, 120 * MS);
+            assert_int_equal(cc_cwnd(&cc), twice);
+            if (way == 3) /* a third one: the first is forgotten */
+                lose(&cc, 250 * MS, 240 * MS, 1);
+            cc_on_spurious(&cc, 140 * MS);
+            if (way == 3)
+                cc_on_spurious(&cc, 240 * MS);
+            assert_int_equal(cc_cwnd(&cc), way == 2 ? 100000 : once);
+            if (way != 1)
+                continue;
+            for (ns_t t = 60; t <= 90; t += t == 70 ? 20 : 10)
+                cc_on_spurious(&cc, t * MS);
+            assert_int_equal(cc_cwnd(&cc), 100000);
+            assert_true(cc_in_slow_start(&cc));
+        }
     }
 }
 
@@ -494,19 +533,13 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_windows),
-        cmocka_unit_test(test_pacing),
-        cmocka_unit_test(test_one_event),
-        cmocka_unit_test(test_spurious),
-        cmocka_unit_test(test_newreno),
-        cmocka_unit_test(test_cubic_formula),
-        cmocka_unit_test(test_cubic_shape),
-        cmocka_unit_test(test_cubic_limited),
-        cmocka_unit_test(test_hystart),
-        cmocka_unit_test(test_hystart_samples),
-        cmocka_unit_test(test_hystart_app_limited),
-        cmocka_unit_test(test_hystart_undo),
-        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_windows),         cmocka_unit_test(test_pacing),
+        cmocka_unit_test(test_one_event),       cmocka_unit_test(test_spurious),
+        cmocka_unit_test(test_spurious_twice),  cmocka_unit_test(test_newreno),
+        cmocka_unit_test(test_cubic_formula),   cmocka_unit_test(test_cubic_shape),
+        cmocka_unit_test(test_cubic_limited),   cmocka_unit_test(test_hystart),
+        cmocka_unit_test(test_hystart_samples), cmocka_unit_test(test_hystart_app_limited),
+        cmocka_unit_test(test_hystart_undo),    cmocka_unit_test(test_random),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
