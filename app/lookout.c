@@ -230,14 +230,14 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
     size_t paths = paths_of(conn), heard = 0;
     struct quic_path_view v[LOOKOUT_PATHS] = {0};
     bool is[LOOKOUT_PATHS];
-    bool due = now >= o->next;
+    bool due = now >= o->next, proven = false, unproven = false;
     ns_t rtt = 0, rttvar = 0;
 
     o->check = NS_NEVER;
     if (now < o->soon && !(n && repair_holds_any(&n->repair)))
         return;
     o->soon = now + LOOKOUT_SOON;
-    o->lossy = o->held = false;
+    o->lossy = o->parity = o->held = false;
     o->longest_rtt = 0;
     for (size_t i = 0; i < paths || i < o->paths; i++) {
         struct lookout_path *p = &o->path[i];
@@ -254,7 +254,12 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
             p->bps += ((double)v[i].delivery_bps - p->bps) / (p->bps > 0 ? 8 : 1);
         if (due)
             study(p, &v[i], n, now);
-        o->lossy |= p->loss_ppm > LOOKOUT_LOSSY || is_unproven(&v[i]);
+        o->lossy |= p->loss_ppm > LOOKOUT_LOSSY;
+        o->parity |= p->loss_ppm > LOOKOUT_PARITY && p->loss_ppm < LOOKOUT_PARITY_MOST;
+        if (is_unproven(&v[i]))
+            unproven = true;
+        else
+            proven = true;
         if (v[i].has_rtt) {
             stand(p, &v[i], now);
             o->longest_rtt = ns_max(o->longest_rtt, v[i].min_rtt);
@@ -262,6 +267,8 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
             rttvar = ns_max(rttvar, v[i].rttvar);
         }
     }
+    o->lossy |= unproven && !proven;
+    o->parity |= unproven && !proven;
     for (size_t i = 0; i < paths; i++) {
         is[i] = o->path[i].used && is_heard(&o->path[i], v, paths, i, now);
         heard += is[i];

@@ -10,7 +10,8 @@
 #define PATH_STALE (5 * NS_PER_S)
 #define TOLD_STALE (10 * NS_PER_S)
 
-_Static_assert(BULK_FLOWS == RESEQ_FLOWS && BULK_FLOWS == REPAIR_FLOWS,
+_Static_assert(BULK_FLOWS == RESEQ_FLOWS && BULK_FLOWS == REPAIR_FLOWS &&
+                   BULK_FLOWS == PARITY_FLOWS && BULK_BLOCK == PARITY_BLOCK,
                "one number space each");
 _Static_assert(BULK_NUMBERS == RESEQ_NUMBERS && BULK_NUMBERS == REPAIR_NUMBERS,
                "as on the wire");
@@ -28,6 +29,8 @@ int numbered_init(struct numbered *n, bool server, uint64_t stream, struct numbe
         return QUIC_INVAL;
     repair_init(&n->repair, NUMBERED_BYTES, NUMBERED_HOLD_MAX);
     reseq_init(&n->reseq, NUMBERED_BYTES, NUMBERED_HOLD_MAX);
+    parity_out_init(&n->parity_out);
+    parity_in_init(&n->parity_in);
     n->report_at = n->tend_at = NS_NEVER;
     return 0;
 }
@@ -35,7 +38,8 @@ int numbered_init(struct numbered *n, bool server, uint64_t stream, struct numbe
 /* Our part of what all sessions hold; what is left of it bounds ours. */
 static void account(struct numbered *n)
 {
-    size_t mine = repair_bytes(&n->repair) + n->reseq.bytes, left;
+    size_t parity = n->parity_out.pool.bytes + n->parity_in.pool.bytes;
+    size_t mine = repair_bytes(&n->repair) + n->reseq.bytes + parity, left;
 
     if (!n->cap)
         return;
@@ -46,12 +50,16 @@ static void account(struct numbered *n)
         n->repair.cap + left < NUMBERED_BYTES ? n->repair.cap + left : NUMBERED_BYTES;
     n->reseq.max_bytes =
         n->reseq.bytes + left < NUMBERED_BYTES ? n->reseq.bytes + left : NUMBERED_BYTES;
+    n->parity_out.pool.max_bytes = n->parity_out.pool.bytes + left;
+    n->parity_in.pool.max_bytes = n->parity_in.pool.bytes + left;
 }
 
 void numbered_free(struct numbered *n)
 {
     repair_free(&n->repair);
     reseq_free(&n->reseq);
+    parity_out_free(&n->parity_out);
+    parity_in_free(&n->parity_in);
     account(n);
 }
 
@@ -110,6 +118,34 @@ void numbered_unsent(struct numbered *n, unsigned flow, uint64_t tag)
     repair_unkeep(&n->repair, tag);
     n->next[flow] = (n->next[flow] - 1) & (BULK_NUMBERS - 1);
     n->stats.heads--;
+}
+
+void numbered_left(struct numbered *n, unsigned flow, size_t left, struct span head,
+                   struct span body, ns_t now)
+{
+    size_t skip = numbered_head(n);
+
+    parity_add(&n->parity_out, flow, (n->next[flow] - 1 - (uint32_t)left) & (BULK_NUMBERS - 1),
+               span_of(head.p + skip, head.n - skip), body, now);
+}
+
+size_t numbered_parity(struct numbered *n, ns_t now, struct span *pkt,
+                       uint8_t out[NUMBERED_HEAD_MAX])
+{
+    struct bulk_head h = {.kind = BULK_PARITY};
+    struct parity p;
+
+    parity_tick(&n->parity_out, now);
+    if (!parity_next(&n->parity_out, now, &p))
+        return 0;
+    h.flow = (uint8_t)p.flow;
+    h.number = p.first;
+    h.time = (uint16_t)p.count;
+    h.floor = p.size;
+    *pkt = p.pkt;
+    memcpy(out, n->prefix, n->prefix_n);
+    bulk_encode(&h, out + n->prefix_n);
+    return n->prefix_n + BULK_HEAD;
 }
 
 void numbered_fates(struct numbered *n, struct quic_conn *conn)
@@ -308,11 +344,33 @@ static bool is_tcp(struct span pkt)
     return pkt.p[pkt.p[0] >> 4 == 4 ? 9 : 6] == IP_PROTO_TCP;
 }
 
+/*
+ * A packet: in its turn, later, or not at all. What the far end must not send takes its place in the
+ * order all the same, as a packet of no bytes.
+ */
+static enum cip_verdict take(struct numbered *n, struct cip *cip, struct device *device,
+                             unsigned flow, uint32_t number, uint32_t floor, struct span pkt,
+                             ns_t now)
+{
+    enum cip_verdict v = cip_in_packet(cip, pkt);
+    enum reseq_verdict r;
+
+    reseq_spread(&n->reseq, flow, v == CIP_OK && !is_tcp(pkt));
+    r = reseq_push(&n->reseq, flow, number, floor, span_of(pkt.p, v == CIP_OK ? pkt.n : 0),
+                   now);
+    if (v == CIP_OK && (r == RESEQ_PASS || r == RESEQ_LATE))
+        device_write(device, (uint8_t *)(uintptr_t)pkt.p, pkt.n);
+    return v;
+}
+
 enum cip_verdict numbered_in(struct numbered *n, struct cip *cip, struct device *device,
                              struct span payload, uint64_t path_id, struct span *pkt, ns_t now)
 {
     struct bulk_head h;
     enum cip_verdict v = CIP_OK;
+    struct span other;
+    uint32_t number;
+    bool gave = false;
 
     if (bulk_decode(payload, &h, pkt)) {
         n->stats.malformed++;
@@ -328,21 +386,23 @@ enum cip_verdict numbered_in(struct numbered *n, struct cip *cip, struct device 
         n->stats.malformed += k < 0;
         return CIP_OK;
     }
-    compare(n, path_id, h.time, now);
-    if (h.kind == BULK_FLOOR) {
+    account(n);
+    if (h.kind == BULK_PARITY) {
+        struct parity p = {h.flow, h.number, h.time, h.floor, *pkt};
+
+        gave = parity_came(&n->parity_in, &p, &number, &other, now);
+    } else if (h.kind == BULK_FLOOR) {
+        compare(n, path_id, h.time, now);
         reseq_floor(&n->reseq, h.flow, h.number, h.floor, now);
     } else {
-        enum reseq_verdict r;
-
-        account(n);
-        /* A refused packet takes its place in the order all the same, as one of no bytes. */
-        v = cip_in_packet(cip, *pkt);
-        reseq_spread(&n->reseq, h.flow, v == CIP_OK && !is_tcp(*pkt));
-        r = reseq_push(&n->reseq, h.flow, h.number, h.floor,
-                       span_of(pkt->p, v == CIP_OK ? pkt->n : 0), now);
-        if (v == CIP_OK && (r == RESEQ_PASS || r == RESEQ_LATE))
-            device_write(device, (uint8_t *)(uintptr_t)pkt->p, pkt->n);
+        compare(n, path_id, h.time, now);
+        number = h.number;
+        other = *pkt;
+        gave = parity_got(&n->parity_in, h.flow, &number, &other, now);
+        v = take(n, cip, device, h.flow, h.number, h.floor, *pkt, now);
     }
+    if (gave)
+        take(n, cip, device, h.flow, number, BULK_FLOOR_MAX, other, now);
     if (n->tend_at == NS_NEVER)
         n->tend_at = now + NUMBERED_TEND;
     release(n, device, now);
@@ -360,19 +420,26 @@ void numbered_tick(struct numbered *n, struct device *device, ns_t now)
     if (now < n->tend_at)
         return;
     repair_trim(&n->repair, now);
+    parity_out_trim(&n->parity_out, now);
+    parity_in_trim(&n->parity_in, now);
     account(n);
-    n->tend_at = n->reseq.bytes || repair_bytes(&n->repair) ? now + NUMBERED_TEND : NS_NEVER;
+    n->tend_at = n->reseq.bytes || repair_bytes(&n->repair) || n->parity_out.pool.bytes ||
+                         n->parity_in.pool.bytes
+                     ? now + NUMBERED_TEND
+                     : NS_NEVER;
 }
 
 void numbered_written(struct numbered *n)
 {
     reseq_done(&n->reseq);
+    parity_done(&n->parity_in);
 }
 
 ns_t numbered_deadline(const struct numbered *n)
 {
     ns_t at = ns_min(reseq_deadline(&n->reseq), repair_deadline(&n->repair));
 
+    at = ns_min(at, parity_deadline(&n->parity_out));
     at = ns_min(at, n->floor_due | n->floor_next ? n->floor_at : NS_NEVER);
     return ns_min(at, ns_min(n->report_at, n->tend_at));
 }

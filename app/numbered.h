@@ -1,7 +1,7 @@
 /*
  * numbered - a session's numbered flows: numbers out, order in, repair between.
  *
- * Joins masque/bulk, sched/repair and sched/reseq. Outwards, each packet of a numbered flow gets
+ * Joins masque/bulk, sched/repair, sched/parity and sched/reseq. Outwards, each packet of a numbered flow gets
  * its head and is kept under a tag; the transport's fates settle the tags, and what is lost is
  * there to be sent again. Inwards, packets are put in order and delivered, and the delays of the
  * paths are compared by the sender's times: once every 100 ms of traffic the far end is told how
@@ -21,6 +21,7 @@
 #include "masque/bulk.h"
 #include "masque/connect_ip.h"
 #include "quic/quic.h"
+#include "sched/parity.h"
 #include "sched/repair.h"
 #include "sched/reseq.h"
 
@@ -65,6 +66,8 @@ struct numbered {
     size_t prefix_n;
     struct repair repair;
     struct reseq reseq;
+    struct parity_out parity_out;
+    struct parity_in parity_in;
     uint32_t next[BULK_FLOWS]; /* number of the next packet */
     uint64_t given_up;         /* that the far end was told of by floors */
     uint64_t active;           /* bit per flow: sent since its last floor */
@@ -115,6 +118,20 @@ size_t numbered_out(struct numbered *n, unsigned flow, uint32_t path, struct spa
 
 /* The last packet of `flow`, `tag` from numbered_out, was not sent after all. */
 void numbered_unsent(struct numbered *n, unsigned flow, uint64_t tag);
+
+/*
+ * A packet of `flow` has left with the bytes `head` of numbered_out before it, and its own first ones;
+ * `left` of those numbered have after it, in this turn.
+ */
+void numbered_left(struct numbered *n, unsigned flow, size_t left, struct span head,
+                   struct span body, ns_t now);
+
+/*
+ * A parity to be sent now, `*pkt` behind the bytes in `out`; afterwards, or if it can't be:
+ * parity_sent. Returns the bytes in `out`; 0: none.
+ */
+size_t numbered_parity(struct numbered *n, ns_t now, struct span *pkt,
+                       uint8_t out[NUMBERED_HEAD_MAX]);
 
 /* Take the fates that the connection has. */
 void numbered_fates(struct numbered *n, struct quic_conn *conn);

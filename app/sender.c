@@ -390,8 +390,12 @@ static bool send_burst(struct sender *s, ns_t now)
         goto too_big;
     if (rc <= 0) /* an ACK makes room, or quic_deadline says when the pacer does */
         return false;
-    if (burst.numbered)
+    if (burst.numbered) {
         queue_numbered(&s->queue, l.d.flow);
+        for (size_t i = 0; i < (size_t)rc; i++)
+            numbered_left(s->numbered, burst.flow, (size_t)rc - 1 - i, burst.dgram[i].head,
+                          span_of(burst.dgram[i].p, burst.dgram[i].n), now);
+    }
     send_copies(s, &burst, &l, (size_t)rc, now);
     burst_left(s, &burst, &l, (size_t)rc, now);
     return true;
@@ -478,6 +482,36 @@ static bool send_note(struct sender *s, ns_t now)
     return true;
 }
 
+/* The parity of a block of packets: where it arrives first. True if there may be more. */
+static bool send_parity(struct sender *s, ns_t now)
+{
+    uint8_t head[NUMBERED_HEAD_MAX];
+    struct quic_train t;
+    struct udp_train *u;
+    struct pull l;
+    struct span pkt;
+    size_t n = numbered_parity(s->numbered, now, &pkt, head), path;
+    int rc = n ? urgent(s, &l, pkt.n + s->prefix_n, now) : SCHED_WAIT;
+    struct quic_dgram d;
+
+    if (rc == SCHED_WAIT)
+        return false;
+    if (rc == 0) {
+        path = index_of(&l, l.d.path);
+        u = train_get(s, path, &t, now);
+        if (!u)
+            return false;
+        d = (struct quic_dgram){
+            .p = (uint8_t *)(uintptr_t)pkt.p, .n = pkt.n, .head = span_of(head, n)};
+        rc = quic_dgram_send(s->quic, path, &t, &d, 1, now);
+        train_send(s, u, &t);
+        if (rc == 0)
+            return false;
+    }
+    parity_sent(&s->numbered->parity_out, now);
+    return true;
+}
+
 /* Everything that is no DATAGRAM: acknowledgements, handshake, streams, probes. */
 static void send_control(struct sender *s, ns_t now)
 {
@@ -550,6 +584,8 @@ void sender_flush(struct sender *s, ns_t now)
     lookout_watch(&s->lookout, s->quic, s->numbered, now);
     s->wake = s->lookout.check;
     s->queue.lossy = s->numbered && s->lookout.lossy;
+    if (s->numbered)
+        s->numbered->parity_out.on = s->lookout.parity;
     s->queue.slack = s->lookout.slack;
     s->queue.target[SCHED_BULK] = bulk_target(s);
     if (s->control_first)
@@ -559,8 +595,10 @@ void sender_flush(struct sender *s, ns_t now)
         ;
     while (s->numbered && send_note(s, now))
         ;
-    while (!muted && send_burst(s, now))
-        ;
+    do
+        while (s->numbered && !muted && send_parity(s, now))
+            ;
+    while (!muted && send_burst(s, now));
     ring_hasten(s->device->ring);
     put_dropped(s);
     send_control(s, now);

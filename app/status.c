@@ -227,6 +227,7 @@ static void numbered(struct json *j, const struct numbered *n)
     json_number(j, "tx_repairs", out->resent);
     json_number(j, "tx_spurious", out->spurious);
     json_number(j, "tx_given_up", out->given_deadline + out->given_memory);
+    json_number(j, "tx_parities", n->parity_out.sent);
     json_number(j, "rx_packets", in->passed + in->held + in->late);
     json_number(j, "rx_waited", in->held);
     json_number(j, "rx_waiting", n->reseq.held);
@@ -235,6 +236,7 @@ static void numbered(struct json *j, const struct numbered *n)
     json_ms(j, "hold_ms", n->reseq.hold);
     json_number(j, "rx_late", in->late);
     json_number(j, "rx_duplicates", in->duplicates);
+    json_number(j, "rx_recovered", n->parity_in.recovered);
     json_number(j, "rx_given_up", in->given_floor + in->given_time + in->given_memory);
     json_close(j, '}');
 }

@@ -148,9 +148,9 @@ static void show_peer(FILE *to, const char *peer)
         fprintf(to, "  numbered: %s out, %s again;",
                 count(number(numbered, "tx_packets", 1e18), b[0]),
                 count(number(numbered, "tx_repairs", 1e18), b[1]));
-        fprintf(to, " %s in, %s waited %.1f ms\n",
-                count(number(numbered, "rx_packets", 1e18), b[0]),
-                count(number(numbered, "rx_waited", 1e18), b[1]),
+        fprintf(to, " %s in, %s recovered,", count(number(numbered, "rx_packets", 1e18), b[0]),
+                count(number(numbered, "rx_recovered", 1e18), b[1]));
+        fprintf(to, " %s waited %.1f ms\n", count(number(numbered, "rx_waited", 1e18), b[0]),
                 number(numbered, "wait_ms", 9999));
     }
     while ((p = json_scan_item(paths, p)))

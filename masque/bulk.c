@@ -23,7 +23,10 @@ int bulk_decode(struct span payload, struct bulk_head *h, struct span *rest)
     h->number = (uint32_t)high << 16 | wire_r_u16(&r);
     h->time = wire_r_u16(&r);
     h->floor = wire_r_u16(&r);
-    if (r.failed || h->kind > BULK_REPORT)
+    if (r.failed)
+        return QUIC_DROP;
+    if (h->kind == BULK_PARITY && (h->number % BULK_BLOCK || h->time > BULK_BLOCK ||
+                                   (h->time > 0) != (payload.n > BULK_HEAD)))
         return QUIC_DROP;
     *rest = span_of(payload.p + BULK_HEAD, payload.n - BULK_HEAD);
     return h->kind == BULK_DATA && rest->n == 0 ? QUIC_DROP : 0;

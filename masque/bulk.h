@@ -12,6 +12,9 @@
  *   BULK_DATA    one IP packet follows: packet `number` of numbered flow `flow`
  *   BULK_FLOOR   nothing follows: `number` is the one that the next packet will have
  *   BULK_REPORT  entries of a report on the sender's paths follow, `flow` of them
+ *   BULK_PARITY  the XOR of `time` packets from `number` on follows, shorter ones filled up with
+ *                zero; `floor` is that of their lengths. They are the first of a block of
+ *                BULK_BLOCK, or 0, and then nothing follows: some will come (sched/parity.h)
  *
  * `number` counts the packets of a flow modulo 2^24. `floor` says how far below `number` the
  * oldest packet lies that the sender may still send again: what is older and missing is not
@@ -33,12 +36,13 @@
 
 #define BULK_HEAD       8
 #define BULK_FLOWS      64
+#define BULK_BLOCK      16
 #define BULK_NUMBERS    (1u << 24)
 #define BULK_FLOOR_MAX  0xffff
 #define BULK_TICK       (64 * NS_PER_US)
 #define BULK_REPORT_MAX 63
 
-enum bulk_kind { BULK_DATA, BULK_FLOOR, BULK_REPORT };
+enum bulk_kind { BULK_DATA, BULK_FLOOR, BULK_REPORT, BULK_PARITY };
 
 struct bulk_head {
     enum bulk_kind kind;
@@ -61,7 +65,7 @@ void bulk_encode(const struct bulk_head *h, uint8_t out[BULK_HEAD]);
  * Read the head of a payload of the context, behind the context ID; `*rest` is what follows
  * it, borrowed.
  *
- * Returns 0, or QUIC_DROP: cut short, of an unknown kind, or with a DATA packet that is none.
+ * Returns 0, or QUIC_DROP: cut short, a DATA packet that is none, a PARITY of no such packets.
  */
 int bulk_decode(struct span payload, struct bulk_head *h, struct span *rest);
 

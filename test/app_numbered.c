@@ -252,6 +252,45 @@ static void two_lossy_paths(void **state)
     assert_int_equal(w.server.reseq.stats.given_time + w.server.reseq.stats.given_floor, 0);
 }
 
+/* Of each block one is lost: it is there with the parity, and nothing was sent again. */
+static void made_of_the_others(void **state)
+{
+    int64_t next = 0;
+
+    (void)state;
+    w.client.parity_out.on = true;
+    for (uint32_t id = 0; id < 20 * PARITY_BLOCK; id++) {
+        ns_t now = NS_PER_S + id * NS_PER_MS;
+        uint8_t head[512], p[64];
+        struct span pkt;
+        uint64_t tag;
+        size_t n;
+
+        packet(p, id, true);
+        n = numbered_out(&w.client, 0, 0, span_of(p, 30), span_of(p + 30, 34), now, head, &tag);
+        memcpy(head + n, p, 64);
+        numbered_left(&w.client, 0, 0, span_of(head, n + 30), span_of(p + 30, 34), now);
+        if (id < PARITY_BLOCK || id % PARITY_BLOCK != id / PARITY_BLOCK % PARITY_BLOCK)
+            assert_int_equal(arrive(head, n + 64, 0, now), CIP_OK);
+        while ((n = numbered_parity(&w.client, now, &pkt, head)) > 0) {
+            if (pkt.n)
+                memcpy(head + n, pkt.p, pkt.n);
+            parity_sent(&w.client.parity_out, now);
+            assert_int_equal(arrive(head, n + pkt.n, 0, now), CIP_OK);
+        }
+        deliver();
+        for (int64_t got; (got = out()) >= 0; next++)
+            assert_int_equal(got, next);
+    }
+    assert_int_equal(next, 20 * PARITY_BLOCK);
+    assert_int_equal(w.server.parity_in.recovered, 20); /* and 0, which was there already */
+    assert_int_equal(w.server.reseq.stats.duplicates, 1);
+    assert_int_equal(w.server.stats.malformed, 0);
+    numbered_tick(&w.server, &w.device, 10 * NS_PER_S);
+    numbered_tick(&w.client, &w.device, 10 * NS_PER_S);
+    assert_true(w.server.parity_in.pool.bytes == 0 && w.client.parity_out.pool.bytes == 0);
+}
+
 /* A refused packet leaves no gap behind; neither does one that was given up and told of. */
 static void no_gap_is_left(void **state)
 {
@@ -442,6 +481,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(two_lossy_paths, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(made_of_the_others, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_gap_is_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(clocks_drift, set_up, tear_down),
         cmocka_unit_test_setup_teardown(clocks_leap, set_up, tear_down),

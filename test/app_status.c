@@ -60,6 +60,7 @@ static const char answer[] =
     "\"marked\":12345,\"dropped_codel\":17,"
     "\"dropped_full\":1,\"dropped_old\":2,\"dropped_too_big\":0},"
     "\"numbered\":{\"tx_packets\":1200,\"tx_repairs\":7,\"rx_packets\":5,\"rx_waited\":2,"
+    "\"rx_recovered\":1,"
     "\"wait_ms\":3.25}}]}";
 
 static const char shown[] =
@@ -73,7 +74,7 @@ static const char shown[] =
     "  10.0.0.2 fd6d:7176:706e::2, MTU 1402\n"
     "  999 B in, 1.5 GB out, 3 dropped; flows: 3 prompt, 1 bulk\n"
     "  queue 4.2 kB, wait 0.7 ms, bulk 12.0; CoDel 17 drops, 12.3 k marks\n"
-    "  numbered: 1.2 k out, 7 again; 5 in, 2 waited 3.2 ms\n"
+    "  numbered: 1.2 k out, 7 again; 5 in, 1 recovered, 2 waited 3.2 ms\n"
     "  wlan0      up             0.80    52.40   100    41.2    40.0    1.5  0.50\n"
     "     192.0.2.1:443 > 198.51.100.7:40000\n"
     "     MTU 1452, ECN yes, window 250 kB, 5 B in, 9.0 PB out\n";

@@ -42,14 +42,25 @@ static void bytes(void **state)
 
 static void refused(void **state)
 {
-    static const uint8_t data[BULK_HEAD] = {0}, unknown[BULK_HEAD + 1] = {0xc0};
+    static const uint8_t data[BULK_HEAD] = {0};
+    static const struct {
+        uint8_t number, count, n;
+        int rc;
+    } parity[] = {{0, 0, 0, 0},          {0, 0, 1, QUIC_DROP},  {0, 1, 0, QUIC_DROP},
+                  {0, 1, 1, 0},          {32, 16, 1, 0},        {32, 17, 1, QUIC_DROP},
+                  {33, 5, 1, QUIC_DROP}, {40, 16, 1, QUIC_DROP}};
     struct bulk_head h;
     struct span rest;
 
     (void)state;
     for (size_t n = 0; n <= BULK_HEAD; n++) /* cut short, or a packet of no bytes */
         assert_int_equal(bulk_decode(span_of(data, n), &h, &rest), QUIC_DROP);
-    assert_int_equal(bulk_decode(span_of(unknown, sizeof(unknown)), &h, &rest), QUIC_DROP);
+    for (size_t i = 0; i < ARRAY_LEN(parity); i++) {
+        uint8_t p[BULK_HEAD + 1] = {0xc5, 0, 0, parity[i].number, 0, parity[i].count, 0, 99};
+
+        assert_int_equal(bulk_decode(span_of(p, BULK_HEAD + parity[i].n), &h, &rest),
+                         parity[i].rc);
+    }
 }
 
 static void reports(void **state)
