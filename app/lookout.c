@@ -267,8 +267,7 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
             rttvar = ns_max(rttvar, v[i].rttvar);
         }
     }
-    o->lossy |= unproven && !proven;
-    o->parity |= unproven && !proven;
+    o->unproven = unproven && !proven;
     for (size_t i = 0; i < paths; i++) {
         is[i] = o->path[i].used && is_heard(&o->path[i], v, paths, i, now);
         heard += is[i];

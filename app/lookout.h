@@ -60,8 +60,9 @@ struct lookout {
     ns_t check;   /* when a path that gives no news falls silent; NS_NEVER: none would */
     ns_t slack;   /* by which flows may fill the queue beyond its target, in a dead path's place */
     ns_t longest_rtt; /* least round trip of the path where that is longest; 0: not known */
-    bool lossy;       /* some path loses packets, or none has shown that it does not */
-    bool parity;      /* so that it is worth to add a parity */
+    bool lossy;       /* some path loses packets, */
+    bool parity;      /* so many that it is worth to add a parity */
+    bool unproven;    /* no path has shown that it does not */
     bool held; /* paths hold back for reasons of their own: no flow is to blame for a queue */
 };
 

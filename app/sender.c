@@ -565,11 +565,15 @@ static bool hold_back(struct sender *s, ns_t now)
 
 /*
  * A sender like CUBIC goes down to 0.7 of its window: for the links to stay busy through that, there must
- * have been half a round trip in the queue. Prompt flows don't wait for it.
+ * have been half a round trip in the queue; a whole one where links lose packets, as it hears nothing while
+ * one is sent again. Prompt flows don't wait for it.
  */
 static ns_t bulk_target(const struct sender *s)
 {
-    return ns_max(QUEUE_TARGET_BULK, ns_min(s->lookout.longest_rtt / 2, SENDER_TARGET_MOST));
+    ns_t rtt = s->lookout.longest_rtt;
+
+    rtt = ns_min(s->lookout.parity ? rtt : rtt / 2, SENDER_TARGET_MOST);
+    return ns_max(QUEUE_TARGET_BULK, rtt);
 }
 
 void sender_flush(struct sender *s, ns_t now)
@@ -583,9 +587,9 @@ void sender_flush(struct sender *s, ns_t now)
         numbered_fates(s->numbered, s->quic);
     lookout_watch(&s->lookout, s->quic, s->numbered, now);
     s->wake = s->lookout.check;
-    s->queue.lossy = s->numbered && s->lookout.lossy;
+    s->queue.lossy = s->numbered && (s->lookout.lossy || s->lookout.unproven);
     if (s->numbered)
-        s->numbered->parity_out.on = s->lookout.parity;
+        s->numbered->parity_out.on = s->lookout.parity || s->lookout.unproven;
     s->queue.slack = s->lookout.slack;
     s->queue.target[SCHED_BULK] = bulk_target(s);
     if (s->control_first)
