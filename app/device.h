@@ -21,7 +21,7 @@
 #include "tun/vnet.h"
 
 #define DEVICE_HEAD_MAX 24 /* bytes before each packet that leaves: prefixes of ours */
-#define DEVICE_CLASSES  4
+#define DEVICE_CLASSES  7
 #define DEVICE_BATCH    64 /* reads that are looked at together */
 
 /* One read that waits to leave: packets `next` .. split.count - 1 of it. */

@@ -27,7 +27,7 @@
 #include "sched/queue.h"
 #include "sched/sched.h"
 
-#define SENDER_QUEUE_BYTES (4u << 20) /* of memory */
+#define SENDER_QUEUE_BYTES (8u << 20) /* of memory */
 #define SENDER_MUTE_BYTES  (256u << 10) /* ... while no path answers */
 #define SENDER_QUEUE_AGE   (100 * NS_PER_MS)
 #define SENDER_TARGET_MOST (40 * NS_PER_MS) /* of CoDel, for bulk flows */
