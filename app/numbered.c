@@ -135,7 +135,6 @@ size_t numbered_parity(struct numbered *n, ns_t now, struct span *pkt,
     struct bulk_head h = {.kind = BULK_PARITY};
     struct parity p;
 
-    parity_tick(&n->parity_out, now);
     if (!parity_next(&n->parity_out, now, &p))
         return 0;
     h.flow = (uint8_t)p.flow;
@@ -413,6 +412,7 @@ enum cip_verdict numbered_in(struct numbered *n, struct cip *cip, struct device 
 void numbered_tick(struct numbered *n, struct device *device, ns_t now)
 {
     repair_tick(&n->repair, now);
+    parity_tick(&n->parity_out, now);
     if (now < n->tend_at && now < reseq_deadline(&n->reseq))
         return;
     reseq_tick(&n->reseq, now);

@@ -25,7 +25,7 @@
 #include "sched/repair.h"
 #include "sched/reseq.h"
 
-#define NUMBERED_BYTES    (4u << 20) /* for repair, and as much for order */
+#define NUMBERED_BYTES    (16u << 20) /* for repair, and as much for order */
 #define NUMBERED_PATHS    16         /* of which delays are compared */
 #define NUMBERED_HEAD_MAX (DGRAM_PREFIX_MAX + BULK_HEAD)
 #define NUMBERED_NOTE     512 /* bytes of a note, at most */

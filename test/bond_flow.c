@@ -223,7 +223,7 @@ static void held(uint64_t seed)
         bond_seconds(&b, 0.01);
         assert_int_equal(quic_path_view(s->quic, 0, b.w.sim.now, &v), 0);
         seen_held = v.held_back && s->queue.count > 0 ? seen_held + 1 : 0;
-        WORLD_CHECK(&b.w, seen_held < 2 || s->queue.paused);
+        WORLD_CHECK(&b.w, seen_held < 3 || s->queue.paused); /* looked at every LOOKOUT_SOON */
     }
     WORLD_CHECK(&b.w, seen_held == 20 && s->queue.stats.popped > left);
     b.cut[0][UP] = b.cut[0][DOWN] = true;
