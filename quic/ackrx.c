@@ -217,16 +217,20 @@ static size_t ranges_that_fit(const struct ackrx *a, size_t top, size_t most, si
     return n;
 }
 
-bool ackrx_frame(struct ackrx *a, struct wire_w *w, uint64_t path_id, unsigned exponent,
-                 ns_t now, uint64_t *largest)
+/* A frame on the packets up to `last`, which is no more than the largest. */
+static bool write_frame(const struct ackrx *a, struct wire_w *w, uint64_t path_id,
+                        unsigned exponent, uint64_t last, ns_t now)
 {
     const struct range *at = ranges_at(&a->received);
-    uint64_t delay = ns_sub(now, a->largest_time) / NS_PER_US >> exponent;
+    uint64_t delay = ns_sub(now, a->largest_time) / NS_PER_US >> exponent, newest;
     struct wire_w before = *w;
     size_t most = ackrx_range_count(a), top = ranges_count(&a->received) - 1, n;
 
-    if (a->largest == NONE || w->failed)
+    for (; most > 0 && at[top].start > last; most--)
+        top--;
+    if (most == 0 || w->failed)
         return false;
+    newest = at[top].end - 1 < last ? at[top].end - 1 : last;
     if (most > ACKRX_SENT)
         most = ACKRX_SENT;
     if (path_id == ACKRX_NO_PATH) {
@@ -235,7 +239,7 @@ bool ackrx_frame(struct ackrx *a, struct wire_w *w, uint64_t path_id, unsigned e
         wire_w_varint(w, FRAME_PATH_ACK + has_marks(a));
         wire_w_varint(w, path_id);
     }
-    wire_w_varint(w, a->largest);
+    wire_w_varint(w, newest);
     wire_w_varint(w, delay);
     n = wire_w_left(w) < ecn_size(a)
             ? 0
@@ -245,7 +249,7 @@ bool ackrx_frame(struct ackrx *a, struct wire_w *w, uint64_t path_id, unsigned e
         return false;
     }
     wire_w_varint(w, n - 1);
-    wire_w_varint(w, at[top].end - 1 - at[top].start);
+    wire_w_varint(w, newest - at[top].start);
     for (size_t i = 1; i < n; i++) {
         const struct range *r = &at[top - i];
 
@@ -257,6 +261,20 @@ bool ackrx_frame(struct ackrx *a, struct wire_w *w, uint64_t path_id, unsigned e
         wire_w_varint(w, a->ect1);
         wire_w_varint(w, a->ce);
     }
+    return true;
+}
+
+bool ackrx_again(const struct ackrx *a, struct wire_w *w, uint64_t path_id, unsigned exponent,
+                 ns_t now)
+{
+    return a->told != NONE && write_frame(a, w, path_id, exponent, a->told, now);
+}
+
+bool ackrx_frame(struct ackrx *a, struct wire_w *w, uint64_t path_id, unsigned exponent,
+                 ns_t now, uint64_t *largest)
+{
+    if (a->largest == NONE || !write_frame(a, w, path_id, exponent, a->largest, now))
+        return false;
     if (largest)
         *largest = a->largest;
     a->told = a->largest;

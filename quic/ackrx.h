@@ -104,6 +104,13 @@ ns_t ackrx_deadline(const struct ackrx *a);
 bool ackrx_pending(const struct ackrx *a);
 
 /*
+ * As ackrx_frame, of no more than was told before, and nothing changes: for another path, in case that
+ * the first one was lost with its own.
+ */
+bool ackrx_again(const struct ackrx *a, struct wire_w *w, uint64_t path_id, unsigned exponent,
+                 ns_t now);
+
+/*
  * Write an ACK frame (0x02, or 0x03 if an ECN mark was ever received) or, where `path_id`
  * is not ACKRX_NO_PATH, a PATH_ACK frame (0x3e, 0x3f) with that path ID, and count
  * everything as acknowledged. ACK Delay is the time since the largest number arrived, in

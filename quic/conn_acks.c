@@ -149,6 +149,25 @@ static void write_other(struct build *b, struct quic_path *q)
         q->ack_own_at = ns_min(q->ack_own_at, ns_add(c->now, c->cfg.max_ack_delay));
 }
 
+/*
+ * Acknowledgements are lost with the path that carries them, and what came by it in its last round trip
+ * would go again over the others, before what did not come. So a slower path that acknowledges on its own
+ * tells those of a faster one once more: there, they come too late to be taken for a round trip.
+ */
+static void write_again(struct build *b, const struct quic_path *p)
+{
+    struct quic_conn *c = b->conn;
+    for (size_t i = 0; i < c->n_paths; i++) {
+        struct quic_path *q = &c->path[i];
+        if (q == p || !q->used || q->phase == PATH_ENDED || c->now < q->ack_again_at ||
+            q->recovery.rtt.smoothed >= p->recovery.rtt.smoothed ||
+            !build_room(b, LEVEL_APP, ACK_ROOM) ||
+            !ackrx_again(&q->ack[SPACE_APP], &b->w, q->id, CONN_ACK_EXPONENT, c->now))
+            continue;
+        q->ack_again_at = ns_add(c->now, c->cfg.max_ack_delay);
+    }
+}
+
 void conn_acks_write(struct build *b)
 {
     struct quic_conn *c = b->conn;
@@ -160,6 +179,8 @@ void conn_acks_write(struct build *b)
                     &largest)) {
         b->proto.ack_largest = largest;
         p->ack_own_at = NS_NEVER;
+        if (c->n_paths > 1 && c->acks == QUIC_ACKS_OWN && conn_ack_id(c, p) != ACKRX_NO_PATH)
+            write_again(b, p);
     }
     for (size_t i = 0; by == p && i < c->n_paths; i++)
         if (other_due(c, &c->path[i], by))

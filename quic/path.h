@@ -78,6 +78,7 @@ struct quic_path {
     ns_t paced_until;       /* what quic_send held back for the pacer may go then */
     ns_t dgram_paced_until; /* the same of quic_dgram_send; NS_NEVER: nothing */
     ns_t ack_own_at; /* what another path acknowledged is to be acknowledged here too */
+    ns_t ack_again_at; /* what was acknowledged here may be told by another path */
     ns_t last_received;
     uint64_t dgram_max; /* as last told by an event */
     uint64_t packets_received, bytes_received, bytes_sent;

@@ -254,6 +254,57 @@ static void test_encoding(void **state)
     }
 }
 
+#define END UINT64_MAX
+
+/* What was told, and no more, once more; it changes nothing. */
+static void test_again(void **state)
+{
+    /* Received one after the other; the frame on all of them. */
+    static const struct {
+        uint64_t pn[6]; /* up to END */
+        const char *bytes;
+        size_t n;
+    } steps[] = {
+        {{0, 1, END}, BYTES("\x3e\x05\x01\x00\x00\x01")},
+        {{2, 3, END}, BYTES("\x3e\x05\x03\x00\x00\x03")},
+        {{5, 6, 9, END}, BYTES("\x3e\x05\x09\x00\x02\x00\x01\x01\x00\x03")},
+        {{7, 8, 10, END}, BYTES("\x3e\x05\x0a\x00\x01\x05\x00\x03")},
+        {{4, 12, END}, BYTES("\x3e\x05\x0c\x00\x01\x00\x00\x0a")},
+    };
+    uint8_t buf[100], before[100];
+    struct ackrx rx;
+    size_t told = 0;
+
+    (void)state;
+    ackrx_init(&rx, DELAY);
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        struct wire_w w = wire_w_of(buf, sizeof buf);
+        struct ackrx was;
+
+        for (size_t k = 0; steps[i].pn[k] != END; k++)
+            assert_int_equal(ackrx_add(&rx, steps[i].pn[k], true, 0, 0), 0);
+        was = rx;
+        assert_int_equal(ackrx_again(&rx, &w, 5, 3, 0), i > 0);
+        assert_memory_equal(&was, &rx, sizeof rx);
+        /* Ranges that have grown since are told as they are, up to there. */
+        if (i == 1 || i == 2) {
+            assert_int_equal(w.p - buf, told);
+            assert_memory_equal(buf, before, told);
+        }
+        w = wire_w_of(buf, sizeof buf);
+        assert_true(ackrx_frame(&rx, &w, 5, 3, 0, NULL));
+        w = wire_w_of(buf, sizeof buf);
+        assert_true(ackrx_again(&rx, &w, 5, 3, 0));
+        told = (size_t)(w.p - buf);
+        assert_int_equal(told, steps[i].n);
+        assert_memory_equal(buf, steps[i].bytes, told);
+        memcpy(before, buf, told);
+        w = wire_w_of(buf, 5);
+        assert_true(!ackrx_again(&rx, &w, 5, 3, 0) && w.p == buf);
+    }
+    ackrx_free(&rx);
+}
+
 static void test_empty(void **state)
 {
     uint8_t buf[100];
@@ -415,6 +466,7 @@ int main(void)
         cmocka_unit_test(test_ask),       cmocka_unit_test(test_encoding),
         cmocka_unit_test(test_empty),     cmocka_unit_test(test_ack_of_ack),
         cmocka_unit_test(test_many_gaps), cmocka_unit_test(test_random),
+        cmocka_unit_test(test_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
