@@ -88,7 +88,10 @@ void attempt_close(struct attempt *a, int ifindex, sa_family_t family);
 int attempt_route(const struct attempt *a, const struct link *link,
                   const union udp_addr *remote, struct quic_route *out);
 
-/* What a link is able to do, its MTU and the rate it is to have, goes for `path`. As quic_path_cap. */
+/*
+ * What a link is able to do, its MTU and the rate it is to have, goes for `path`. As
+ * quic_path_cap.
+ */
 int attempt_fit(struct attempt *a, size_t path, const struct link *link, ns_t now);
 
 /* Go on to `a->remote` with `path` by `link` instead of `a->link`, whose socket is closed: see

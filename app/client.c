@@ -1,10 +1,10 @@
 /*
  * Theory of operation
  *
- * What the loop brings goes to the attempts of the round (round.h), or to the session that is put aside
- * in an outage (outage.h); what follows from it is decided in client_states.c. Links are followed
- * (links.h): one that appears joins a round that runs, the tunnel's connection has paths over all. What
- * metered ones carry is counted every METER_LOOK.
+ * What the loop brings goes to the attempts of the round (round.h), or to the session that is
+ * put aside in an outage (outage.h); what follows from it is decided in client_states.c. Links
+ * are followed (links.h): one that appears joins a round that runs, the tunnel's connection has
+ * paths over all. What metered ones carry is counted every METER_LOOK.
  */
 #include "app/client.h"
 

@@ -1,9 +1,9 @@
 /*
  * client_states - how a client joins a server, and what it does when it has lost it.
  *
- * The half of the client that decides: rounds of attempts, the request for a tunnel, the session that is
- * put aside in an outage, when to try again and when to give up. `struct client` is shared with
- * client.c, which owns the loop, the links and the meter.
+ * The half of the client that decides: rounds of attempts, the request for a tunnel, the
+ * session that is put aside in an outage, when to try again and when to give up. `struct
+ * client` is shared with client.c, which owns the loop, the links and the meter.
  */
 #ifndef APP_CLIENT_STATES_H
 #define APP_CLIENT_STATES_H

@@ -266,7 +266,10 @@ int config_host_port(const char *text, uint16_t default_port, char *host, size_t
     return 0;
 }
 
-/* Whether `text` is ADDRESS/LEN of the families allowed (bit 0: v4, bit 1: v6), with no host bits. */
+/*
+ * Whether `text` is ADDRESS/LEN of the families allowed (bit 0: v4, bit 1: v6), with no host
+ * bits.
+ */
 static bool is_cidr(const char *text, int families, int min4, int max4, int min6, int max6)
 {
     char addr[INET6_ADDRSTRLEN];

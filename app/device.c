@@ -6,7 +6,10 @@
 #define HEADROOM   RING_HEADROOM
 #define TRIM_EVERY NS_PER_S
 
-/* Bytes that a packet of each class can store; those that stay in a buffer of the loop store none. */
+/*
+ * Bytes that a packet of each class can store; those that stay in a buffer of the loop store
+ * none.
+ */
 static const size_t class_room[DEVICE_CLASSES] = {0, 2048, 4096, 8192, 16384, 32768, 65536};
 
 /* Up to this size a packet is copied, and does not keep a large buffer from being read into. */

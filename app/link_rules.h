@@ -93,10 +93,10 @@ bool link_rules_spent(const struct link_rules *rules, const char *name);
 bool link_rules_metered(const struct link_rules *rules);
 
 /*
- * Whether `text` is PATTERN=TERMS; `*terms` then is what it says. TERMS, with colons between them, are
- * a priority ("backup"), a rate ("20mbit", "1gbit", "500kbit"), how much in a month ("10gb", "500mb",
- * "1tb": powers of 1000), "metered", which is "backup", as is a month's bound without a priority; and
- * "all".
+ * Whether `text` is PATTERN=TERMS; `*terms` then is what it says. TERMS, with colons between
+ * them, are a priority ("backup"), a rate ("20mbit", "1gbit", "500kbit"), how much in a month
+ * ("10gb", "500mb", "1tb": powers of 1000), "metered", which is "backup", as is a month's bound
+ * without a priority; and "all".
  */
 bool link_rule_parse(const char *text, char pattern[64], struct link_terms *terms);
 

@@ -155,8 +155,9 @@ static bool link_local(const struct tun_addr *a)
 }
 
 /*
- * Whether the kernel would send from an address of the interface. While it has none, as when it gets
- * another one, that of any other is taken, the TUN's perhaps; only what lies on loopback is meant so.
+ * Whether the kernel would send from an address of the interface. While it has none, as when it
+ * gets another one, that of any other is taken, the TUN's perhaps; only what lies on loopback
+ * is meant so.
  */
 static bool own_source(struct links *l, const struct link_seen *s,
                        const struct tun_addr *source, const struct tun_prefix *addr, int n_addr)

@@ -84,8 +84,8 @@ static bool outlived(const struct quic_path_view *v, size_t paths, size_t i, ns_
 }
 
 /*
- * A path that is busy has news all the time: it is not heard any more when those of its oldest packet
- * are overdue, and there were none at all for longer than there should be.
+ * A path that is busy has news all the time: it is not heard any more when those of its oldest
+ * packet are overdue, and there were none at all for longer than there should be.
  */
 static bool is_heard(const struct lookout_path *p, const struct quic_path_view *v, size_t paths,
                      size_t i, ns_t now)
@@ -146,9 +146,9 @@ static void study(struct lookout_path *p, const struct quic_path_view *v, struct
 }
 
 /*
- * What the far end sends on a path that gives no news is perhaps lost, too: say, the acknowledgements
- * of what goes over others now. Where it has little else to send there, it would find out late. But
- * while something comes by the path, only our direction is in doubt.
+ * What the far end sends on a path that gives no news is perhaps lost, too: say, the
+ * acknowledgements of what goes over others now. Where it has little else to send there, it
+ * would find out late. But while something comes by the path, only our direction is in doubt.
  */
 static void tell(struct lookout_path *p, const struct quic_path_view *v, bool heard, bool others,
                  struct quic_conn *conn, size_t path, ns_t now)
@@ -161,8 +161,8 @@ static void tell(struct lookout_path *p, const struct quic_path_view *v, bool he
 }
 
 /*
- * Where the far end asks us to spare a path that gives us no news either, it means no more than that:
- * with the first news the path is used, a round trip before the request is taken back.
+ * Where the far end asks us to spare a path that gives us no news either, it means no more than
+ * that: with the first news the path is used, a round trip before the request is taken back.
  */
 static void wish(struct lookout_path *p, const struct quic_path_view *v)
 {
@@ -203,9 +203,9 @@ static void hear(struct lookout_path *p, const struct quic_path_view *v, bool he
 }
 
 /*
- * What was in flight on a path that fails is the part of the flows' windows that only it needs. It is
- * kept in the queue, in case that the path is back soon: else it would take the flows long to fill
- * it again.
+ * What was in flight on a path that fails is the part of the flows' windows that only it needs.
+ * It is kept in the queue, in case that the path is back soon: else it would take the flows
+ * long to fill it again.
  */
 static ns_t slack(const struct lookout *o, ns_t now)
 {

@@ -1,14 +1,15 @@
 /*
  * lookout - the paths of a session as its scheduler sees them.
  *
- * A snapshot of a path (struct sched_path) is made of what the connection says now, what the far end
- * has told of its delay (app/numbered.h), and what is remembered here from one look to the next:
- * how much it has lost in the last time, which the connection only counts from its beginning.
+ * A snapshot of a path (struct sched_path) is made of what the connection says now, what the
+ * far end has told of its delay (app/numbered.h), and what is remembered here from one look to
+ * the next: how much it has lost in the last time, which the connection only counts from its
+ * beginning.
  *
- * lookout_watch is to be called once per batch, and at `check`. It also tells the numbered flows of a
- * path that is over, or of which there is no news for longer than there should be while others are
- * heard: what is in flight on it goes again over those. The far end is told of such a path as well,
- * if nothing comes by it either. And how long to wait for packets.
+ * lookout_watch is to be called once per batch, and at `check`. It also tells the numbered
+ * flows of a path that is over, or of which there is no news for longer than there should be
+ * while others are heard: what is in flight on it goes again over those. The far end is told of
+ * such a path as well, if nothing comes by it either. And how long to wait for packets.
  *
  * Paths are held by their index in the connection, and known by their ID: an index is used again
  * when its path is over.

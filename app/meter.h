@@ -1,9 +1,10 @@
 /*
  * meter - how much went by metered links this month, kept for the next start.
  *
- * Model: for each link by its interface's name, the bytes of this calendar month (local time), both
- * ways. They lie in METER_FILE of the state directory, to which what was counted since is added every
- * METER_SAVE, so that several clients of one directory add up. With a new month all begins at zero.
+ * Model: for each link by its interface's name, the bytes of this calendar month (local time),
+ * both ways. They lie in METER_FILE of the state directory, to which what was counted since is
+ * added every METER_SAVE, so that several clients of one directory add up. With a new month all
+ * begins at zero.
  *
  * Limits: LINKS_MAX links; more are not counted. What a crash loses is METER_SAVE's worth.
  */

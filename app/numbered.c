@@ -344,8 +344,8 @@ static bool is_tcp(struct span pkt)
 }
 
 /*
- * A packet: in its turn, later, or not at all. What the far end must not send takes its place in the
- * order all the same, as a packet of no bytes.
+ * A packet: in its turn, later, or not at all. What the far end must not send takes its place
+ * in the order all the same, as a packet of no bytes.
  */
 static enum cip_verdict take(struct numbered *n, struct cip *cip, struct device *device,
                              unsigned flow, uint32_t number, uint32_t floor, struct span pkt,

@@ -1,12 +1,12 @@
 /*
  * numbered - a session's numbered flows: numbers out, order in, repair between.
  *
- * Joins masque/bulk, sched/repair, sched/parity and sched/reseq. Outwards, each packet of a numbered flow gets
- * its head and is kept under a tag; the transport's fates settle the tags, and what is lost is
- * there to be sent again. Inwards, packets are put in order and delivered, and the delays of the
- * paths are compared by the sender's times: once every 100 ms of traffic the far end is told how
- * much later than on the fastest path its packets arrive on each, at their earliest: what stands in
- * queues on the way is left out, as the sender sees it sooner.
+ * Joins masque/bulk, sched/repair, sched/parity and sched/reseq. Outwards, each packet of a
+ * numbered flow gets its head and is kept under a tag; the transport's fates settle the tags,
+ * and what is lost is there to be sent again. Inwards, packets are put in order and delivered,
+ * and the delays of the paths are compared by the sender's times: once every 100 ms of traffic
+ * the far end is told how much later than on the fastest path its packets arrive on each, at
+ * their earliest: what stands in queues on the way is left out, as the sender sees it sooner.
  *
  * Memory: NUMBERED_BYTES for what may go again and as much for what waits for its turn; less where
  * all sessions together come near the cap of the process.
@@ -120,8 +120,8 @@ size_t numbered_out(struct numbered *n, unsigned flow, uint32_t path, struct spa
 void numbered_unsent(struct numbered *n, unsigned flow, uint64_t tag);
 
 /*
- * A packet of `flow` has left with the bytes `head` of numbered_out before it, and its own first ones;
- * `left` of those numbered have after it, in this turn.
+ * A packet of `flow` has left with the bytes `head` of numbered_out before it, and its own
+ * first ones; `left` of those numbered have after it, in this turn.
  */
 void numbered_left(struct numbered *n, unsigned flow, size_t left, struct span head,
                    struct span body, ns_t now);
@@ -137,8 +137,9 @@ size_t numbered_parity(struct numbered *n, ns_t now, struct span *pkt,
 void numbered_fates(struct numbered *n, struct quic_conn *conn);
 
 /*
- * A packet to be sent again now, the oldest; `idle` as for repair_next: `it->tag` is its tag, `it->pkt` what follows `out`.
- * Returns the bytes in `out`; 0: none. After it was sent: repair_resent.
+ * A packet to be sent again now, the oldest; `idle` as for repair_next: `it->tag` is its tag,
+ * `it->pkt` what follows `out`. Returns the bytes in `out`; 0: none. After it was sent:
+ * repair_resent.
  */
 size_t numbered_again(struct numbered *n, bool idle, ns_t now, struct repair_item *it,
                       uint8_t out[NUMBERED_HEAD_MAX]);

@@ -3,9 +3,9 @@
  *
  * Model: the client's connection is put aside here when the server falls silent on all of its
  * paths, or the last link has gone. It is pinged every OUTAGE_SOON for OUTAGE_LONG, then every
- * OUTAGE_LATE, and at once when anything about the network changes, and follows the links (paths.h).
- * It is over when the first packet comes, or with the connection: QUIC's idle timeout (--grace), a
- * stateless reset, the server's word.
+ * OUTAGE_LATE, and at once when anything about the network changes, and follows the links
+ * (paths.h). It is over when the first packet comes, or with the connection: QUIC's idle
+ * timeout (--grace), a stateless reset, the server's word.
  *
  * What the TUN brings meanwhile may be given to the session; its queue keeps the latest.
  */

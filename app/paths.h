@@ -2,18 +2,19 @@
  * paths - the paths of a client's connection: one over each link, as links come and go.
  *
  * Model: a table of which link has which path, made to agree with the list of links whenever
- * either changes (paths_follow): an interface without a path gets a socket and a path, the path of a
- * link that is gone or has another address is abandoned. A path that came to nothing is tried
- * again after PATHS_RETRY. A backup link's path is one that the peer should not use either while
- * another works.
+ * either changes (paths_follow): an interface without a path gets a socket and a path, the path
+ * of a link that is gone or has another address is abandoned. A path that came to nothing is
+ * tried again after PATHS_RETRY. A backup link's path is one that the peer should not use
+ * either while another works.
  *
- * An interface may have several ways to the server: by IPv4 and by IPv6, and to each of the server's
- * addresses. They share what the interface carries, and two paths over it would only stand in each
- * other's way, so it has one: to the address by which the connection was made if it has that
- * family, else to another of that family, else of the other family. One of which nothing was heard
- * for PATHS_DOUBT has the next way opened beside it, and what does not answer ends when that does;
- * it is not tried again for PATHS_AVOID while there are others. With `all` in the link's terms each
- * way has a path: for a server whose addresses are reached over different networks.
+ * An interface may have several ways to the server: by IPv4 and by IPv6, and to each of the
+ * server's addresses. They share what the interface carries, and two paths over it would only
+ * stand in each other's way, so it has one: to the address by which the connection was made if
+ * it has that family, else to another of that family, else of the other family. One of which
+ * nothing was heard for PATHS_DOUBT has the next way opened beside it, and what does not answer
+ * ends when that does; it is not tried again for PATHS_AVOID while there are others. With `all`
+ * in the link's terms each way has a path: for a server whose addresses are reached over
+ * different networks.
  *
  * Without multipath (the peer has none, or it is switched off) there is one path; it moves to
  * another link when its own is gone or gets another address, and back to one of higher priority.

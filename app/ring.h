@@ -15,8 +15,9 @@
  *      socket that was refused a train (ring_train_get) has one again
  *
  * then what was queued by ring_tun_write and ring_udp_send goes to the kernel at once (or
- * before, by ring_hasten), and the buffers of the batch go back. Callbacks run on the thread of ring_run, never
- * re-entrantly; from any of them everything below may be called, ring_free excepted.
+ * before, by ring_hasten), and the buffers of the batch go back. Callbacks run on the thread of
+ * ring_run, never re-entrantly; from any of them everything below may be called, ring_free
+ * excepted.
  *
  * Buffers: the bytes handed to on_udp and on_tun belong to the caller, writable, until the
  * on_flush of the same batch has returned. They live longer when ring_buf_hold says so, or

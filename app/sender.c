@@ -341,7 +341,10 @@ static void send_copies(struct sender *s, struct burst *b, const struct pull *l,
     }
 }
 
-/* Paths that might take more and are not wanted: what they carry says nothing of what they could. */
+/*
+ * Paths that might take more and are not wanted: what they carry says nothing of what they
+ * could.
+ */
 static void tell_spared(struct sender *s, const struct pull *l, ns_t now)
 {
     for (size_t i = 0; i < l->paths; i++)
@@ -564,9 +567,9 @@ static bool hold_back(struct sender *s, ns_t now)
 }
 
 /*
- * A sender like CUBIC goes down to 0.7 of its window: for the links to stay busy through that, there must
- * have been half a round trip in the queue; a whole one where links lose packets, as it hears nothing while
- * one is sent again. Prompt flows don't wait for it.
+ * A sender like CUBIC goes down to 0.7 of its window: for the links to stay busy through that,
+ * there must have been half a round trip in the queue; a whole one where links lose packets, as
+ * it hears nothing while one is sent again. Prompt flows don't wait for it.
  */
 static ns_t bulk_target(const struct sender *s)
 {

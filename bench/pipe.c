@@ -1,10 +1,10 @@
 /*
  * pipe - two QUIC connections in memory: what one core makes of 1200-byte DATAGRAM packets.
  *
- * Client and server exchange trains without any I/O, in virtual time with a short round
- * trip; the figure is packets per second of CPU time for seal, build, the server's routing,
- * parse, open and the acknowledgement bookkeeping of both sides together. Nothing is lost on the way, so a
- * DATAGRAM that does not arrive ends the program.
+ * Client and server exchange trains without any I/O, in virtual time with a short round trip;
+ * the figure is packets per second of CPU time for seal, build, the server's routing, parse,
+ * open and the acknowledgement bookkeeping of both sides together. Nothing is lost on the way,
+ * so a DATAGRAM that does not arrive ends the program.
  *
  * Between slots of that, the cipher alone is timed: seal, masks, and the reverse, of packets of
  * the same size. The difference is our own bookkeeping, of which each side has half. Both are

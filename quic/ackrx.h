@@ -104,8 +104,8 @@ ns_t ackrx_deadline(const struct ackrx *a);
 bool ackrx_pending(const struct ackrx *a);
 
 /*
- * As ackrx_frame, of no more than was told before, and nothing changes: for another path, in case that
- * the first one was lost with its own.
+ * As ackrx_frame, of no more than was told before, and nothing changes: for another path, in
+ * case that the first one was lost with its own.
  */
 bool ackrx_again(const struct ackrx *a, struct wire_w *w, uint64_t path_id, unsigned exponent,
                  ns_t now);

@@ -9,15 +9,15 @@
  *     STARTUP -> DRAIN -> DOWN -> CRUISE -> REFILL -> UP -> DOWN ...
  *     any -> PROBE_RTT -> CRUISE, or STARTUP if the pipe was never full
  *
- * Deviations from the draft (docs/congestion.md has figures). One is so that a path that loses packets at random is not taken for
- * a full one. `base_loss` is the share lost while we do not send faster than the path is
- * believed to be: between probes, and in those rounds of Startup after which the rate still
- * grew, so that they were not the path's end. A probe went too high when it loses more
- * than base_loss + 2 % (the draft: 2 %) and chance explain, and a round outside of probes
- * bounds the model only when it loses more than base_loss and chance explain (the draft: when
- * it loses anything). On a path without random loss both are what the draft says. A bound
- * that was set by losses which turn out to be the path's own is given up: the probe, or
- * Startup, begins again.
+ * Deviations from the draft (docs/congestion.md has figures). One is so that a path that loses
+ * packets at random is not taken for a full one. `base_loss` is the share lost while we do not
+ * send faster than the path is believed to be: between probes, and in those rounds of Startup
+ * after which the rate still grew, so that they were not the path's end. A probe went too high
+ * when it loses more than base_loss + 2 % (the draft: 2 %) and chance explain, and a round
+ * outside of probes bounds the model only when it loses more than base_loss and chance explain
+ * (the draft: when it loses anything). On a path without random loss both are what the draft
+ * says. A bound that was set by losses which turn out to be the path's own is given up: the
+ * probe, or Startup, begins again.
  *
  * The search for a plateau begins anew where a round's rate falls well below its baseline: a
  * sender that had little to say for a while is not judged by the rate it had before.
@@ -33,9 +33,10 @@
  * BBR_ROUND_LEAST: three of 50 us in which a host was away are no plateau, nor may the filters,
  * which count in rounds, forget within some ten milliseconds what the path has carried.
  *
- * A round trip near the shortest, or shorter than that turn, puts off ProbeRTT: it has met no queue. A
- * probe that keeps more in flight than the pipe holds, but is app-limited, is over after a few rounds:
- * the sender has a window of its own, and what is too much of it may wait with him.
+ * A round trip near the shortest, or shorter than that turn, puts off ProbeRTT: it has met no
+ * queue. A probe that keeps more in flight than the pipe holds, but is app-limited, is over
+ * after a few rounds: the sender has a window of its own, and what is too much of it may wait
+ * with him.
  *
  * CE marks, to which the draft leaves the answer open, are answered like a round of excess
  * loss: once per round trip.

@@ -150,9 +150,10 @@ static void write_other(struct build *b, struct quic_path *q)
 }
 
 /*
- * Acknowledgements are lost with the path that carries them, and what came by it in its last round trip
- * would go again over the others, before what did not come. So a slower path that acknowledges on its own
- * tells those of a faster one once more: there, they come too late to be taken for a round trip.
+ * Acknowledgements are lost with the path that carries them, and what came by it in its last
+ * round trip would go again over the others, before what did not come. So a slower path that
+ * acknowledges on its own tells those of a faster one once more: there, they come too late to
+ * be taken for a round trip.
  */
 static void write_again(struct build *b, const struct quic_path *p)
 {

@@ -6,9 +6,9 @@
  * per connection; the connection calls down into it at the places named here and nowhere
  * else, and works without it.
  *
- * What the extension may call is in quic/conn.h: path slots, conn_fail, events, rx_ack. With
- * it negotiated, announcing connection IDs is its task on all paths, the first included. No function
- * here may free the connection or call one of the five verbs.
+ * What the extension may call is in quic/conn.h: path slots, conn_fail, events, rx_ack. With it
+ * negotiated, announcing connection IDs is its task on all paths, the first included. No
+ * function here may free the connection or call one of the five verbs.
  */
 #ifndef QUIC_EXT_H
 #define QUIC_EXT_H

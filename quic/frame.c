@@ -9,7 +9,10 @@
 
 #define ACKED FRAME_ELICITING
 
-/* RFC 9000 table 3, with RFC 9221's DATAGRAM and the two of ACK frequency; CONNECTION_CLOSE's "ih" makes two rows. */
+/*
+ * RFC 9000 table 3, with RFC 9221's DATAGRAM and the two of ACK frequency; CONNECTION_CLOSE's
+ * "ih" makes two rows.
+ */
 /* clang-format off */
 const struct frame_row frame_table[] = {
     {0x00, 0x00, "PADDING", I | H | E | A, FRAME_PROBING, LOSS_NONE, padding_get, padding_put},

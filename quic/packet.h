@@ -164,8 +164,8 @@ void packet_short_head(struct wire_w *w, const struct quic_cid *dcid, bool spin,
 size_t pn_len(uint64_t pn, uint64_t largest_acked);
 
 /*
- * The same for a 1-RTT packet, two at least: with one a packet that more than 128 later ones overtake
- * can't be opened, and sizes stay equal.
+ * The same for a 1-RTT packet, two at least: with one a packet that more than 128 later ones
+ * overtake can't be opened, and sizes stay equal.
  */
 static inline size_t pn_len_app(uint64_t pn, uint64_t largest_acked)
 {

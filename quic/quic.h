@@ -22,9 +22,10 @@
  * take all the room there is, and streams and control frames have none.
  * `now` never goes backwards from one call to the next.
  *
- * Paths are named by their index, 0 <= path < quic_path_count(); plain QUIC has one,
- * index 0. With multipath (mp/mp.h) there may be indices without a path: QUIC_INVAL. Codes: 0 is success; negative is local (quic/types.h); a positive result is
- * an error code of RFC 9000 20.1, and the connection is then closing by it already.
+ * Paths are named by their index, 0 <= path < quic_path_count(); plain QUIC has one, index 0.
+ * With multipath (mp/mp.h) there may be indices without a path: QUIC_INVAL. Codes: 0 is
+ * success; negative is local (quic/types.h); a positive result is an error code of RFC 9000
+ * 20.1, and the connection is then closing by it already.
  *
  * Memory: what a connection needs is allocated when it is made, or when its peer or its
  * user raises its use (a stream, a larger window, more in flight, the first loss), and goes back

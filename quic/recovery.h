@@ -285,8 +285,9 @@ static inline bool recovery_idle(const struct recovery *r)
 }
 
 /*
- * When the first packet was sent of those in flight above the largest one acknowledged, which are not
- * lost unless their path is; NS_NEVER: there is none. Cheap unless many were given up at once.
+ * When the first packet was sent of those in flight above the largest one acknowledged, which
+ * are not lost unless their path is; NS_NEVER: there is none. Cheap unless many were given up
+ * at once.
  */
 ns_t recovery_oldest(const struct recovery *r);
 

@@ -45,8 +45,8 @@ enum {
 };
 
 /*
- * One sent packet, one cache line. The sender fills time, bytes, flags (ELICITING, IN_FLIGHT, PROBE,
- * DGRAM), ecn, tag and ack_largest; recovery fills the delivery state (rate.h).
+ * One sent packet, one cache line. The sender fills time, bytes, flags (ELICITING, IN_FLIGHT,
+ * PROBE, DGRAM), ecn, tag and ack_largest; recovery fills the delivery state (rate.h).
  */
 struct sent_packet {
     ns_t time;            /* when it was sent; never decreases with the packet number */

@@ -7,7 +7,8 @@
  * held back by its pacer if that is still the earliest; the path is then kept free for it.
  *
  * Bulk flows whose far end puts them in order are pulled by every link that has room, the
- * earliest first; what the flow sent before it was numbered is not overtaken. A link later than another one is left out for a flow
+ * earliest first; what the flow sent before it was numbered is not overtaken. A link later than
+ * another one is left out for a flow
  *   - while the faster ones have no standing queue: less than STANDING of work for them waits;
  *   - by the finish time: its first packet would arrive after the faster links alone had carried
  *     all that is expected of the flow, which is what waits and once more what was sent so far;

@@ -7,9 +7,9 @@
  * sends less than the links carry, however fast, is not: its queue is mostly empty.
  *
  * While links lose packets this can't be told: a flow may be held down by the losses and leave
- * its queue empty. Then FLOW_UP_BYTES in one FLOW_WINDOW are enough; FLOW_UP_TCP of one that is not UDP,
- * which waits for nothing but its own acknowledgements: a packet that its slow start loses costs it
- * seconds, so that nothing after its first flight should be lost.
+ * its queue empty. Then FLOW_UP_BYTES in one FLOW_WINDOW are enough; FLOW_UP_TCP of one that is
+ * not UDP, which waits for nothing but its own acknowledgements: a packet that its slow start
+ * loses costs it seconds, so that nothing after its first flight should be lost.
  *
  * A bulk flow stays one until no packet of it came or went for FLOW_QUIET: so no flow changes
  * lanes more often than that, and its packets never overtake each other by changing.

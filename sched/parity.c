@@ -331,8 +331,8 @@ bool parity_got(struct parity_in *in, unsigned flow, uint32_t *number, struct sp
 }
 
 /*
- * The parity of the first packets of a block: good for the one of them that has not come, as long as
- * none behind them has.
+ * The parity of the first packets of a block: good for the one of them that has not come, as
+ * long as none behind them has.
  */
 static bool part_came(struct parity_in *in, struct parity_block *b, const struct parity *p,
                       uint32_t *number, struct span *pkt)

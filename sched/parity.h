@@ -1,12 +1,13 @@
 /*
  * parity - a lost packet of a numbered flow made from the others, without asking for it again.
  *
- * The numbers of a flow are cut into blocks of PARITY_BLOCK, and after each block goes the XOR of its
- * packets: whoever has all but one of them and the parity has the one as well. That spares the
- * flow most of the round trips that repairs of random losses take (sched/repair.h), for a sixteenth of
- * its rate. Two losses in a block are beyond it, and those of an overflowing queue mostly are.
- * Where a flow pauses within a block, the part that there is goes, too: its last packets are the
- * ones that nothing comes behind; one parity for PARITY_EARN packets in the long run, at most.
+ * The numbers of a flow are cut into blocks of PARITY_BLOCK, and after each block goes the XOR
+ * of its packets: whoever has all but one of them and the parity has the one as well. That
+ * spares the flow most of the round trips that repairs of random losses take (sched/repair.h),
+ * for a sixteenth of its rate. Two losses in a block are beyond it, and those of an overflowing
+ * queue mostly are. Where a flow pauses within a block, the part that there is goes, too: its
+ * last packets are the ones that nothing comes behind; one parity for PARITY_EARN packets in
+ * the long run, at most.
  *
  *     parity_add          out: a packet of the flow was sent
  *     parity_next         a parity to be sent, then parity_sent
@@ -17,9 +18,9 @@
  *     parity_done         and give what came of it back
  *     parity_trim         once in a while
  *
- * Memory: a sum and its parity per block that is open, out one of each flow and PARITY_DUE, in one of
- * PARITY_SLOTS; none at the far end before it has seen a parity. Steady state doesn't allocate.
- * Without memory there is no parity; nothing else changes.
+ * Memory: a sum and its parity per block that is open, out one of each flow and PARITY_DUE, in
+ * one of PARITY_SLOTS; none at the far end before it has seen a parity. Steady state doesn't
+ * allocate. Without memory there is no parity; nothing else changes.
  *
  * Invariant: the bytes of a block beyond `longest` are zero.
  */
@@ -97,8 +98,8 @@ void parity_out_init(struct parity_out *o);
 void parity_out_free(struct parity_out *o);
 
 /*
- * Packet `number` of `flow` (below PARITY_FLOWS), of two parts, was sent for the first time. Numbers
- * of a flow in turn.
+ * Packet `number` of `flow` (below PARITY_FLOWS), of two parts, was sent for the first time.
+ * Numbers of a flow in turn.
  */
 void parity_add(struct parity_out *o, unsigned flow, uint32_t number, struct span head,
                 struct span body, ns_t now);
@@ -119,8 +120,9 @@ void parity_in_init(struct parity_in *in);
 void parity_in_free(struct parity_in *in);
 
 /*
- * Packet `number` of `flow` came. True where that gives another one, `*number` and `*pkt`, lent until
- * parity_done. It may have come before, and it is what the peer says it is: check it as any.
+ * Packet `number` of `flow` came. True where that gives another one, `*number` and `*pkt`, lent
+ * until parity_done. It may have come before, and it is what the peer says it is: check it as
+ * any.
  */
 bool parity_got(struct parity_in *in, unsigned flow, uint32_t *number, struct span *pkt,
                 ns_t now);

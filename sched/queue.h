@@ -156,7 +156,10 @@ void queue_numbered(struct queue *q, uint32_t flow);
 void queue_drop(struct queue *q, uint32_t flow);
 void queue_clear(struct queue *q);
 
-/* A dropped packet, the caller's again; null when there are no more. Call after any of the above. */
+/*
+ * A dropped packet, the caller's again; null when there are no more. Call after any of the
+ * above.
+ */
 struct queue_pkt *queue_dropped(struct queue *q);
 
 /* Stop its clock, or let it go on. */

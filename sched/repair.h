@@ -13,9 +13,9 @@
  *         repair_resent(...)
  *     repair_floor(...)                for the head of each packet
  *
- * Repairs of ordinary loss are bounded to a share of what is sent (REPAIR_SHARE) while new packets
- * wait, so that a collapsing path can't flood the others. What was in flight on a path that is given up
- * (repair_path_lost) is exempt: that happens once.
+ * Repairs of ordinary loss are bounded to a share of what is sent (REPAIR_SHARE) while new
+ * packets wait, so that a collapsing path can't flood the others. What was in flight on a path
+ * that is given up (repair_path_lost) is exempt: that happens once.
  *
  * Memory: one ring of records, by tag, one of bytes, which double up to the bound each
  * and are given back when nothing is kept. Steady state doesn't allocate.
@@ -73,7 +73,10 @@ struct repair_item {
     struct span pkt; /* until the next repair_keep */
 };
 
-/* At most `max_bytes` of packets; `deadline` from the first sending (r->deadline: set anew freely). */
+/*
+ * At most `max_bytes` of packets; `deadline` from the first sending (r->deadline: set anew
+ * freely).
+ */
 void repair_init(struct repair *r, size_t max_bytes, ns_t deadline);
 void repair_free(struct repair *r);
 
@@ -91,8 +94,8 @@ uint64_t repair_keep(struct repair *r, unsigned flow, uint32_t number, uint32_t 
 void repair_unkeep(struct repair *r, uint64_t tag);
 
 /*
- * The fate of the packet `tag`, or of a copy; unknown and settled tags are ignored. That one was lost
- * on `path` means nothing while a later copy is on its way over another.
+ * The fate of the packet `tag`, or of a copy; unknown and settled tags are ignored. That one
+ * was lost on `path` means nothing while a later copy is on its way over another.
  */
 void repair_acked(struct repair *r, uint64_t tag);
 void repair_lost(struct repair *r, uint64_t tag, uint32_t path);
@@ -111,7 +114,8 @@ void repair_probe(struct repair *r, uint32_t path, size_t most);
 
 /*
  * The oldest lost packet that may be sent again now. False: there is none, or the share is used
- * up, which counts for nothing while nothing else waits (`idle`). Packets past their deadline are given up here.
+ * up, which counts for nothing while nothing else waits (`idle`). Packets past their deadline
+ * are given up here.
  */
 bool repair_next(struct repair *r, bool idle, ns_t now, struct repair_item *out);
 
@@ -121,7 +125,10 @@ void repair_resent(struct repair *r, uint64_t tag, uint32_t path);
 /* That packet can't be sent again: it fits no path. */
 void repair_give_up(struct repair *r, uint64_t tag);
 
-/* How far below `number`, the next of `flow`, the oldest lies that may be sent again: at most REPAIR_FLOOR_MAX. */
+/*
+ * How far below `number`, the next of `flow`, the oldest lies that may be sent again: at most
+ * REPAIR_FLOOR_MAX.
+ */
 uint32_t repair_floor(struct repair *r, unsigned flow, uint32_t number, ns_t now);
 
 /* Whether something of `flow` may still be sent again. */

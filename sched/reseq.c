@@ -118,7 +118,10 @@ static bool is_held(const struct reseq_flow *f, uint64_t number)
     return number >= f->due && number < f->top && at(f, number)->chunk;
 }
 
-/* The lowest number from `n` on that is held, `top` if there is none: by words, as gaps may be long. */
+/*
+ * The lowest number from `n` on that is held, `top` if there is none: by words, as gaps may be
+ * long.
+ */
 static uint64_t next_held(const struct reseq_flow *f, uint64_t n)
 {
     while (n < f->top) {
@@ -303,7 +306,10 @@ static bool grow(struct reseq *r, struct reseq_flow *f, uint64_t number)
     return true;
 }
 
-/* All that is held now is released by `r->most` later, and so all that comes meanwhile by twice that. */
+/*
+ * All that is held now is released by `r->most` later, and so all that comes meanwhile by twice
+ * that.
+ */
 static void mark(struct reseq_flow *f, ns_t now)
 {
     f->mark = f->top - 1;

@@ -10,11 +10,12 @@
  *   4. a packet behind it, and behind others, has waited for twice the longest `hold`,
  *   5. memory is at its bound: the flow that has waited longest goes first.
  *
- * Then everything up to the next gap is released, in order; of a flow that is to be spread not all
- * at once: RESEQ_BURST packets in RESEQ_TURN, and twice as many as come meanwhile. A receiver of UDP
- * has room for some ninety packets, if it did not ask for more. A packet that comes after its gap was
- * given up passes late, once; every other number below the one due is a duplicate. One that is
- * too far ahead of what is held, or that there is no memory for, passes late, too.
+ * Then everything up to the next gap is released, in order; of a flow that is to be spread not
+ * all at once: RESEQ_BURST packets in RESEQ_TURN, and twice as many as come meanwhile. A
+ * receiver of UDP has room for some ninety packets, if it did not ask for more. A packet that
+ * comes after its gap was given up passes late, once; every other number below the one due is a
+ * duplicate. One that is too far ahead of what is held, or that there is no memory for, passes
+ * late, too.
  *
  *     reseq_push(...)             a packet arrived: it passes, or is held
  *     while (reseq_next(...))     deliver what was released

@@ -76,13 +76,12 @@ struct sched_trial *sched_trial_of(struct sched_state *st, uint32_t flow, ns_t n
 void sched_trial_sent(struct sched_trial *t, size_t bytes, ns_t now);
 
 /*
- * Whether a link that may do harm is used for the flow: it joins when the flow is SCHED_BINS bins
- * old. Where the flow keeps its queue filled (`busy`, of 1024: so the links are what limits it),
- * it must send what the other links offer alone (`other_bps`), or the link leaves, looked at every
- * two seconds. Where it doesn't, it must send more than before the link joined, or than the others offer
- * if that is less, looked at once.
- * Neither counts if what the others offer fell meanwhile. It is tried again after a time that
- * doubles.
+ * Whether a link that may do harm is used for the flow: it joins when the flow is SCHED_BINS
+ * bins old. Where the flow keeps its queue filled (`busy`, of 1024: so the links are what
+ * limits it), it must send what the other links offer alone (`other_bps`), or the link leaves,
+ * looked at every two seconds. Where it doesn't, it must send more than before the link joined,
+ * or than the others offer if that is less, looked at once. Neither counts if what the others
+ * offer fell meanwhile. It is tried again after a time that doubles.
  */
 bool sched_trial_allows(struct sched_trial *t, uint32_t path, uint32_t busy, uint64_t other_bps,
                         ns_t now);

@@ -248,7 +248,10 @@ static void behind_the_tun(void **state)
     route("0.0.0.0/1", NULL, "tunx", 0);
     route("128.0.0.0/1", NULL, "tunx", 0);
     assert_string_equal(look(), "");
-    /* Without an address of its own it has those of others for the kernel: it is none, until it has one. */
+    /*
+     * Without an address of its own it has those of others for the kernel: it is none, until it
+     * has one.
+     */
     address_gone("one", "192.0.2.1/24");
     follow("-one/4");
     address("one", "192.0.2.5/24");

@@ -452,7 +452,10 @@ static void test_single(void **state)
     assert_int_equal(follow(&a, "c1"), QUIC_CLOSED);
 }
 
-/* An interface has one path, whatever leads from it to the server; another family is better than none. */
+/*
+ * An interface has one path, whatever leads from it to the server; another family is better
+ * than none.
+ */
 static void test_families(void **state)
 {
     struct attempt a;

@@ -1,7 +1,7 @@
 /*
- * bond - the whole program but its loop, in the simulator: two sessions joined by several links, and
- * between their TUNs a world (sim/world.h), so that an inner QUIC connection with CUBIC goes through
- * the tunnel.
+ * bond - the whole program but its loop, in the simulator: two sessions joined by several
+ * links, and between their TUNs a world (sim/world.h), so that an inner QUIC connection with
+ * CUBIC goes through the tunnel.
  *
  *     world's client = TUN, session, paths === link 0 .. n-1 === session, TUN = world's server
  *

@@ -152,7 +152,10 @@ static void scenario(uint64_t seed)
         cuts(seed, &stages[i], all);
 }
 
-/* The smaller link returns with the least of windows: it is not judged by what it carried with that. */
+/*
+ * The smaller link returns with the least of windows: it is not judged by what it carried with
+ * that.
+ */
 static void test_small(void **state)
 {
     (void)state;

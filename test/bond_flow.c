@@ -1,5 +1,6 @@
 /*
- * One inner flow over a tunnel of one or several links: what it sees of their delays, losses and ends.
+ * One inner flow over a tunnel of one or several links: what it sees of their delays, losses
+ * and ends.
  */
 #include "test/bond.h"
 
@@ -54,8 +55,8 @@ static void until_numbered(struct bond *b)
 }
 
 /*
- * All of the flow came in order, and nothing is lost but what our queue has dropped; and a packet of
- * 5000 at most, whose copies were lost too until it was given up.
+ * All of the flow came in order, and nothing is lost but what our queue has dropped; and a
+ * packet of 5000 at most, whose copies were lost too until it was given up.
  */
 static void whole(struct bond *b, struct seen s)
 {
@@ -141,8 +142,8 @@ static void test_sum(void **state)
 }
 
 /*
- * What a link loses, the flow never sees: one of two, or the only one. And most of that is made of the
- * other packets before it could be sent again, so that the flow hardly waits.
+ * What a link loses, the flow never sees: one of two, or the only one. And most of that is made
+ * of the other packets before it could be sent again, so that the flow hardly waits.
  */
 static void lossy(uint64_t seed)
 {
@@ -202,8 +203,8 @@ static void test_clean(void **state)
 }
 
 /*
- * While BBR holds back to see the shortest round trip the queue's clock stands, and packets leave all the
- * same; while no path answers it stands, and none leaves.
+ * While BBR holds back to see the shortest round trip the queue's clock stands, and packets
+ * leave all the same; while no path answers it stands, and none leaves.
  */
 static void held(uint64_t seed)
 {

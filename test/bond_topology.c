@@ -1,7 +1,7 @@
 /*
- * Random topologies under random trouble: 2 to 8 links of 0.5 to 50 Mbit/s, 1 to 150 ms, with jitter,
- * loss and queues of all sizes, that are cut (both ways or one), taken away and given back, slow down or
- * grow long, while a flow without end runs each way, or one way.
+ * Random topologies under random trouble: 2 to 8 links of 0.5 to 50 Mbit/s, 1 to 150 ms, with
+ * jitter, loss and queues of all sizes, that are cut (both ways or one), taken away and given
+ * back, slow down or grow long, while a flow without end runs each way, or one way.
  *
  * Whatever happens
  *

@@ -239,7 +239,10 @@ static void go_on(struct steady *s, ns_t time)
         }
 }
 
-/* DATAGRAMs and streams both ways, some lost or late: after the first seconds nothing is allocated. */
+/*
+ * DATAGRAMs and streams both ways, some lost or late: after the first seconds nothing is
+ * allocated.
+ */
 static void steady(const char *cc, uint64_t seed)
 {
     static struct steady s;

@@ -629,7 +629,10 @@ static void one_round(struct cc *cc, uint64_t bps, bool short_of, uint64_t peak,
     *now += 20 * MS;
 }
 
-/* The end of Startup for a path that gets what another one leaves over: it is always app-limited. */
+/*
+ * The end of Startup for a path that gets what another one leaves over: it is always
+ * app-limited.
+ */
 static void test_leftovers(void **state)
 {
     ns_t now = NS_PER_S;
@@ -682,8 +685,8 @@ static void test_short_path(void **state)
 }
 
 /*
- * ProbeRTT is not needed while the queue is empty now and then. When round trips stay longer it cuts what
- * is in flight, and finds that the path is.
+ * ProbeRTT is not needed while the queue is empty now and then. When round trips stay longer it
+ * cuts what is in flight, and finds that the path is.
  */
 static void test_probe_rtt(void **state)
 {
@@ -712,7 +715,10 @@ static void test_probe_rtt(void **state)
     finish(&s);
 }
 
-/* A window of its own, a little more than the pipe: what is too much waits at home, not in the path. */
+/*
+ * A window of its own, a little more than the pipe: what is too much waits at home, not in the
+ * path.
+ */
 static void test_own_window(void **state)
 {
     struct sim s;

@@ -445,7 +445,10 @@ static uint32_t rnd(uint64_t *z, uint32_t n)
     return (uint32_t)(*z >> 33) % n;
 }
 
-/* Whatever the snapshots say: a path that is usable and open, a flow that waits, a bounded burst. */
+/*
+ * Whatever the snapshots say: a path that is usable and open, a flow that waits, a bounded
+ * burst.
+ */
 static void nonsense(void **state)
 {
     uint64_t z = 1;

@@ -1,4 +1,7 @@
-/* reseq: order, gaps and their ends, duplicates, bounds; and a long random run against an oracle. */
+/*
+ * reseq: order, gaps and their ends, duplicates, bounds; and a long random run against an
+ * oracle.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -404,7 +407,10 @@ static void deliver(struct oracle *o, struct span p, bool in_order)
     o->last[flow] = (int64_t)number;
 }
 
-/* Packets that jitter, get lost and doubled: each delivered once at most, in order but for late ones. */
+/*
+ * Packets that jitter, get lost and doubled: each delivered once at most, in order but for late
+ * ones.
+ */
 static void random_runs(void **state)
 {
     static struct sent s[FLOWS * PACKETS * 2];
@@ -473,8 +479,9 @@ static void random_runs(void **state)
 }
 
 /*
- * Two packets of a hostile sender, one as far ahead as can be held and one whose floor gives up all
- * between, again and again: as cheap as any others, since what is passed over is not walked through.
+ * Two packets of a hostile sender, one as far ahead as can be held and one whose floor gives up
+ * all between, again and again: as cheap as any others, since what is passed over is not walked
+ * through.
  */
 static void far_ahead_again_and_again(void **state)
 {

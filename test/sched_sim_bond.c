@@ -4,9 +4,9 @@
  *
  * Far end: numbered packets are put in order by a resequencer that never gives up, lost ones
  * come again after a round trip and a quarter at the cost of the link's time; others arrive as
- * they do, or don't. Inner flows: one like TCP with CUBIC (RFC 9438, with the exit from slow start by
- * delay of RFC 9406), and VoIP. As a flow's packets are released in order, their fate is known when they
- * leave, and acknowledgements come in the order of sending.
+ * they do, or don't. Inner flows: one like TCP with CUBIC (RFC 9438, with the exit from slow
+ * start by delay of RFC 9406), and VoIP. As a flow's packets are released in order, their fate
+ * is known when they leave, and acknowledgements come in the order of sending.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -83,7 +83,10 @@ struct scene {
 
 // clang-format off
 static const struct scene scenes[] = {
-    /*                    Mbit/s queue        rtt      loss       jitter  slot     reorder    pause    every     police skip run   least queue cubic seeds, lengthy, worst */
+    /*
+     *                    Mbit/s queue        rtt      loss       jitter  slot     reorder
+     * pause    every     police skip run   least queue cubic seeds, lengthy, worst
+     */
     {"clean",               100, BDP,         50 * MS, 0,         0,      0,       0,         0,       0,             0, 2, 10,    0.95, 12, 0.95, 20, false, 0},
     {"from the first byte", 100, BDP,         50 * MS, 0,         0,      0,       0,         0,       0,             0, 0, 20,    0.94, 12, 0.93, 20, true, 0},
     {"buffer of 4 BDP",     100, 4 * BDP,     50 * MS, 0,         0,      0,       0,         0,       0,             0, 2, 10,    0.95, 20, 0.95, 10, true, 0},

@@ -29,7 +29,10 @@ struct network {
 
 // clang-format off
 static const struct network networks[] = {
-    /*                delay           bit/s     queue    loss     reord    dup      corr    late            streams  up      down    limit           clean */
+    /*
+     *                delay           bit/s     queue    loss     reord    dup      corr    late
+     * streams  up      down    limit           clean
+     */
     {"clean",         10 * NS_PER_MS,        0,       0, 0,       0,       0,       0,      0,              1,  2 * MB, 3 * MB,  60 * NS_PER_S, true},
     {"two streams",   10 * NS_PER_MS,        0,       0, 0,       0,       0,       0,      0,              2,  1 * MB, 1 * MB,  60 * NS_PER_S, true},
     {"slow",          20 * NS_PER_MS,  2000000,   40000, 0,       0,       0,       0,      0,              1, 500000,  500000, 120 * NS_PER_S, false},

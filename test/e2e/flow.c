@@ -5,12 +5,12 @@
  *   flow run ADDRESS PORT send|recv   connect
  *   flow read FILE                    what another program writes into a pipe
  *
- * The end that receives prints, every 50 ms, "TIME BYTES GAP": milliseconds of CLOCK_REALTIME, the
- * bytes since the last line, and for how long at most, in milliseconds, nothing had come until
- * then. Bytes are checked, but not those of a file. The end that sends prints "TIME retransmitted
- * N" (segments so far) about as often, if it became more. Exit status when the other end closes: 0; 1 the connection
- * broke, 2 a byte was wrong, 3 it could not start. It ends by SIGTERM. $FLOW_CC is the congestion
- * control to use, else it is the system's.
+ * The end that receives prints, every 50 ms, "TIME BYTES GAP": milliseconds of CLOCK_REALTIME,
+ * the bytes since the last line, and for how long at most, in milliseconds, nothing had come
+ * until then. Bytes are checked, but not those of a file. The end that sends prints "TIME
+ * retransmitted N" (segments so far) about as often, if it became more. Exit status when the
+ * other end closes: 0; 1 the connection broke, 2 a byte was wrong, 3 it could not start. It
+ * ends by SIGTERM. $FLOW_CC is the congestion control to use, else it is the system's.
  */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,8 +1,9 @@
 /*
  * h3c - the smallest HTTP/3 client on our own layers, for test programs.
  *
- * One connection to a numeric address, one UDP socket (or two, with h3c_multipath), poll. The program makes requests and
- * pulls HTTP/3 events by h3c_next, which waits for them; nothing of app/'s loop is used.
+ * One connection to a numeric address, one UDP socket (or two, with h3c_multipath), poll. The
+ * program makes requests and pulls HTTP/3 events by h3c_next, which waits for them; nothing of
+ * app/'s loop is used.
  */
 #ifndef TEST_E2E_H3C_H
 #define TEST_E2E_H3C_H
@@ -81,9 +82,10 @@ static inline void h3c_line(void *ctx, enum log_level level, const char *text)
 }
 
 /*
- * Connect to `ip`:`port`; the certificate is not looked at. Of `c` only these are read: `multipath`,
- * to open a second path as soon as that is allowed; `session` and `token`, to be used. From the environment: SUITES=... are the
- * cipher suites to offer, QLOG=DIR is where a qlog file goes. 0, or -1 with a word to stderr.
+ * Connect to `ip`:`port`; the certificate is not looked at. Of `c` only these are read:
+ * `multipath`, to open a second path as soon as that is allowed; `session` and `token`, to be
+ * used. From the environment: SUITES=... are the cipher suites to offer, QLOG=DIR is where a
+ * qlog file goes. 0, or -1 with a word to stderr.
  */
 static inline int h3c_open(struct h3c *c, const char *ip, uint16_t port, const char *name)
 {

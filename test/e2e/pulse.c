@@ -3,8 +3,8 @@
  *
  *   pulse FILE
  *
- * It sleeps 10 ms again and again; FILE holds the milliseconds by which all of these sleeps together
- * were longer than that.
+ * It sleeps 10 ms again and again; FILE holds the milliseconds by which all of these sleeps
+ * together were longer than that.
  */
 #include <fcntl.h>
 #include <stdint.h>

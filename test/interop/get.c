@@ -5,9 +5,11 @@
  *
  * -k updates the keys on the way, -m moves to another local port, both as soon as that is
  * allowed; -p opens a second path by multipath from another local port, -a does too and then
- * abandons the first. It is an error if that never was allowed. -r makes a connection before, whose TLS
- * session, and token if it gave one, are then used: it is an error if it gave no session. NAME is the authority. Prints one line for each response to stderr. Exit status: 0 if every
- * answer was 200 and complete, 1 if not, 2 if the connection failed or took over a minute.
+ * abandons the first. It is an error if that never was allowed. -r makes a connection before,
+ * whose TLS session, and token if it gave one, are then used: it is an error if it gave no
+ * session. NAME is the authority. Prints one line for each response to stderr. Exit status: 0
+ * if every answer was 200 and complete, 1 if not, 2 if the connection failed or took over a
+ * minute.
  */
 #include "test/e2e/h3c.h"
 
