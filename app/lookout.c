@@ -231,13 +231,14 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
     struct quic_path_view v[LOOKOUT_PATHS] = {0};
     bool is[LOOKOUT_PATHS];
     bool due = now >= o->next, proven = false, unproven = false;
+    double sent = 0, lost = 0, ppm;
     ns_t rtt = 0, rttvar = 0;
 
     o->check = NS_NEVER;
     if (now < o->soon && !(n && repair_holds_any(&n->repair)))
         return;
     o->soon = now + LOOKOUT_SOON;
-    o->lossy = o->parity = o->held = false;
+    o->lossy = o->held = false;
     o->longest_rtt = 0;
     for (size_t i = 0; i < paths || i < o->paths; i++) {
         struct lookout_path *p = &o->path[i];
@@ -255,7 +256,8 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
         if (due)
             study(p, &v[i], n, now);
         o->lossy |= p->loss_ppm > LOOKOUT_LOSSY;
-        o->parity |= p->loss_ppm > LOOKOUT_PARITY && p->loss_ppm < LOOKOUT_PARITY_MOST;
+        sent += p->lately;
+        lost += p->lost_lately;
         if (is_unproven(&v[i]))
             unproven = true;
         else
@@ -268,6 +270,8 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
         }
     }
     o->unproven = unproven && !proven;
+    ppm = lost * 1e6 / (sent + DOUBT);
+    o->parity = ppm > LOOKOUT_PARITY && ppm < LOOKOUT_PARITY_MOST;
     for (size_t i = 0; i < paths; i++) {
         is[i] = o->path[i].used && is_heard(&o->path[i], v, paths, i, now);
         heard += is[i];

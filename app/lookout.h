@@ -29,8 +29,8 @@
 #define LOOKOUT_SOON  (10 * NS_PER_MS)  /* while nothing is kept */
 #define LOOKOUT_PROOF 2000 /* packets, of which a path that loses would have lost some */
 #define LOOKOUT_LOSSY 200               /* packets of a million: losses are to be expected */
-#define LOOKOUT_PARITY      2000              /* and so many that a parity pays, */
-#define LOOKOUT_PARITY_MOST 150000            /* so many that it no longer does */
+#define LOOKOUT_PARITY      1000   /* of all paths together: a parity pays, */
+#define LOOKOUT_PARITY_MOST 150000 /* and no longer does */
 
 struct lookout_path {
     bool used, heard;
@@ -61,9 +61,9 @@ struct lookout {
     ns_t check;   /* when a path that gives no news falls silent; NS_NEVER: none would */
     ns_t slack;   /* by which flows may fill the queue beyond its target, in a dead path's place */
     ns_t longest_rtt; /* least round trip of the path where that is longest; 0: not known */
-    bool lossy;       /* some path loses packets, */
-    bool parity;      /* so many that it is worth to add a parity */
-    bool unproven;    /* no path has shown that it does not */
+    bool lossy;       /* some path loses packets */
+    bool parity;      /* so many are lost, of all that are sent, that it is worth to add a parity */
+    bool unproven;    /* no path has shown that it loses none */
     bool held; /* paths hold back for reasons of their own: no flow is to blame for a queue */
 };
 

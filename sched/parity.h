@@ -40,7 +40,7 @@
 #define PARITY_SAVED   8                /* parities that may be saved up */
 #define PARITY_AGE     (50 * NS_PER_MS) /* an older one comes too late */
 #define PARITY_IDLE    (2 * NS_PER_S)   /* blocks are kept so long */
-#define PARITY_FORGET  (60 * NS_PER_S)  /* without a parity none is expected */
+#define PARITY_FORGET  (10 * NS_PER_S)  /* without a parity none is expected */
 
 struct parity_block {
     struct parity_block *next;

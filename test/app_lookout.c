@@ -738,6 +738,37 @@ static void test_lossy(void **state)
     assert_true(ppm(T) > LOOKOUT_LOSSY && o.lossy);
 }
 
+/* A parity pays where enough of all that is sent is lost. */
+static void test_parity(void **state)
+{
+    ns_t now = T;
+
+    (void)state;
+    begin(2);
+    watch(now);
+    for (int i = 0; i < 200; i++) { /* 1 % of a tenth */
+        path[0].v.packets_sent += 9500;
+        path[1].v.packets_sent += 1000;
+        path[1].v.packets_lost += 10;
+        watch(now += LOOKOUT_EVERY);
+        assert_true(i < 1 || (o.lossy && !o.parity));
+    }
+    for (int i = 0; i < 200; i++) { /* of a seventh */
+        path[0].v.packets_sent += 6000;
+        path[1].v.packets_sent += 1000;
+        path[1].v.packets_lost += 10;
+        watch(now += LOOKOUT_EVERY);
+    }
+    assert_true(o.parity);
+    for (int i = 0; i < 200; i++) { /* half of it */
+        path[0].v.packets_sent += 1000;
+        path[1].v.packets_sent += 1000;
+        path[1].v.packets_lost += 500;
+        watch(now += LOOKOUT_EVERY);
+    }
+    assert_true(o.lossy && !o.parity);
+}
+
 /* ---- round trips, rates, queues -------------------------------------------------------- */
 
 static void test_longest(void **state)
@@ -1106,12 +1137,13 @@ int main(void)
         cmocka_unit_test(test_another_id),     cmocka_unit_test(test_over),
         cmocka_unit_test(test_never_numbered), cmocka_unit_test(test_many),
         cmocka_unit_test(test_losses),         cmocka_unit_test(test_at_once),
-        cmocka_unit_test(test_unproven),       cmocka_unit_test(test_lossy),
-        cmocka_unit_test(test_longest),        cmocka_unit_test(test_rates),
-        cmocka_unit_test(test_standing),       cmocka_unit_test(test_held),
-        cmocka_unit_test(test_snapshot),       cmocka_unit_test(test_no_samples),
-        cmocka_unit_test(test_slack),          cmocka_unit_test(test_slack_ends),
-        cmocka_unit_test(test_soon),           cmocka_unit_test(test_check),
+        cmocka_unit_test(test_parity),         cmocka_unit_test(test_unproven),
+        cmocka_unit_test(test_lossy),          cmocka_unit_test(test_longest),
+        cmocka_unit_test(test_rates),          cmocka_unit_test(test_standing),
+        cmocka_unit_test(test_held),           cmocka_unit_test(test_snapshot),
+        cmocka_unit_test(test_no_samples),     cmocka_unit_test(test_slack),
+        cmocka_unit_test(test_slack_ends),     cmocka_unit_test(test_soon),
+        cmocka_unit_test(test_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
