@@ -13,7 +13,7 @@
 
 #include "quic/types.h"
 
-#define VALIDATE_MAX 3
+#define VALIDATE_MAX 6
 
 enum validate_state { VALIDATE_IDLE, VALIDATE_PENDING, VALIDATE_DONE, VALIDATE_FAILED };
 

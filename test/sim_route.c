@@ -293,7 +293,8 @@ static void migration(uint64_t seed, enum net net)
         WORLD_CHECK(&w, client.mtu_bytes == 1452 && server.mtu_bytes == 1452);
     } else {
         WORLD_CHECK(&w, quic_addr_eq(&client.route.remote, &w.server_addr));
-        WORLD_CHECK(&w, net == NET_DEAD ? p.probes == 3 && p.to == 3 : p.to == 0);
+        WORLD_CHECK(&w, p.to == p.probes && p.probes <= VALIDATE_MAX);
+        WORLD_CHECK(&w, net == NET_DEAD ? p.probes > 3 : p.to == 0);
     }
     world_free(&w);
 }
