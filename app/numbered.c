@@ -79,6 +79,13 @@ void numbered_hold(struct numbered *n, ns_t slowest_rtt, ns_t slowest_rttvar)
 
 /* ---- out ------------------------------------------------------------------------------- */
 
+static size_t put(const struct numbered *n, const struct bulk_head *h, uint8_t *out)
+{
+    memcpy(out, n->prefix, n->prefix_n);
+    bulk_encode(h, out + n->prefix_n);
+    return n->prefix_n + BULK_HEAD;
+}
+
 /* Prefix and head of a packet; `number` is its own. */
 static size_t put_head(const struct numbered *n, enum bulk_kind kind, unsigned flow,
                        uint32_t number, uint32_t floor, ns_t now, uint8_t *out)
@@ -89,9 +96,7 @@ static size_t put_head(const struct numbered *n, enum bulk_kind kind, unsigned f
                           .time = bulk_time(now),
                           .floor = (uint16_t)floor};
 
-    memcpy(out, n->prefix, n->prefix_n);
-    bulk_encode(&h, out + n->prefix_n);
-    return n->prefix_n + BULK_HEAD;
+    return put(n, &h, out);
 }
 
 size_t numbered_out(struct numbered *n, unsigned flow, uint32_t path, struct span head,
@@ -132,19 +137,18 @@ void numbered_left(struct numbered *n, unsigned flow, size_t left, struct span h
 size_t numbered_parity(struct numbered *n, ns_t now, struct span *pkt,
                        uint8_t out[NUMBERED_HEAD_MAX])
 {
-    struct bulk_head h = {.kind = BULK_PARITY};
+    struct bulk_head h;
     struct parity p;
 
     if (!parity_next(&n->parity_out, now, &p))
         return 0;
-    h.flow = (uint8_t)p.flow;
-    h.number = p.first;
-    h.time = (uint16_t)p.count;
-    h.floor = p.size;
+    h = (struct bulk_head){.kind = BULK_PARITY,
+                           .flow = (uint8_t)p.flow,
+                           .number = p.first,
+                           .time = (uint16_t)p.count,
+                           .floor = p.size};
     *pkt = p.pkt;
-    memcpy(out, n->prefix, n->prefix_n);
-    bulk_encode(&h, out + n->prefix_n);
-    return n->prefix_n + BULK_HEAD;
+    return put(n, &h, out);
 }
 
 void numbered_fates(struct numbered *n, struct quic_conn *conn)
@@ -386,15 +390,15 @@ enum cip_verdict numbered_in(struct numbered *n, struct cip *cip, struct device 
         return CIP_OK;
     }
     account(n);
+    if (h.kind != BULK_PARITY)
+        compare(n, path_id, h.time, now);
     if (h.kind == BULK_PARITY) {
         struct parity p = {h.flow, h.number, h.time, h.floor, *pkt};
 
         gave = parity_came(&n->parity_in, &p, &number, &other, now);
     } else if (h.kind == BULK_FLOOR) {
-        compare(n, path_id, h.time, now);
         reseq_floor(&n->reseq, h.flow, h.number, h.floor, now);
     } else {
-        compare(n, path_id, h.time, now);
         number = h.number;
         other = *pkt;
         gave = parity_got(&n->parity_in, h.flow, &number, &other, now);

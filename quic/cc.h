@@ -154,6 +154,16 @@ int cc_init(struct cc *cc, const char *name, size_t mss);
 /* Seed the generator of whoever chooses at random. Without it, all paths choose alike. */
 void cc_seed(struct cc *cc, uint64_t seed);
 
+/* Window and threshold as before the event, unless the window is no smaller: then false. */
+static inline bool cc_restore(struct cc *cc, const struct cc_event *before)
+{
+    if (cc->cwnd >= before->cwnd)
+        return false;
+    cc->cwnd = before->cwnd;
+    cc->ssthresh = before->ssthresh;
+    return true;
+}
+
 /* The next number of that generator, in [0, 1). */
 double cc_random(struct cc *cc);
 

@@ -130,11 +130,8 @@ static void on_persistent(struct cc *cc)
 
 static void on_undo(struct cc *cc, const struct cc_event *before)
 {
-    if (cc->cwnd >= before->cwnd)
-        return;
-    cc->cwnd = before->cwnd;
-    cc->ssthresh = before->ssthresh;
-    cc->u.cubic.now = before->cubic;
+    if (cc_restore(cc, before))
+        cc->u.cubic.now = before->cubic;
 }
 
 const struct cc_ops cc_cubic_ops = {.name = "cubic",

@@ -45,10 +45,7 @@ static void on_persistent(struct cc *cc)
 
 static void on_undo(struct cc *cc, const struct cc_event *before)
 {
-    if (cc->cwnd >= before->cwnd)
-        return;
-    cc->cwnd = before->cwnd;
-    cc->ssthresh = before->ssthresh;
+    cc_restore(cc, before);
 }
 
 const struct cc_ops cc_newreno_ops = {.name = "newreno",

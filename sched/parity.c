@@ -121,6 +121,16 @@ static void make_due(struct parity_out *o, struct parity_block *b, ns_t now)
     o->due_n++;
 }
 
+/* The open block of a flow, which has none from then on. */
+static struct parity_block *close_open(struct parity_out *o, unsigned flow)
+{
+    struct parity_block *b = o->open[flow];
+
+    o->open[flow] = NULL;
+    o->bare &= ~((uint64_t)1 << flow);
+    return b;
+}
+
 /* The far end is to keep what comes from now on. */
 static void announce(struct parity_out *o, unsigned flow, ns_t now)
 {
@@ -155,12 +165,9 @@ void parity_add(struct parity_out *o, unsigned flow, uint32_t number, struct spa
                 struct span body, ns_t now)
 {
     struct parity_block *b = o->open[flow];
-    uint64_t bit = (uint64_t)1 << flow;
 
     if (b && (b->first + b->count != number || head.n + body.n > PARITY_LONGEST)) {
-        o->open[flow] = NULL;
-        o->bare &= ~bit;
-        block_put(&o->pool, b);
+        block_put(&o->pool, close_open(o, flow));
         b = NULL;
     }
     if (!b) {
@@ -179,15 +186,13 @@ void parity_add(struct parity_out *o, unsigned flow, uint32_t number, struct spa
     b->at = now;
     if (o->credit[flow] < PARITY_SAVED * PARITY_EARN)
         o->credit[flow]++;
-    o->bare |= bit;
+    o->bare |= (uint64_t)1 << flow;
     if (o->pause_at == NS_NEVER)
         o->pause_at = now + PARITY_PAUSE;
     if (b->count < PARITY_BLOCK)
         return;
-    o->open[flow] = NULL;
-    o->bare &= ~bit;
     o->credit[flow] -= PARITY_EARN < o->credit[flow] ? PARITY_EARN : o->credit[flow];
-    make_due(o, b, now);
+    make_due(o, close_open(o, flow), now);
 }
 
 bool parity_next(struct parity_out *o, ns_t now, struct parity *p)
@@ -237,15 +242,9 @@ ns_t parity_deadline(const struct parity_out *o)
 
 void parity_out_trim(struct parity_out *o, ns_t now)
 {
-    for (size_t i = 0; i < PARITY_FLOWS; i++) {
-        struct parity_block *b = o->open[i];
-
-        if (!b || ns_sub(now, b->at) < PARITY_IDLE)
-            continue;
-        o->open[i] = NULL;
-        o->bare &= ~((uint64_t)1 << i);
-        block_put(&o->pool, b);
-    }
+    for (unsigned i = 0; i < PARITY_FLOWS; i++)
+        if (o->open[i] && ns_sub(now, o->open[i]->at) >= PARITY_IDLE)
+            block_put(&o->pool, close_open(o, i));
     list_free(&o->pool, &o->pool.spare);
 }
 
