@@ -21,6 +21,7 @@
 #define DOWN_GAIN      0.9
 #define UP_GAIN        1.25
 #define UP_CWND_GAIN   2.25
+#define UP_FLIGHT      1.5
 #define CWND_GAIN      2.0
 #define CRUISE_GAIN    1.25 /* of the window, once a probe has found the path's end */
 #define PROBE_RTT_CWND 0.5
@@ -168,6 +169,7 @@ static void start_up(struct cc *cc, const struct cc_ack *ack)
     bbr_reset_full(b);
     b->full_bw = ack->rate->bps;
     b->up_spare = 0;
+    b->up_short = ack->in_flight < bbr_bdp(cc, b->max_bw, 1.0);
     enter(b, BBR_UP, UP_GAIN, UP_CWND_GAIN);
     raise_slope(cc);
 }
@@ -254,19 +256,22 @@ static bool time_to_cruise(const struct cc *cc, const struct cc_ack *ack)
 }
 
 /*
- * Whether a probe keeps a queue standing without ever telling what the path carries, as that of a
- * sender whose own window is a little more than the pipe: its samples are all app-limited.
+ * Whether a probe that began before the pipe was full has put half as much again on the path as
+ * that holds: rounds that only fill the pipe look like growth, and it would go on until the
+ * queue is full.
  */
-static bool probe_is_idle(struct cc *cc, const struct cc_ack *ack)
+static bool probe_is_full(const struct cc *cc, const struct cc_ack *ack)
 {
-    struct cc_bbr *b = &cc->u.bbr;
+    const struct cc_bbr *b = &cc->u.bbr;
 
-    if (!b->round_start)
-        return false;
-    if (ack->rate->app_limited && ack->in_flight > inflight_at(cc, b->max_bw, 1.0))
-        b->up_spare++;
-    else
-        b->up_spare = 0;
+    return b->up_short && ack->in_flight > bbr_bdp(cc, b->max_bw, UP_FLIGHT) + b->extra_acked;
+}
+
+/* Whether nothing is learned from a probe, as its sender has too little to say. */
+static bool probe_is_idle(struct cc_bbr *b, const struct cc_ack *ack)
+{
+    if (b->round_start)
+        b->up_spare = ack->rate->app_limited ? b->up_spare + 1 : 0;
     return b->up_spare >= UP_SPARE;
 }
 
@@ -283,7 +288,12 @@ static bool time_to_go_down(struct cc *cc, const struct cc_ack *ack)
         b->full_bw = ack->rate->bps;
         return false;
     }
-    return b->full_now || probe_is_idle(cc, ack);
+    if (b->full_now || probe_is_full(cc, ack))
+        return true;
+    if (!probe_is_idle(b, ack))
+        return false;
+    b->hasty = ack->in_flight <= inflight_at(cc, b->max_bw, 1.0);
+    return true;
 }
 
 /* A probe lost too much with `in_flight` bytes on their way: the answer, once per probe. */

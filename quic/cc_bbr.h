@@ -136,7 +136,7 @@ struct cc_bbr {
     ns_t cycle_stamp, probe_wait;
     uint64_t up_acked, up_per_inc;
     uint32_t up_rounds, up_spare;
-    bool probe_sample, too_high, precautionary;
+    bool probe_sample, too_high, precautionary, up_short;
 
     /* ProbeRTT, idle times and recovery. */
     ns_t probe_rtt_done; /* 0: not yet down to its window */
