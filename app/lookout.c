@@ -17,8 +17,8 @@
 #define PAUSE_FADE (1.0 - 1.0 / 400)
 #define STANDING_MOST (100 * NS_PER_MS)
 
-#define MISSED_LONG  (10 * NS_PER_S) /* a path is expected back, */
-#define MISSED_FADE  (6 * NS_PER_S)  /* at the end of that less and less, */
+#define MISSED_LONG  (15 * NS_PER_S) /* a path is expected back, */
+#define MISSED_FADE  (5 * NS_PER_S)  /* at the end of that less and less, */
 #define MISSED_AFTER NS_PER_S        /* and fills again */
 #define MISSED_SHARE 1.25            /* flows grow meanwhile */
 #define SLACK_MOST   (300 * NS_PER_MS)
@@ -132,6 +132,15 @@ static void stand(struct lookout_path *p, const struct quic_path_view *v, ns_t n
     p->standing = ns_min(ns_sub(ns_min(p->rtt[0], p->rtt[1]), v->min_rtt), STANDING_MOST);
 }
 
+/* There was news of what the path carries. */
+static void carried(struct lookout_path *p, const struct quic_path_view *v)
+{
+    double bps = (double)v->delivery_bps;
+
+    if (bps > 0 && (!v->ramping || bps > p->bps))
+        p->bps += (bps - p->bps) / (p->bps > 0 ? 8 : 1);
+}
+
 static bool is_unproven(const struct quic_path_view *v)
 {
     return v->packets_sent < LOOKOUT_PROOF;
@@ -172,8 +181,8 @@ static void wish(struct lookout_path *p, const struct quic_path_view *v)
 }
 
 /* The path is heard, or no longer while others are. */
-static void hear(struct lookout_path *p, const struct quic_path_view *v, bool heard, bool others,
-                 struct numbered *n, ns_t now)
+static void hear(struct lookout_path *p, const struct quic_path_view *v, bool heard,
+                 bool others, ns_t longest_rtt, struct numbered *n, ns_t now)
 {
     if (p->heard && !heard && !others) { /* nothing is gained by giving it up */
         if (n && v->in_flight_bytes > 0 && p->probed <= v->pto_count)
@@ -188,7 +197,8 @@ static void hear(struct lookout_path *p, const struct quic_path_view *v, bool he
             repair_path_lost(&n->repair, p->id, now);
         p->news = now - v->waiting;
         p->usual = beat(p, v) - p->pause;
-        p->missed = v->in_flight_bytes;
+        p->missed =
+            (uint64_t)fmax((double)v->in_flight_bytes, p->bps * (double)longest_rtt / 8e9);
         p->missed_until = now + MISSED_LONG;
     } else if (!p->heard && heard && p->news > 0) {
         if (now - p->news < FAILED)
@@ -203,9 +213,9 @@ static void hear(struct lookout_path *p, const struct quic_path_view *v, bool he
 }
 
 /*
- * What was in flight on a path that fails is the part of the flows' windows that only it needs.
- * It is kept in the queue, in case that the path is back soon: else it would take the flows
- * long to fill it again.
+ * What a path that fails carried in a round trip is the part of the flows' windows that only it
+ * needs: in the longest one, as the flows wait for their packets on all paths. It is kept in the
+ * queue, in case that the path is back soon: else it would take the flows long to fill it again.
  */
 static ns_t slack(const struct lookout *o, ns_t now)
 {
@@ -232,11 +242,12 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
     bool is[LOOKOUT_PATHS];
     bool due = now >= o->next, proven = false, unproven = false;
     double sent = 0, lost = 0, ppm;
-    ns_t rtt = 0, rttvar = 0;
+    ns_t rtt = 0, rttvar = 0, since; /* the last look */
 
     o->check = NS_NEVER;
     if (now < o->soon && !(n && repair_holds_any(&n->repair)))
         return;
+    since = now + LOOKOUT_SOON - o->soon;
     o->soon = now + LOOKOUT_SOON;
     o->lossy = o->held = false;
     o->longest_rtt = 0;
@@ -251,8 +262,8 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
             over(p, n, now);
         if (!p->used)
             *p = (struct lookout_path){.used = true, .id = v[i].id, .sent = v[i].packets_sent};
-        if (v[i].delivery_bps && (!v[i].ramping || (double)v[i].delivery_bps > p->bps))
-            p->bps += ((double)v[i].delivery_bps - p->bps) / (p->bps > 0 ? 8 : 1);
+        if (v[i].waiting < since)
+            carried(p, &v[i]);
         if (due)
             study(p, &v[i], n, now);
         o->lossy |= p->loss_ppm > LOOKOUT_LOSSY;
@@ -281,7 +292,7 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
         if (!o->path[i].used)
             continue;
         tell(&o->path[i], &v[i], is[i], heard > 0, conn, i, now);
-        hear(&o->path[i], &v[i], is[i], heard > 0, n, now);
+        hear(&o->path[i], &v[i], is[i], heard > 0, o->longest_rtt, n, now);
         wish(&o->path[i], &v[i]);
         if (o->path[i].heard && v[i].in_flight_bytes > 0)
             o->check = ns_min(o->check, ns_add(now, falls_in(&o->path[i], &v[i])));

@@ -44,7 +44,7 @@ struct lookout_path {
     ns_t news;                  /* the last before it was given up, */
     ns_t usual;                 /* and the longest time without, pauses aside */
     ns_t pause;                 /* that it made lately without having failed, beyond what is usual */
-    uint64_t missed;            /* bytes in flight when it was given up, */
+    uint64_t missed;            /* bytes of flows' windows that it held when it was given up, */
     ns_t missed_until;          /* which flows will want back till then; 0: not, or no more */
     ns_t rtt[2], rtt_at;        /* least round trip, in this time of NUMBERED_LEAST and before */
     ns_t standing;              /* of that, in a queue */

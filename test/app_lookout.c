@@ -841,6 +841,13 @@ static void test_rates(void **state)
     watch(T + 6);
     path[0].v.ramping = false;
     assert_int_equal(look(0, T).rate_bps, 18000000);
+    busy(0, T + 6, T + 6 - SRTT);
+    path[0].v.delivery_bps = 10000000;
+    watch(T + 8); /* nothing came since it was looked at */
+    assert_int_equal(look(0, T + 8).rate_bps, 18000000);
+    path[0].news = T + 9;
+    watch(T + 10);
+    assert_int_equal(look(0, T + 10).rate_bps, 17000000);
 }
 
 /* How much later path 1 is than path 0, as schedulers see it. */
@@ -979,9 +986,10 @@ static void test_no_samples(void **state)
 /* ---- the queue's slack ----------------------------------------------------------------- */
 
 /* Two paths of 100 Mbit/s, of which the second dies with `bytes` in flight; when. */
-static ns_t dies(size_t bytes)
+static ns_t dies(size_t bytes, ns_t longest_rtt)
 {
     begin(3);
+    path[0].v.min_rtt = longest_rtt;
     idle(2);
     fresh(0);
     fresh(1);
@@ -1002,32 +1010,39 @@ static void slack_is(ns_t at, ns_t want)
     assert_true(near(o.slack, want, 10));
 }
 
-/* In the ten seconds of its death: 500 kB, and a quarter, take 50 ms on the other path. */
+/* In the 15 seconds of its death: 500 kB, and a quarter, take 50 ms on the other path. */
 static void test_slack(void **state)
 {
     static const ns_t t[][2] = {
-        {0, 50 * MS},          {S, 50 * MS},     {4 * S, 50 * MS},
-        {5500 * MS, 37500000}, {7 * S, 25 * MS}, {9 * S, 8333333},
-        {10 * S - MS, 8333},   {10 * S, 0},      {11 * S, 0},
+        {0, 50 * MS},         {S, 50 * MS},          {10 * S, 50 * MS},
+        {11 * S, 40 * MS},    {12500 * MS, 25 * MS}, {14 * S, 10 * MS},
+        {15 * S - MS, 10000}, {15 * S, 0},           {16 * S, 0},
     };
-    ns_t died = dies(500000);
+    ns_t died = dies(500000, SRTT);
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(t); i++)
         slack_is(died + t[i][0], t[i][1]);
-    died = dies(5000000); /* there is an end */
+    died = dies(5000000, SRTT); /* there is an end */
     slack_is(died, 300 * MS);
-    slack_is(died + 7 * S, 250 * MS);
-    died = dies(500000);
+    slack_is(died + 12500 * MS, 250 * MS);
+    died = dies(500000, SRTT);
     path[0].v.delivery_bps = 0;
     path[2].v.delivery_bps = 100000000; /* all that are heard carry it */
     slack_is(died + S, 25 * MS);
 }
 
+/* The flows' windows reach as far as the longest way, also for what a shorter one carried. */
+static void test_slack_far(void **state)
+{
+    (void)state;
+    slack_is(dies(BYTES, 80 * MS), 100 * MS);
+}
+
 /* It is back: a second, and its window is filled. */
 static void test_slack_ends(void **state)
 {
-    ns_t died = dies(500000);
+    ns_t died = dies(500000, SRTT);
 
     (void)state;
     slack_is(died + S, 50 * MS);
@@ -1035,16 +1050,16 @@ static void test_slack_ends(void **state)
     slack_is(died + 2 * S, 50 * MS);
     slack_is(died + 2 * S + 500 * MS, 25 * MS);
     slack_is(died + 3 * S, 0);
-    died = dies(500000);
-    slack_is(died + 7 * S, 25 * MS);
+    died = dies(500000, SRTT);
+    slack_is(died + 12500 * MS, 25 * MS);
     fresh(1);
-    slack_is(died + 7 * S, 25 * MS); /* from what is left */
-    slack_is(died + 7 * S + 500 * MS, 12500000);
-    slack_is(died + 8 * S, 0);
-    died = dies(500000);
+    slack_is(died + 12500 * MS, 25 * MS); /* from what is left */
+    slack_is(died + 13 * S, 12500000);
+    slack_is(died + 13500 * MS, 0);
+    died = dies(500000, SRTT);
     fresh(1);
-    slack_is(died + 12 * S, 0); /* nobody waits any more */
-    died = dies(500000);
+    slack_is(died + 17 * S, 0); /* nobody waits any more */
+    died = dies(500000, SRTT);
     slack_is(died + S, 50 * MS);
     path[0].gone = true; /* what is left has shown no rate yet */
     slack_is(died + 2 * S, 50 * MS);
@@ -1142,8 +1157,8 @@ int main(void)
         cmocka_unit_test(test_rates),          cmocka_unit_test(test_standing),
         cmocka_unit_test(test_held),           cmocka_unit_test(test_snapshot),
         cmocka_unit_test(test_no_samples),     cmocka_unit_test(test_slack),
-        cmocka_unit_test(test_slack_ends),     cmocka_unit_test(test_soon),
-        cmocka_unit_test(test_check),
+        cmocka_unit_test(test_slack_far),      cmocka_unit_test(test_slack_ends),
+        cmocka_unit_test(test_soon),           cmocka_unit_test(test_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,6 +84,7 @@ struct bond {
     const struct sched *sched;
     struct numbered_cap cap;
     bool plain[SIDES]; /* that side does not know numbered flows */
+    bool no_ecn;       /* of the inner connection */
     bool up;
     bool wanted[BOND_LANES], open[BOND_LANES]; /* a path over it */
     size_t path[BOND_LANES];
@@ -268,7 +269,7 @@ static size_t bond_wrap(struct bond_end *e, const struct sim_packet *p, uint8_t 
 
     memset(out, 0, 28);
     out[0] = 0x45;
-    out[1] = p->ecn;
+    out[1] = e->b->no_ecn ? 0 : p->ecn;
     out[2] = (uint8_t)(n >> 8);
     out[3] = (uint8_t)n;
     out[4] = (uint8_t)(e->id_in >> 8);
