@@ -168,7 +168,11 @@ enum cip_verdict numbered_in(struct numbered *n, struct cip *cip, struct device 
 /* Time passed: what is too old is given up, and what waited behind it is delivered. Cheap. */
 void numbered_tick(struct numbered *n, struct device *device, ns_t now);
 
-/* device_flush was called. */
+/* Whether bytes are lent to `device`; and they are back: device_flush was called. */
+static inline bool numbered_lent(const struct numbered *n)
+{
+    return n->reseq.lent || n->parity_in.lent;
+}
 void numbered_written(struct numbered *n);
 
 /* When numbered_tick, numbered_again or numbered_note has something to do. */

@@ -80,7 +80,7 @@ int session_init(struct session *s, struct quic_conn *conn, const struct session
 /* Packets out of the order are written while their bytes are there. */
 static void write_numbered(struct session *s)
 {
-    if (!s->numbered || !s->numbered->reseq.lent)
+    if (!s->numbered || !numbered_lent(s->numbered))
         return;
     device_flush(s->cfg.device);
     numbered_written(s->numbered);
