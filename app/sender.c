@@ -60,7 +60,7 @@ void sender_push(struct sender *s, struct packet *pkt, ns_t now)
 
     tell_idle(s, now);
     pkt->node.ect = ippkt_ecn(inner) != 0;
-    pkt->node.udp = ippkt_is_udp(inner);
+    pkt->node.elastic = !ippkt_is_udp(inner) || ippkt_is_quic(inner, pkt->split.n);
     pkt->node.mark = false;
     pkt->node.skip = 0;
     queue_push(&s->queue, &pkt->node, now);

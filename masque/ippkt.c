@@ -5,6 +5,7 @@
 #include "masque/cksum.h"
 
 enum { ICMP_ECHO_REPLY = 0, ICMP_ECHO = 8, ICMPV6_INFO = 128, ICMPV6_REDIRECT = 137 };
+enum { UDP_HEAD = 8 };
 enum { TCP_HEAD = IPPKT_TCP_HEAD, TCP_OPT_END = 0, TCP_OPT_NOP = 1, TCP_OPT_MSS = 2 };
 
 static uint16_t get16(const uint8_t *p)
@@ -233,6 +234,17 @@ uint32_t ippkt_flow_hash(const struct ippkt *v, struct span pkt, uint64_t seed)
         sip_round(s);
     s[0] ^= s[1] ^ s[2] ^ s[3];
     return (uint32_t)(s[0] ^ s[0] >> 32);
+}
+
+bool ippkt_is_quic(const uint8_t *pkt, size_t n)
+{
+    size_t at = (pkt[0] >> 4 == 4 ? (pkt[0] & 15u) * 4 : IPPKT_V6_HEAD) + UDP_HEAD;
+    uint32_t version;
+
+    if (n < at + 5 || (pkt[at] & 0xc0) != 0xc0)
+        return false;
+    version = (uint32_t)get16(pkt + at + 1) << 16 | get16(pkt + at + 3);
+    return version == 1 || version == 0x6b3343cf;
 }
 
 bool ippkt_icmp_error(const struct ippkt *v, struct span pkt)

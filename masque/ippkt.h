@@ -85,6 +85,12 @@ static inline bool ippkt_is_udp(const uint8_t *pkt)
 }
 
 /*
+ * Whether a packet that was parsed, UDP right behind its header, has a QUIC version 1 or 2 long
+ * header (RFC 9000 17.2, RFC 9369 3.1): a connection begins. `n`: its bytes that are there.
+ */
+bool ippkt_is_quic(const uint8_t *pkt, size_t n);
+
+/*
  * A hash of addresses, protocol and ports (ICMP echo: its identifier), the same for all
  * packets of a flow, different with each `seed`. All fragments of one packet hash
  * alike, by addresses and protocol.

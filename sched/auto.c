@@ -221,8 +221,8 @@ static bool numbered(size_t n, const struct sched_set *set, const struct sched_h
     if (h->numbering == SCHED_PLAIN)
         return false;
     if (h->lane == SCHED_PROMPT)
-        return !h->udp && (already || (h->bytes >= YOUNG_BYTES &&
-                                       (p->loss_ppm > LOSS_YOUNG || p->unproven)));
+        return h->elastic && (already || (h->bytes >= YOUNG_BYTES &&
+                                          (p->loss_ppm > LOSS_YOUNG || p->unproven)));
     return set->n > 1 || p->unproven || (already && n > 1) ||
            p->loss_ppm > (already ? LOSS_SEEN / 4 : LOSS_SEEN);
 }

@@ -21,7 +21,7 @@ static void roll(struct flow *f, ns_t now)
         most = f->rate[i] > most ? f->rate[i] : most;
         idle &= f->share[i] < 512;
     }
-    f->steady = f->lane == SCHED_BULK && f->udp && idle && f->windows == FLOW_WINDOWS &&
+    f->steady = f->lane == SCHED_BULK && !f->elastic && idle && f->windows == FLOW_WINDOWS &&
                 most < least + least / 2;
     f->window = now;
     f->window_filled = 0;
@@ -33,7 +33,7 @@ void flow_account(struct flow *f, ns_t now)
     ns_t dt = ns_sub(now, f->last);
 
     if (f->last == 0 || flow_quiet(f, now)) {
-        *f = (struct flow){.last = now, .window = now};
+        *f = (struct flow){.elastic = f->elastic, .last = now, .window = now};
         return;
     }
     if (f->filled) {

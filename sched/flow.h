@@ -7,14 +7,14 @@
  * sends less than the links carry, however fast, is not: its queue is mostly empty.
  *
  * While links lose packets this can't be told: a flow may be held down by the losses and leave
- * its queue empty. Then FLOW_UP_BYTES in one FLOW_WINDOW are enough; FLOW_UP_TCP of one that is
- * not UDP, which waits for nothing but its own acknowledgements: a packet that its slow start
- * loses costs it seconds, so that nothing after its first flight should be lost.
+ * its queue empty. Then FLOW_UP_BYTES in one FLOW_WINDOW are enough; FLOW_UP_ELASTIC of an elastic
+ * one (TCP's or QUIC's), which waits for nothing but its own acknowledgements: a packet that its
+ * slow start loses costs it seconds, so that nothing after its first flight should be lost.
  *
  * A bulk flow stays one until no packet of it came or went for FLOW_QUIET: so no flow changes
  * lanes more often than that, and its packets never overtake each other by changing.
  *
- * Steady is a bulk UDP flow that sends at one rate, its own: over the last FLOW_WINDOWS windows
+ * Steady is a bulk flow, not elastic, that sends at one rate, its own: over the last FLOW_WINDOWS windows
  * its queue was empty most of the time and the fastest window was less than half as fast again
  * as the slowest. Live video is; a download isn't, as it keeps its queue filled.
  *
@@ -28,7 +28,7 @@
 
 #define FLOW_UP_TIME  (20 * NS_PER_MS)
 #define FLOW_UP_BYTES 65536u
-#define FLOW_UP_TCP   12288u /* a first flight is 10 packets (RFC 6928) */
+#define FLOW_UP_ELASTIC 12288u /* a first flight is 10 packets (RFC 6928, RFC 9002 7.2) */
 #define FLOW_QUIET    (1000 * NS_PER_MS)
 #define FLOW_WINDOW   (250 * NS_PER_MS)
 #define FLOW_WINDOWS  4
@@ -36,7 +36,7 @@
 /* All zero: a flow that was never seen. */
 struct flow {
     enum sched_lane lane;
-    bool udp, steady;
+    bool elastic, steady;
     bool filled; /* packets wait */
     bool numbered;
     ns_t last;      /* when a packet came or went; 0: never */
@@ -61,12 +61,12 @@ static inline bool flow_quiet(const struct flow *f, ns_t now)
 /* Count the time up to now, in which the queue was as it is. Begins anew what was quiet. */
 void flow_account(struct flow *f, ns_t now);
 
-/* A packet came into its queue. */
-static inline void flow_pushed(struct flow *f, bool udp, ns_t now)
+/* A packet came into its queue, `elastic` as in sched/queue.h. */
+static inline void flow_pushed(struct flow *f, bool elastic, ns_t now)
 {
     if (now != f->last)
         flow_account(f, now);
-    f->udp = udp;
+    f->elastic |= elastic;
     f->filled = true;
 }
 
@@ -79,7 +79,7 @@ static inline void flow_took(struct flow *f, uint32_t bytes, bool filled, bool l
     f->moved += bytes;
     f->window_bytes += bytes;
     if ((f->score >= FLOW_UP_TIME && f->moved >= FLOW_UP_BYTES) ||
-        (lossy && f->window_bytes >= (f->udp ? FLOW_UP_BYTES : FLOW_UP_TCP)))
+        (lossy && f->window_bytes >= (f->elastic ? FLOW_UP_ELASTIC : FLOW_UP_BYTES)))
         f->lane = SCHED_BULK;
 }
 

@@ -234,7 +234,7 @@ void queue_push(struct queue *q, struct queue_pkt *pkt, ns_t now)
     if (q->held + pkt->held > q->max_held)
         make_room(q, pkt->held);
     s = slot_for(q, pkt->flow, now);
-    flow_pushed(&s->flow, pkt->udp, now);
+    flow_pushed(&s->flow, pkt->elastic, now);
     pkt->next = NULL;
     pkt->arrived = clock_of(q, now);
     *s->tail = pkt;
@@ -300,7 +300,7 @@ static void head_of(const struct queue *q, const struct queue_slot *s, ns_t now,
         .numbering = !q->may_number     ? SCHED_PLAIN
                      : s->flow.numbered ? SCHED_NUMBERED
                                         : SCHED_MAY,
-        .udp = pkt->udp,
+        .elastic = s->flow.elastic,
         .steady = s->flow.steady,
         .moved_bytes = s->flow.moved,
         .busy = s->flow.busy,

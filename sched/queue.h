@@ -58,7 +58,7 @@ struct queue_pkt {
     uint32_t unit;  /* its longest datagram payload, that of each but the last */
     uint32_t held;  /* memory that it holds */
     bool ect;       /* its sender knows ECN: marked instead of dropped */
-    bool udp;
+    bool elastic; /* it tells that its flow's sender repairs losses, and slows down for them */
     /* ---- the queue's to the owner; both 0 in a new packet */
     bool mark;     /* its next datagram is to be marked: congestion experienced */
     uint16_t skip; /* so many datagrams before that were dropped: pass them over, set it to 0 */

@@ -93,8 +93,8 @@ struct sched_head {
 
     enum sched_lane lane;
     enum sched_numbering numbering;
-    bool udp;
-    bool steady;          /* UDP of a steady rate that is not the link's */
+    bool elastic;         /* TCP, QUIC: its sender repairs losses, and slows down for them */
+    bool steady;          /* the others: of a steady rate that is not the link's */
     uint64_t moved_bytes; /* sent since it last was quiet */
     uint32_t busy;        /* share of the last time in which its queue was filled, of 1024 */
     ns_t waited;          /* by the first packet */

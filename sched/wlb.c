@@ -3,8 +3,8 @@
 /*
  * Weighted load balancing. A flow stays on one path, chosen so that each path carries its share
  * by weight; it moves when its path is full for a while and another has room and is behind.
- * `spread_udp`: UDP goes burst by burst instead, each time on the open path that is furthest
- * behind.
+ * `spread_udp`: UDP, but for QUIC, goes burst by burst instead, each time on the open path that is
+ * furthest behind.
  */
 static int next(struct sched_state *st, const struct sched_path *views, size_t n,
                 const struct sched_head *heads, size_t nheads, bool spread_udp, ns_t now,
@@ -23,7 +23,7 @@ static int next(struct sched_state *st, const struct sched_path *views, size_t n
             return rc;
         if (rc)
             continue;
-        if (h->udp && spread_udp && st)
+        if (!h->elastic && spread_udp && st)
             p = sched_furthest_behind(st, views, &set, h->bytes, now, &out->wake);
         else
             p = sched_pinned(st, views, &set, h, now, &out->wake);

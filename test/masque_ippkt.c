@@ -277,6 +277,45 @@ static void ecn(void **state)
     }
 }
 
+/* QUIC's long header, in all that could be of UDP's payload. */
+static void quic(void **state)
+{
+    static const struct {
+        uint8_t first;
+        uint32_t version;
+        bool is;
+    } t[] = {
+        {0xc0, 1, true},           {0xff, 1, true},           {0xc3, 0x6b3343cf, true},
+        {0x40, 1, false},          {0x80, 1, false},          {0xc0, 0, false},
+        {0xc0, 2, false},          {0xc0, 0x01000000, false}, {0xc0, 0x6b3343ce, false},
+        {0xc0, 0xff00001d, false},
+    };
+    static const struct {
+        const char *src, *dst;
+        size_t at;
+    } ip[] = {{"10.0.0.1", "192.0.2.9", 28}, {"fd00::1", "fd00::2", 48}};
+    uint8_t b[80];
+
+    (void)state;
+    for (size_t k = 0; k < ARRAY_LEN(ip); k++)
+        for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+            size_t at = ip[k].at;
+
+            make_udp(b, ip[k].src, ip[k].dst, 64, 80);
+            b[at] = t[i].first;
+            set16(b + at + 1, t[i].version >> 16);
+            set16(b + at + 3, t[i].version & 0xffff);
+            for (size_t n = 0; n <= 80; n++)
+                assert_int_equal(ippkt_is_quic(b, n), t[i].is && n >= at + 5);
+        }
+    make_udp(b, "10.0.0.1", "192.0.2.9", 64, 80);
+    b[0] = 0x46; /* with options */
+    b[32] = 0xc0;
+    set16(b + 33, 0);
+    set16(b + 35, 1);
+    assert_true(ippkt_is_quic(b, 37) && !ippkt_is_quic(b, 36));
+}
+
 static void hop_limit(void **state)
 {
     uint8_t b[80];
@@ -513,7 +552,8 @@ int main(void)
         cmocka_unit_test(v4_checks),     cmocka_unit_test(v4_options),
         cmocka_unit_test(v4_fragments),  cmocka_unit_test(v6_walk),
         cmocka_unit_test(v6_long_chain), cmocka_unit_test(v6_lengths),
-        cmocka_unit_test(ecn), cmocka_unit_test(hop_limit),     cmocka_unit_test(flow_hash),
+        cmocka_unit_test(ecn),           cmocka_unit_test(quic),
+        cmocka_unit_test(hop_limit),     cmocka_unit_test(flow_hash),
         cmocka_unit_test(icmp_errors),   cmocka_unit_test(mss_clamp),
     };
 

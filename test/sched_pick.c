@@ -31,6 +31,7 @@ static struct sched_head head(uint32_t flow, enum sched_lane lane)
                                .backlog_bytes = lane == SCHED_BULK ? 1000000 : 1000,
                                .lane = lane,
                                .numbering = SCHED_MAY,
+                               .elastic = true,
                                .moved_bytes = lane == SCHED_BULK ? 10000000 : 0};
 }
 
@@ -184,7 +185,7 @@ static void wlb_shares(void **state)
             struct sched_decision d;
             ns_t now = 100 * MS + i * MS / 100;
 
-            h.udp = udp;
+            h.elastic = !udp;
             assert_int_equal(sched_next(&sched_wlb, st, v, 2, &h, 1, now, &d), 0);
             sched_sent(&sched_wlb, st, v, 2, &h, &d, 1000, now);
             bytes[d.path] += 1000;
@@ -289,24 +290,24 @@ static void auto_prompt(void **state)
     assert_true(d.flow == 1 && d.path == 1);
 }
 
-/* Which young flows are numbered: TCP that sends, on a path that loses, or may. */
+/* Which young flows are numbered: elastic ones that send, on a path that loses, or may. */
 static void auto_young(void **state)
 {
     static const struct {
         uint32_t loss_ppm;
         size_t bytes;
-        bool udp;
+        bool elastic;
         enum sched_numbering numbering;
         bool want;
     } cases[] = {
-        {5000, 1200, false, SCHED_MAY, true},
-        {5000, 1200, false, SCHED_PLAIN, false}, /* the far end wouldn't know */
-        {5000, 1200, true, SCHED_MAY, false},    /* may not want to wait */
-        {5000, 80, false, SCHED_MAY, false},     /* acknowledgements */
-        {5000, 80, false, SCHED_NUMBERED, true}, /* of one that began otherwise */
-        {500, 1200, false, SCHED_MAY, false},    /* hardly a loss */
-        {0, 1200, false, SCHED_MAY, false},
-        {0, 1200, false, SCHED_NUMBERED, true},
+        {5000, 1200, true, SCHED_MAY, true},
+        {5000, 1200, true, SCHED_PLAIN, false}, /* the far end wouldn't know */
+        {5000, 1200, false, SCHED_MAY, false},  /* may not want to wait */
+        {5000, 80, true, SCHED_MAY, false},     /* acknowledgements */
+        {5000, 80, true, SCHED_NUMBERED, true}, /* of one that began otherwise */
+        {500, 1200, true, SCHED_MAY, false},    /* hardly a loss */
+        {0, 1200, true, SCHED_MAY, false},
+        {0, 1200, true, SCHED_NUMBERED, true},
     };
 
     (void)state;
@@ -316,7 +317,7 @@ static void auto_young(void **state)
             struct sched_head h = {.flow = 1,
                                    .bytes = cases[i].bytes,
                                    .backlog_bytes = cases[i].bytes,
-                                   .udp = cases[i].udp,
+                                   .elastic = cases[i].elastic,
                                    .numbering = cases[i].numbering};
             struct sched_decision d;
 
@@ -488,7 +489,7 @@ static void nonsense(void **state)
                 h[j].backlog_bytes = h[j].bytes + rnd(&z, 1000000);
                 h[j].moved_bytes = rnd(&z, 100000000);
                 h[j].numbering = (enum sched_numbering)(rnd(&z, 3));
-                h[j].udp = rnd(&z, 2);
+                h[j].elastic = rnd(&z, 2);
                 h[j].waited = rnd(&z, 100) * MS;
                 h[j].busy = rnd(&z, 1025);
             }

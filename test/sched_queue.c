@@ -113,12 +113,12 @@ static void heads(void **state)
     (void)state;
     queue_init(&q, 1 << 20, NS_NEVER);
     p[0].unit = 1000;
-    p[2].udp = true;
+    p[2].elastic = true;
     for (int i = 0; i < 4; i++)
         queue_push(&q, &p[i], 1);
     assert_int_equal(queue_heads(&q, 5, h, SCHED_HEADS), 3);
     assert_true(h[0].flow == 1 && h[0].bytes == 1000 && h[0].backlog_bytes == 3700);
-    assert_true(h[1].flow == 2 && h[1].bytes == 900 && h[1].udp && !h[0].udp);
+    assert_true(h[1].flow == 2 && h[1].bytes == 900 && h[1].elastic && !h[0].elastic);
     assert_true(h[2].flow == 3 && h[2].waited == 4);
     assert_true(h[0].numbering == SCHED_PLAIN);
     assert_int_equal(queue_heads(&q, 5, h, 2), 2);

@@ -94,7 +94,7 @@ static void push(struct world *w, uint32_t flow, uint32_t bytes, uint64_t number
     n->born = now;
     n->voip = flow == 2;
     n->pkt = (struct queue_pkt){
-        .flow = flow, .bytes = bytes, .unit = bytes, .held = 2048, .udp = flow == 2};
+        .flow = flow, .bytes = bytes, .unit = bytes, .held = 2048, .elastic = flow != 2};
     queue_push(&w->queue, &n->pkt, now);
 }
 
