@@ -44,7 +44,9 @@
 #   ping_*              a ping every 50 ms beside the flows, and on the idle tunnel before; those under
 #                       way at the end count as _lost
 #   cpu_pct             the busiest of: the machine, and any one process in per cent of a core
-#   measured=no         cpu_pct is over 85: the figures say more about the machine than about us
+#   steal_pct           of the machine, what its host took where it is a virtual one
+#   measured=no         cpu_pct is over 85, or steal_pct over 5: the figures say more about the machine
+#                       than about us
 #   sum                 how all links together compare with each alone, and with what is wanted:
 #                       verdict=PASS, below, or no_measurement. 2 % are taken for noise
 #   samples             of a cut: Mbit/s of each half second, from 3 s before it

@@ -99,7 +99,7 @@ function asked(s) {
 
 function streams(   i, j, row, w, key, file, line, rule) {
     print "#### Inner TCP flows by scheduler\n"
-    print "Mbit/s that came, of all flows together. *: over 85 % CPU.\n"
+    print "Mbit/s that came, of all flows together. *: over 85 % CPU, or 5 % taken by the host.\n"
     line = "| environment, flows | alone | sum |"
     rule = "|---|---|---|"
     file = data "/streams"
