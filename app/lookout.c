@@ -266,7 +266,7 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
             carried(p, &v[i]);
         if (due)
             study(p, &v[i], n, now);
-        o->lossy |= p->loss_ppm > LOOKOUT_LOSSY;
+        o->lossy |= p->loss_ppm > SCHED_LOSSY;
         sent += p->lately;
         lost += p->lost_lately;
         if (is_unproven(&v[i]))

@@ -27,8 +27,7 @@
 #define LOOKOUT_PATHS 16                /* by index; of those above nothing is remembered */
 #define LOOKOUT_EVERY (100 * NS_PER_MS) /* between two looks at what changes slowly */
 #define LOOKOUT_SOON  (10 * NS_PER_MS)  /* while nothing is kept */
-#define LOOKOUT_PROOF 2000 /* packets, of which a path that loses would have lost some */
-#define LOOKOUT_LOSSY 200               /* packets of a million: losses are to be expected */
+#define LOOKOUT_PROOF       2000 /* packets, of which a path that loses would have lost some */
 #define LOOKOUT_PARITY      1000   /* of all paths together: a parity pays, */
 #define LOOKOUT_PARITY_MOST 150000 /* and no longer does */
 

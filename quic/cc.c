@@ -90,7 +90,7 @@ static void congestion(struct cc *cc, const struct cc_loss *loss, bool ecn)
                                      .cwnd = cc->cwnd,
                                      .ssthresh = cc->ssthresh};
     cc->events += cc->events < ARRAY_LEN(cc->event);
-    cc->ops->on_congestion(cc, loss, ecn);
+    cc->ops->on_congestion(cc, ecn);
     cc->hystart.on = false;
     cc->recovery_start = loss->now;
     cc->recovered_once = true;

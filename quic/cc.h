@@ -105,7 +105,7 @@ struct cc_ops {
     const char *name;
     void (*init)(struct cc *cc);
     void (*on_ack)(struct cc *cc, const struct cc_ack *ack);
-    void (*on_congestion)(struct cc *cc, const struct cc_loss *loss, bool ecn);
+    void (*on_congestion)(struct cc *cc, bool ecn);
     void (*on_persistent)(struct cc *cc);
     /* Every loss of the event, the last one, was spurious. */
     void (*on_undo)(struct cc *cc, const struct cc_event *before);

@@ -583,11 +583,10 @@ static void on_lost(struct cc *cc, const struct cc_lost *lost)
     }
 }
 
-static void on_congestion(struct cc *cc, const struct cc_loss *loss, bool ecn)
+static void on_congestion(struct cc *cc, bool ecn)
 {
     struct cc_bbr *b = &cc->u.bbr;
 
-    (void)loss;
     if (!ecn) {
         b->in_recovery = true;
         return;

@@ -99,12 +99,12 @@ static void on_ack(struct cc *cc, const struct cc_ack *ack)
     grow(cc, ack);
 }
 
-static void on_congestion(struct cc *cc, const struct cc_loss *loss, bool ecn)
+static void on_congestion(struct cc *cc, bool ecn)
 {
     struct cc_cubic *c = &cc->u.cubic;
     uint64_t w_max = c->now.w_max;
 
-    (void)loss, (void)ecn;
+    (void)ecn;
     cc->event[0].cubic = c->now;
     /* Fast convergence (RFC 9438 4.7). */
     c->now.w_max = cc->cwnd;

@@ -26,11 +26,11 @@ static void on_ack(struct cc *cc, const struct cc_ack *ack)
     }
 }
 
-static void on_congestion(struct cc *cc, const struct cc_loss *loss, bool ecn)
+static void on_congestion(struct cc *cc, bool ecn)
 {
     struct cc_newreno *n = &cc->u.newreno;
 
-    (void)loss, (void)ecn;
+    (void)ecn;
     n->acked = 0;
     cc->ssthresh = cc->cwnd / 2;
     if (cc->ssthresh < cc_min_window(cc))

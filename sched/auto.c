@@ -31,7 +31,6 @@
 #define SPREAD_MOST (100 * NS_PER_MS) /* later than that, a link is left out */
 #define GAIN_SHARE  5 /* a risky link carries at least that part of what the faster ones do */
 #define STANDING    (5 * NS_PER_MS) /* of the faster links' work waits before a later one joins */
-#define LOSS_SEEN   200             /* per million: losses are to be expected */
 #define LOSS_YOUNG  1000            /* the same, from a flow's beginning on */
 #define YOUNG_BYTES 500             /* a packet of a TCP flow that will send more */
 #define LOSS_BESIDE 5000   /* per million: too much beside faster links that lose nothing */
@@ -130,7 +129,7 @@ static struct faster faster(const struct look *l, const struct sched_set *set,
         if (delay < own || (delay == own && o < p)) {
             f.bps += o->rate_bps;
             f.queued += (double)o->queued * (double)o->rate_bps / 1e9;
-            f.lossy |= o->loss_ppm > LOSS_SEEN;
+            f.lossy |= o->loss_ppm > SCHED_LOSSY;
         }
         f.least = ns_min(f.least, delay);
     }
@@ -152,7 +151,7 @@ static bool worth(const struct look *l, const struct sched_set *set, const struc
     if (p->loss_ppm > LOSS_MOST)
         return false;
     late = spread + p->jitter;
-    if (p->loss_ppm > LOSS_SEEN)
+    if (p->loss_ppm > SCHED_LOSSY)
         late += p->srtt + f.least;
     if (late > deadline || (double)spread * bps / 8e9 > SCHED_REORDER_BYTES)
         return false;
@@ -224,7 +223,7 @@ static bool numbered(size_t n, const struct sched_set *set, const struct sched_h
         return h->elastic && (already || (h->bytes >= YOUNG_BYTES &&
                                           (p->loss_ppm > LOSS_YOUNG || p->unproven)));
     return set->n > 1 || p->unproven || (already && n > 1) ||
-           p->loss_ppm > (already ? LOSS_SEEN / 4 : LOSS_SEEN);
+           p->loss_ppm > (already ? SCHED_LOSSY / 4 : SCHED_LOSSY);
 }
 
 static int next(struct sched_state *st, const struct sched_path *views, size_t n,

@@ -29,6 +29,7 @@
 #define SCHED_PATHS_MAX  64
 #define SCHED_HEADS      16 /* flows that are worth looking at together */
 #define SCHED_COPIES_MAX 7  /* further paths of one decision */
+#define SCHED_LOSSY      200 /* lost packets of a million: more are to be expected */
 
 /* How bulk flows wait at the far end, unless a head says otherwise. */
 #define SCHED_HOLD          (1000 * NS_PER_MS)

@@ -8,6 +8,7 @@
 
 #include "app/lookout.h"
 #include "mp/mp.h"
+#include "test/rnd.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -727,15 +728,15 @@ static void test_lossy(void **state)
         path[1].v.packets_sent += 1;
         watch(T);
         sending(T, 1, sent, 1);
-        assert_int_equal(ppm(T), sent == 4800 ? LOOKOUT_LOSSY : LOOKOUT_LOSSY + 1);
+        assert_int_equal(ppm(T), sent == 4800 ? SCHED_LOSSY : SCHED_LOSSY + 1);
         assert_int_equal(o.lossy, sent != 4800);
     }
     path[0].v.packets_lost += 50; /* looked at only now and then */
     path[0].v.packets_sent += 5000;
     watch(T + 2 * LOOKOUT_EVERY - 1);
-    assert_int_equal(ppm(T), LOOKOUT_LOSSY);
+    assert_int_equal(ppm(T), SCHED_LOSSY);
     watch(T + 2 * LOOKOUT_EVERY);
-    assert_true(ppm(T) > LOOKOUT_LOSSY && o.lossy);
+    assert_true(ppm(T) > SCHED_LOSSY && o.lossy);
 }
 
 /* A parity pays where enough of all that is sent is lost. */
@@ -1092,15 +1093,6 @@ static void test_soon(void **state)
     watch(T + S + BEAT - 1);
     n.repair.next = 1;
     assert_string_equal(watch(T + S + BEAT), "lost:8");
-}
-
-static uint64_t rnd(uint64_t *seed)
-{
-    uint64_t z = *seed += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
 }
 
 /* Paths of all sorts without news: no look is late, and after some there are no more. */

@@ -10,6 +10,7 @@
 
 #include "app/numbered.h"
 #include "masque/dgram.h"
+#include "test/rnd.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,15 +18,6 @@
 #include <unistd.h>
 
 #define PACKETS 2000
-
-static uint64_t rnd(uint64_t *seed)
-{
-    uint64_t z = *seed += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
 
 static struct world {
     struct ring *ring;

@@ -16,16 +16,7 @@
 #include <string.h>
 
 #include "h3/h3.h"
-
-/* splitmix64: any seed will do, 0 included. */
-static inline uint64_t rnd(uint64_t *seed)
-{
-    uint64_t z = *seed += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
+#include "test/rnd.h"
 
 /* Bytes of a text of hexadecimal digits and blanks; returns their number. */
 static inline size_t unhex(const char *text, uint8_t *out, size_t max)

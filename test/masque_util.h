@@ -18,16 +18,7 @@
 #include "masque/ippkt.h"
 #include "masque/prefix.h"
 #include "quic/types.h"
-
-/* splitmix64 */
-static inline uint64_t rnd(uint64_t *seed)
-{
-    uint64_t z = *seed += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
+#include "test/rnd.h"
 
 static inline struct span text_span(const char *s)
 {

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "quic/types.h"
+#include "test/rnd.h"
 
 /* Bytes of a text of hexadecimal digits; white space is skipped. Returns their number. */
 static inline size_t unhex(const char *text, uint8_t *out, size_t max)
@@ -65,14 +66,9 @@ static inline uint8_t *exact_copy(const void *p, size_t n)
     return copy;
 }
 
-/* splitmix64. */
 static inline uint64_t rand_u64(uint64_t *state)
 {
-    uint64_t z = *state += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
+    return rnd(state);
 }
 
 static inline uint64_t rand_below(uint64_t *state, uint64_t n)

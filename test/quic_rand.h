@@ -6,18 +6,15 @@
 
 #include "quic/types.h"
 
+#include "test/rnd.h"
+
 struct rnd {
     uint64_t state;
 };
 
-/* splitmix64 */
 static inline uint64_t rnd_next(struct rnd *r)
 {
-    uint64_t z = r->state += 0x9e3779b97f4a7c15u;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
+    return rnd(&r->state);
 }
 
 /* A number below `n`. */

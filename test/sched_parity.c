@@ -9,18 +9,10 @@
 #include <string.h>
 
 #include "sched/parity.h"
+#include "test/rnd.h"
 
 #define MS  NS_PER_MS
 #define NOW MS
-
-static uint64_t rnd(uint64_t *seed)
-{
-    uint64_t z = *seed += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
 
 /* Packet `number` of `flow`: of a length and of bytes of its own. */
 static struct span packet(unsigned flow, uint32_t number, uint8_t buf[PARITY_LONGEST])

@@ -9,17 +9,9 @@
 #include <string.h>
 
 #include "sched/queue.h"
+#include "test/rnd.h"
 
 #define MS NS_PER_MS
-
-static uint64_t rnd(uint64_t *seed)
-{
-    uint64_t z = *seed += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
 
 static struct queue_pkt pkt(uint32_t flow, uint32_t bytes, uint32_t held)
 {

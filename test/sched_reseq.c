@@ -12,18 +12,10 @@
 #include <string.h>
 
 #include "sched/reseq.h"
+#include "test/rnd.h"
 
 #define HOLD (50 * NS_PER_MS)
 #define MOST (8u << 20)
-
-static uint64_t rnd(uint64_t *seed)
-{
-    uint64_t z = *seed += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
 
 /* A packet that tells its flow and number. */
 static struct span packet(uint8_t b[64], uint32_t flow, uint64_t number)
