@@ -486,10 +486,14 @@ bool reseq_next(struct reseq *r, ns_t now, struct span *pkt)
     return true;
 }
 
-/* When a flow that holds packets waits no longer. */
-static ns_t deadline(const struct reseq *r, const struct reseq_flow *f)
+/* When a flow waits for a gap no longer; NS_NEVER: it doesn't, or no more than for its turn. */
+static ns_t deadline(const struct reseq *r, unsigned flow)
 {
-    return ns_min(ns_add(f->moved, r->hold), ns_add(f->mark_at, r->most));
+    const struct reseq_flow *f = r->flow[flow];
+
+    return f && f->held > 0 && !(r->ready >> flow & 1)
+               ? ns_min(ns_add(f->moved, r->hold), ns_add(f->mark_at, r->most))
+               : NS_NEVER;
 }
 
 ns_t reseq_deadline(const struct reseq *r)
@@ -497,8 +501,7 @@ ns_t reseq_deadline(const struct reseq *r)
     ns_t at_least = r->ready & r->resting ? r->turn_end : NS_NEVER;
 
     for (unsigned i = 0; i < RESEQ_FLOWS && r->held > 0; i++)
-        if (r->flow[i] && r->flow[i]->held > 0)
-            at_least = ns_min(at_least, deadline(r, r->flow[i]));
+        at_least = ns_min(at_least, deadline(r, i));
     return at_least;
 }
 
@@ -509,7 +512,7 @@ void reseq_tick(struct reseq *r, ns_t now)
 
         if (f && f->held == 0 && ns_sub(now, f->seen) > RESEQ_IDLE)
             flow_free(r, i);
-        else if (f && f->held > 0 && now >= deadline(r, f))
+        else if (now >= deadline(r, i))
             give_up(r, i,
                     now >= ns_add(f->mark_at, r->most) ? f->mark : next_held(f, f->due),
                     &r->stats.given_time);
