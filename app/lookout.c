@@ -16,6 +16,8 @@
 #define FAILED    (NS_PER_S / 2)   /* longer silence is no pause */
 #define PAUSE_FADE (1.0 - 1.0 / 400)
 #define STANDING_MOST (100 * NS_PER_MS)
+#define SPARED         (250 * NS_PER_MS) /* is a path at first */
+#define MISJUDGED_MOST 4
 
 #define MISSED_LONG  (15 * NS_PER_S) /* a path is expected back, */
 #define MISSED_FADE  (5 * NS_PER_S)  /* at the end of that less and less, */
@@ -157,16 +159,28 @@ static void study(struct lookout_path *p, const struct quic_path_view *v, struct
 /*
  * What the far end sends on a path that gives no news is perhaps lost, too: say, the
  * acknowledgements of what goes over others now. Where it has little else to send there, it
- * would find out late. But while something comes by the path, only our direction is in doubt.
+ * would find out late. But while something comes by the path, only our direction is in doubt;
+ * and as nothing does once the far end spares it, the request ends by itself, a later one the
+ * later, and comes again only after a longer silence.
  */
 static void tell(struct lookout_path *p, const struct quic_path_view *v, bool heard, bool others,
                  struct quic_conn *conn, size_t path, ns_t now)
 {
-    bool deaf = ns_sub(now, v->last_received) >= beat(p, v);
-    bool spare = !heard && others && deaf && (p->spared || v->waiting > 0);
+    ns_t quiet = ns_sub(now, ns_max(v->last_received, p->told_at));
+    bool spare = !heard && others;
 
-    if (spare != p->spared && mp_spare(conn, path, spare, now) == 0)
-        p->spared = spare;
+    if (heard)
+        p->misjudged = 0;
+    if (p->spared)
+        spare &= now < p->told_at + (SPARED << p->misjudged) && v->last_received <= p->told_at;
+    else
+        spare &= v->waiting > 0 && quiet >= beat(p, v) << p->misjudged;
+    if (spare == p->spared || mp_spare(conn, path, spare, now))
+        return;
+    if (p->spared && !heard && p->misjudged < MISJUDGED_MOST)
+        p->misjudged++;
+    p->spared = spare;
+    p->told_at = now;
 }
 
 /*

@@ -34,6 +34,8 @@
 struct lookout_path {
     bool used, heard;
     bool spared;                /* the far end was asked not to use it, */
+    unsigned misjudged;         /* times since it was heard that it need not have been, */
+    ns_t told_at;               /* and when it was last asked, or told that it may */
     bool standby, doubted;      /* and we were, while we had no news of it */
     unsigned probed;            /* probe timeouts that packets were sent again for, and one */
     uint32_t id;
