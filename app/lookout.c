@@ -37,18 +37,22 @@ static size_t paths_of(const struct quic_conn *conn)
 /*
  * What a path has sent and lost since the last look. Losses that come all at once are those of a
  * queue that has overflowed, which is the controller's business and says little of the link: they
- * count for a few times the usual at most.
+ * count for a few times the usual at most; and not at all while it finds out what the path carries.
  */
-static void count(struct lookout_path *p, const struct quic_path_view *v)
+static void count(struct lookout_path *p, const struct quic_path_view *v, ns_t now)
 {
     uint64_t lost =
         v->packets_lost > v->packets_spurious ? v->packets_lost - v->packets_spurious : 0;
-    double sent = (double)(v->packets_sent - p->sent), now = (double)lost - (double)p->lost;
+    double sent = (double)(v->packets_sent - p->sent), more = (double)lost - (double)p->lost;
     double usual = p->lost_lately / (p->lately + DOUBT);
     double most = sent * (usual > ONCE ? 4 * usual : 4 * ONCE);
 
     p->lately = p->lately * FADE + sent;
-    p->lost_lately = p->lost_lately * FADE + (now < most ? now : most);
+    if (v->ramping)
+        p->ramped_at = now;
+    if (ns_sub(now, p->ramped_at) < 2 * v->srtt + LOOKOUT_EVERY)
+        more = fmin(more, 0);
+    p->lost_lately = p->lost_lately * FADE + fmin(more, most);
     if (p->lost_lately < 0)
         p->lost_lately = 0;
     p->sent = v->packets_sent;
@@ -152,7 +156,7 @@ static bool is_unproven(const struct quic_path_view *v)
 static void study(struct lookout_path *p, const struct quic_path_view *v, struct numbered *n,
                   ns_t now)
 {
-    count(p, v);
+    count(p, v, now);
     p->late_known = n && numbered_late(n, p->id, now, &p->late, &p->jitter);
 }
 
