@@ -375,6 +375,43 @@ static void test_spare(void **state)
     assert_string_equal(asked, "");
 }
 
+/* Once it spares the path nothing comes, and that proves nothing: it is tried, less and less often. */
+static void test_spare_ends(void **state)
+{
+    ns_t now = T + BEAT;
+
+    (void)state;
+    begin(2);
+    fresh(0);
+    busy(1, T, T - SRTT);
+    path[1].v.last_received = T;
+    watch(now);
+    assert_string_equal(asked, "spare 1 ");
+    for (unsigned k = 0; k < 7; k++) {
+        unsigned wrong = k < 4 ? k : 4; /* times, as far as they count */
+
+        watch(now + (250 * MS << wrong) - 1);
+        assert_string_equal(asked, "");
+        now += 250 * MS << wrong;
+        watch(now);
+        assert_string_equal(asked, "use 1 ");
+        wrong = k + 1 < 4 ? k + 1 : 4;
+        watch(now + (BEAT << wrong) - 1);
+        assert_string_equal(asked, "");
+        now += BEAT << wrong;
+        watch(now);
+        assert_string_equal(asked, "spare 1 ");
+    }
+    path[1].v.last_received = now + 1; /* something came after all */
+    watch(now + 1);
+    assert_string_equal(asked, "use 1 ");
+    path[1].news = now + 2; /* it is heard: as if it had never been */
+    watch(now + 2);
+    busy(1, now + 2, now + 2 - SRTT);
+    assert_string_equal(watch(now + 2 + BEAT), "lost:8");
+    assert_string_equal(asked, "spare 1 ");
+}
+
 /* Who asks us while we have no news either says no more than that; else it is a wish that stays. */
 static void test_wish(void **state)
 {
@@ -703,7 +740,24 @@ static void test_at_once(void **state)
     assert_true(ppm(now) > 0);
 }
 
-/* Where the first loss falls in more packets or fewer. */
+/* Not what is lost while its controller tries what the path carries, nor what it finds out later. */
+static void test_ramp(void **state)
+{
+    ns_t now = T;
+
+    (void)state;
+    begin(2);
+    watch(now);
+    path[0].v.ramping = true;
+    now = sending(now, 3, 1000, 100);
+    assert_int_equal(ppm(now), 0);
+    path[0].v.ramping = false;
+    now = sending(now, 1, 1000, 100); /* in less than two round trips, and a look */
+    assert_int_equal(ppm(now), 0);
+    now = sending(now, 1, 1000, 10);
+    assert_true(ppm(now) > 0);
+}
+
 /* What has carried little may lose packets, for all we know. */
 static void test_unproven(void **state)
 {
@@ -720,6 +774,7 @@ static void test_unproven(void **state)
     assert_true(look(0, T + LOOKOUT_EVERY).unproven);
 }
 
+/* Where the first loss falls in more packets or fewer. */
 static void test_lossy(void **state)
 {
     (void)state;
@@ -1138,7 +1193,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_suspected),      cmocka_unit_test(test_silence),
         cmocka_unit_test(test_timeout),        cmocka_unit_test(test_heard_again),
-        cmocka_unit_test(test_spare),          cmocka_unit_test(test_wish),
+        cmocka_unit_test(test_spare),          cmocka_unit_test(test_spare_ends),
+        cmocka_unit_test(test_wish),           cmocka_unit_test(test_ramp),
         cmocka_unit_test(test_alone),          cmocka_unit_test(test_all_silent),
         cmocka_unit_test(test_pauses),         cmocka_unit_test(test_pause_fades),
         cmocka_unit_test(test_another_id),     cmocka_unit_test(test_over),
