@@ -129,14 +129,15 @@ struct cc_bbr {
     uint32_t full_count;
     uint64_t stall_bw; /* Startup: max_bw when it last grew, */
     uint32_t stalled;  /* and rounds since that had a BDP on the way */
-    bool hasty;        /* Startup was left by them: probe as soon as there is more to say */
+    bool hasty; /* Startup was left by them, or a probe idle: on as soon as there is more to say */
 
     /* ProbeBW. */
     uint64_t rounds_since_up, drain_round;
     ns_t cycle_stamp, probe_wait;
     uint64_t up_acked, up_per_inc;
     uint32_t up_rounds, up_spare;
-    bool probe_sample, too_high, precautionary, up_short;
+    bool probe_sample, too_high, precautionary;
+    bool up_short; /* UP began before the pipe was full */
 
     /* ProbeRTT, idle times and recovery. */
     ns_t probe_rtt_done; /* 0: not yet down to its window */

@@ -14,9 +14,9 @@
  * A bulk flow stays one until no packet of it came or went for FLOW_QUIET: so no flow changes
  * lanes more often than that, and its packets never overtake each other by changing.
  *
- * Steady is a bulk flow, not elastic, that sends at one rate, its own: over the last FLOW_WINDOWS windows
- * its queue was empty most of the time and the fastest window was less than half as fast again
- * as the slowest. Live video is; a download isn't, as it keeps its queue filled.
+ * Steady is a bulk flow, not elastic, that sends at one rate, its own: over the last FLOW_WINDOWS
+ * windows its queue was empty most of the time and the fastest window was less than half as fast
+ * again as the slowest. Live video is; a download isn't, as it keeps its queue filled.
  *
  * Invariant: constant memory, constant time per packet; time that stands still or jumps harms
  * nothing.
@@ -26,17 +26,18 @@
 
 #include "sched/sched.h"
 
-#define FLOW_UP_TIME  (20 * NS_PER_MS)
-#define FLOW_UP_BYTES 65536u
+#define FLOW_UP_TIME    (20 * NS_PER_MS)
+#define FLOW_UP_BYTES   65536u
 #define FLOW_UP_ELASTIC 12288u /* a first flight is 10 packets (RFC 6928, RFC 9002 7.2) */
-#define FLOW_QUIET    (1000 * NS_PER_MS)
-#define FLOW_WINDOW   (250 * NS_PER_MS)
-#define FLOW_WINDOWS  4
+#define FLOW_QUIET      (1000 * NS_PER_MS)
+#define FLOW_WINDOW     (250 * NS_PER_MS)
+#define FLOW_WINDOWS    4
 
 /* All zero: a flow that was never seen. */
 struct flow {
     enum sched_lane lane;
-    bool elastic, steady;
+    bool elastic; /* as one of its packets told */
+    bool steady;
     bool filled; /* packets wait */
     bool numbered;
     ns_t last;      /* when a packet came or went; 0: never */
