@@ -3,8 +3,8 @@
  *
  * Each acknowledgement updates the model, may move the state, and sets window, rate and
  * burst by the gains of the state. A bandwidth probe is REFILL (one round at the known rate,
- * so that the pipe is full when the probe begins), UP (faster, until the rate stops growing
- * or too much is lost) and DOWN (slower, until the queue is gone); `acks` follows which of
+ * so that the pipe is full when the probe begins), UP (faster, until the rate stops growing,
+ * too much is lost, or nothing is learned) and DOWN (slower, until the queue is gone); `acks` follows which of
  * these the acknowledgements are about, a round trip later.
  *
  * Flows that share a path find each other by probing one at a time: together they only drive
