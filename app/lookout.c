@@ -34,6 +34,11 @@ static size_t paths_of(const struct quic_conn *conn)
 
 /* ---- watching -------------------------------------------------------------------------- */
 
+static double share(double lost, double sent)
+{
+    return lost / (sent + DOUBT);
+}
+
 /*
  * What a path has sent and lost since the last look. Losses that come all at once are those of a
  * queue that has overflowed, which is the controller's business and says little of the link: they
@@ -44,7 +49,7 @@ static void count(struct lookout_path *p, const struct quic_path_view *v, ns_t n
     uint64_t lost =
         v->packets_lost > v->packets_spurious ? v->packets_lost - v->packets_spurious : 0;
     double sent = (double)(v->packets_sent - p->sent), more = (double)lost - (double)p->lost;
-    double usual = p->lost_lately / (p->lately + DOUBT);
+    double usual = share(p->lost_lately, p->lately);
     double most = sent * (usual > ONCE ? 4 * usual : 4 * ONCE);
 
     p->lately = p->lately * FADE + sent;
@@ -58,7 +63,7 @@ static void count(struct lookout_path *p, const struct quic_path_view *v, ns_t n
     p->sent = v->packets_sent;
     p->lost = lost;
     p->pause = (ns_t)((double)p->pause * PAUSE_FADE);
-    p->loss_ppm = (uint32_t)(p->lost_lately * 1e6 / (p->lately + DOUBT));
+    p->loss_ppm = (uint32_t)(share(p->lost_lately, p->lately) * 1e6);
 }
 
 /* Longer than this no news of what is in flight should take (RFC 9002 6.2.1). */
@@ -299,7 +304,7 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
         }
     }
     o->unproven = unproven && !proven;
-    ppm = lost * 1e6 / (sent + DOUBT);
+    ppm = share(lost, sent) * 1e6;
     o->parity = ppm > LOOKOUT_PARITY && ppm < LOOKOUT_PARITY_MOST;
     for (size_t i = 0; i < paths; i++) {
         is[i] = o->path[i].used && is_heard(&o->path[i], v, paths, i, now);

@@ -41,7 +41,7 @@ struct lookout_path {
     uint32_t id;
     uint64_t sent, lost;        /* packets, at the last look */
     double lately, lost_lately; /* the same, the older the less */
-    ns_t ramped_at;             /* when it last was filled for the first time */
+    ns_t ramped_at;             /* when its controller last tried what it carries */
     double bps;                 /* that it carries, as it showed */
     ns_t news;                  /* the last before it was given up, */
     ns_t usual;                 /* and the longest time without, pauses aside */

@@ -66,6 +66,12 @@ static uint64_t inflight_at(const struct cc *cc, uint64_t bw, double gain)
     return quantization(cc, bbr_bdp(cc, bw, gain));
 }
 
+/* What the path holds at `gain` times its best rate, acknowledgements that gather included. */
+static uint64_t held_at(const struct cc *cc, double gain)
+{
+    return bbr_bdp(cc, cc->u.bbr.max_bw, gain) + cc->u.bbr.extra_acked;
+}
+
 static uint64_t target_inflight(const struct cc *cc)
 {
     return smaller(bbr_bdp(cc, cc->u.bbr.bw, 1.0), cc->cwnd);
@@ -208,7 +214,7 @@ static void check_startup_stall(struct cc *cc, const struct cc_ack *ack)
         b->stall_bw = b->max_bw;
         b->stalled = 0;
     } else if (ack->peak > cc_initial_window(cc->mss) &&
-               ack->peak > bbr_bdp(cc, b->max_bw, STALL_GROWTH) + b->extra_acked) {
+               ack->peak > held_at(cc, STALL_GROWTH)) {
         b->stalled++;
     }
     b->full_reached = b->hasty = b->stalled >= STALL_ROUNDS;
@@ -262,9 +268,7 @@ static bool time_to_cruise(const struct cc *cc, const struct cc_ack *ack)
  */
 static bool probe_is_full(const struct cc *cc, const struct cc_ack *ack)
 {
-    const struct cc_bbr *b = &cc->u.bbr;
-
-    return b->up_short && ack->in_flight > bbr_bdp(cc, b->max_bw, UP_FLIGHT) + b->extra_acked;
+    return cc->u.bbr.up_short && ack->in_flight > held_at(cc, UP_FLIGHT);
 }
 
 /* Whether nothing is learned from a probe, as its sender has too little to say. */

@@ -32,7 +32,7 @@
 #define GAIN_SHARE  5 /* a risky link carries at least that part of what the faster ones do */
 #define STANDING    (5 * NS_PER_MS) /* of the faster links' work waits before a later one joins */
 #define LOSS_YOUNG  1000            /* the same, from a flow's beginning on */
-#define YOUNG_BYTES 500             /* a packet of a TCP flow that will send more */
+#define YOUNG_BYTES 500             /* a packet of an elastic flow that will send more */
 #define LOSS_BESIDE 5000   /* per million: too much beside faster links that lose nothing */
 #define LOSS_MOST   250000 /* per million: above, repairs are a second flow */
 

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "sched/queue.h"
+#include "test/rnd.h"
 
 #define MS     NS_PER_MS
 #define TICK   (100 * NS_PER_US)
@@ -74,15 +75,6 @@ struct world {
     } node[RING];
     struct node *spare;
 };
-
-static uint64_t rnd(struct world *w)
-{
-    uint64_t z = w->seed += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
 
 static void push(struct world *w, uint32_t flow, uint32_t bytes, uint64_t number, ns_t now)
 {
@@ -219,8 +211,8 @@ static ns_t transmit(struct world *w, struct link *l, uint32_t bytes, bool repai
     l->bytes += bytes;
     at = l->free_at + l->delay_ms * MS;
     if (l->jitter_ms)
-        at += rnd(w) % (l->jitter_ms * MS);
-    while (rnd(w) % 1000000 < l->loss_ppm) {
+        at += rnd(&w->seed) % (l->jitter_ms * MS);
+    while (rnd(&w->seed) % 1000000 < l->loss_ppm) {
         if (!repaired)
             return NS_NEVER;
         l->free_at += take;
