@@ -99,11 +99,11 @@ static bool outlived(const struct quic_path_view *v, size_t paths, size_t i, ns_
  * packet are overdue, and there were none at all for longer than there should be.
  */
 static bool is_heard(const struct lookout_path *p, const struct quic_path_view *v, size_t paths,
-                     size_t i, ns_t now)
+                     size_t i)
 {
     if (!v[i].usable || silence_of(&v[i]) != SCHED_HEARD)
         return false;
-    if (!p->heard && p->news > 0 && v[i].in_flight_bytes > 0 && now - v[i].waiting <= p->news)
+    if (!p->heard && p->news > 0 && v[i].in_flight_bytes > 0 && v[i].reached <= p->lost_at)
         return false;
     return v[i].oldest < patience(&v[i]) || v[i].waiting < beat(p, &v[i]) ||
            !outlived(v, paths, i, APART);
@@ -219,6 +219,7 @@ static void hear(struct lookout_path *p, const struct quic_path_view *v, bool he
         if (n)
             repair_path_lost(&n->repair, p->id, now);
         p->news = now - v->waiting;
+        p->lost_at = now;
         p->usual = beat(p, v) - p->pause;
         p->missed =
             (uint64_t)fmax((double)v->in_flight_bytes, p->bps * (double)longest_rtt / 8e9);
@@ -307,7 +308,7 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
     ppm = share(lost, sent) * 1e6;
     o->parity = ppm > LOOKOUT_PARITY && ppm < LOOKOUT_PARITY_MOST;
     for (size_t i = 0; i < paths; i++) {
-        is[i] = o->path[i].used && is_heard(&o->path[i], v, paths, i, now);
+        is[i] = o->path[i].used && is_heard(&o->path[i], v, paths, i);
         heard += is[i];
         o->held |= is[i] && v[i].held_back;
     }

@@ -43,7 +43,7 @@ struct lookout_path {
     double lately, lost_lately; /* the same, the older the less */
     ns_t ramped_at;             /* when its controller last tried what it carries */
     double bps;                 /* that it carries, as it showed */
-    ns_t news;                  /* the last before it was given up, */
+    ns_t news, lost_at;         /* the last before it was given up, and when it was, */
     ns_t usual;                 /* and the longest time without, pauses aside */
     ns_t pause;                 /* that it made lately without having failed, beyond what is usual */
     uint64_t missed;            /* bytes of flows' windows that it held when it was given up, */

@@ -357,6 +357,7 @@ int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic
         .pto_count = rec->pto_count,
         .oldest = ns_sub(now, recovery_oldest(rec)),
         .waiting = rec->bytes_in_flight ? ns_sub(now, rec->rate.delivered_time) : 0,
+        .reached = rec->rate.first_sent_time,
         .last_received = p->last_received,
         .packets_sent = rec->packets_sent,
         .packets_received = p->packets_received,

@@ -473,6 +473,8 @@ struct quic_path_view {
     ns_t next_send;      /* when the pacer next allows; NS_NEVER: only after an ACK */
     unsigned pto_count;  /* probe timeouts in a row */
     ns_t waiting;        /* for news of what is in flight: since the last, or since it was sent */
+    ns_t reached; /* when the newest packet was sent of which is known that it arrived; or
+                          * the first in flight now */
     ns_t oldest;         /* since the first was sent of what no news has passed over; 0: none */
     ns_t last_received;  /* the instant of the last authenticated packet */
     uint64_t packets_sent, packets_received, packets_lost, packets_spurious;

@@ -33,6 +33,7 @@ static struct fake {
     bool gone, fresh; /* no such path; with news all the time */
     bool mute;        /* its status can't be said now */
     ns_t news, sent;  /* the last, and what is in flight since */
+    ns_t age;         /* of the packet that the last news was about */
     bool late_known;
     ns_t late;
     struct quic_path_view v;
@@ -59,6 +60,7 @@ int quic_path_view(const struct quic_conn *conn, size_t i, ns_t now, struct quic
     if (f->v.in_flight_bytes > 0) {
         out->waiting = f->fresh ? 0 : now - f->news;
         out->oldest = f->fresh ? f->v.srtt : ns_sub(now, f->sent);
+        out->reached = now - out->waiting - f->age;
     }
     return 0;
 }
@@ -275,7 +277,10 @@ static void test_timeout(void **state)
     assert_string_equal(watch(T + 1), "lost:7");
 }
 
-/* A path that is given up is heard by news, not by more patience; or when it owes none. */
+/*
+ * A path that is given up is heard by news of what was sent since, not by more patience; or when it
+ * owes none.
+ */
 static void test_heard_again(void **state)
 {
     (void)state;
@@ -285,9 +290,13 @@ static void test_heard_again(void **state)
     path[1].v.rttvar = S;
     assert_string_equal(watch(T + BEAT + 1), "");
     assert_int_equal(look(1, T + BEAT + 1).silence, SCHED_SUSPECT);
-    path[1].news++;
+    path[1].news = T + BEAT + 2;
+    path[1].age = 2; /* acknowledged by another path, perhaps */
     assert_string_equal(watch(T + BEAT + 2), "");
-    assert_int_equal(look(1, T + BEAT + 2).silence, SCHED_HEARD);
+    assert_int_equal(look(1, T + BEAT + 2).silence, SCHED_SUSPECT);
+    path[1].age = 1;
+    assert_string_equal(watch(T + BEAT + 3), "");
+    assert_int_equal(look(1, T + BEAT + 3).silence, SCHED_HEARD);
 
     begin(2);
     fresh(0);
