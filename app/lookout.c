@@ -241,22 +241,27 @@ static void hear(struct lookout_path *p, const struct quic_path_view *v, bool he
  * needs: in the longest one, as the flows wait for their packets on all paths. It is kept in the
  * queue, in case that the path is back soon: else it would take the flows long to fill it again.
  */
-static ns_t slack(const struct lookout *o, ns_t now)
+static void miss(struct lookout *o, ns_t now)
 {
-    double missed = 0, bps = 0;
+    double missed = 0;
 
+    o->bps = 0;
+    o->away = false;
     for (size_t i = 0; i < o->paths; i++) {
         const struct lookout_path *p = &o->path[i];
 
-        if (p->used && p->missed_until > now)
+        if (!p->used)
+            continue;
+        if (p->missed_until > now)
             missed += (double)p->missed * (double)ns_min(p->missed_until - now, MISSED_FADE);
-        else if (p->used && p->heard)
-            bps += p->bps;
+        else if (p->heard)
+            o->bps += p->bps;
+        o->away |= p->missed_until > now && !p->heard;
     }
-    if (missed > 0 && bps == 0)
-        return o->slack;
+    if (missed > 0 && o->bps == 0)
+        return;
     missed *= 8e9 * MISSED_SHARE / (double)MISSED_FADE;
-    return missed > 0 ? (ns_t)fmin(missed / bps, (double)SLACK_MOST) : 0;
+    o->slack = missed > 0 ? (ns_t)fmin(missed / o->bps, (double)SLACK_MOST) : 0;
 }
 
 void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n, ns_t now)
@@ -322,7 +327,7 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
             o->check = ns_min(o->check, ns_add(now, falls_in(&o->path[i], &v[i])));
     }
     o->paths = paths;
-    o->slack = slack(o, now);
+    miss(o, now);
     if (!due)
         return;
     if (n && rtt > 0)

@@ -62,6 +62,8 @@ struct lookout {
     ns_t soon;    /* and at anything */
     ns_t check;   /* when a path that gives no news falls silent; NS_NEVER: none would */
     ns_t slack;   /* by which flows may fill the queue beyond its target, in a dead path's place */
+    bool away;    /* there is one such, expected back */
+    double bps;   /* that the paths that are heard carry, as they showed */
     ns_t longest_rtt; /* least round trip of the path where that is longest; 0: not known */
     bool lossy;       /* some path loses packets */
     bool parity;      /* so many are lost, of all that are sent, that it is worth to add a parity */

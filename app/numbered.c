@@ -358,6 +358,8 @@ static enum cip_verdict take(struct numbered *n, struct cip *cip, struct device 
     enum cip_verdict v = cip_in_packet(cip, pkt);
     enum reseq_verdict r;
 
+    if (v == CIP_OK && n->hold)
+        hold_in(n->hold, (uint8_t *)(uintptr_t)pkt.p, pkt.n);
     reseq_spread(&n->reseq, flow, v == CIP_OK && !is_tcp(pkt));
     r = reseq_push(&n->reseq, flow, number, floor, span_of(pkt.p, v == CIP_OK ? pkt.n : 0),
                    now);

@@ -18,6 +18,7 @@
 #define APP_NUMBERED_H
 
 #include "app/device.h"
+#include "app/hold.h"
 #include "masque/bulk.h"
 #include "masque/connect_ip.h"
 #include "quic/quic.h"
@@ -61,6 +62,7 @@ struct numbered_stats {
 struct numbered {
     uint64_t context_in;      /* context ID of what we receive */
     struct numbered_cap *cap; /* null: only our own bounds count */
+    struct hold *hold;        /* sees what comes; the owner's to set, null: none does */
     size_t counted;           /* of ours in it */
     uint8_t prefix[DGRAM_PREFIX_MAX];
     size_t prefix_n;

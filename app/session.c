@@ -73,6 +73,7 @@ int session_init(struct session *s, struct quic_conn *conn, const struct session
     s->cfg = *cfg;
     s->quic = conn;
     sender_init(&s->sender, conn, cfg->device, cfg->socks, cfg->sched);
+    hold_init(&s->hold, &s->sender.queue, cfg->hash_seed);
     s->h3 = h3_conn_new(&h3);
     return s->h3 ? 0 : QUIC_NOMEM;
 }
@@ -132,8 +133,10 @@ static void payload_in(struct session *s, struct span payload, size_t path, ns_t
                         &pkt, now);
     } else {
         v = cip_in(&s->cip, payload, &pkt);
-        if (v == CIP_OK)
+        if (v == CIP_OK) {
+            hold_in(&s->hold, (uint8_t *)(uintptr_t)pkt.p, pkt.n);
             device_write(s->cfg.device, (uint8_t *)(uintptr_t)pkt.p, pkt.n);
+        }
     }
     if (v != CIP_OK)
         push_own(s, answer, cip_reject_in(&s->cip, v, pkt, now, answer, sizeof(answer)), now);
@@ -222,6 +225,7 @@ void session_on_tun(struct session *s, struct vnet_split *pkts, size_t n, ns_t n
         if (!p)
             continue;
         p->node.flow = head.flow;
+        hold_out(&s->hold, pkts[i].p, pkts[i].n, head.flow);
         sender_push(&s->sender, p, now);
     }
 }
@@ -283,6 +287,7 @@ void session_flush(struct session *s, ns_t now)
         write_numbered(s);
     }
     sender_flush(&s->sender, now);
+    hold_look(&s->hold, s->sender.lookout.away, s->sender.lookout.bps, now);
 }
 
 ns_t session_wake(const struct session *s)
@@ -321,6 +326,7 @@ static int number(struct session *s, uint64_t stream)
         s->numbered = NULL;
         return rc;
     }
+    s->numbered->hold = &s->hold;
     sender_number(&s->sender, s->numbered, cip_prefix(&s->cip)->len);
     return 0;
 }

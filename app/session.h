@@ -16,6 +16,7 @@
 #ifndef APP_SESSION_H
 #define APP_SESSION_H
 
+#include "app/hold.h"
 #include "app/sender.h"
 #include "app/width.h"
 #include "h3/h3.h"
@@ -78,6 +79,7 @@ struct session {
     struct h3_conn *h3;
     struct cip cip;
     struct sender sender;
+    struct hold hold;
     struct numbered *numbered; /* null: not agreed upon */
     struct session_stats stats;
 

@@ -64,12 +64,54 @@ static void check_view(const struct ippkt *v, const uint8_t *pkt, size_t n)
     require(ippkt_flow_hash(v, span_of(pkt, n), 1) == ippkt_flow_hash(v, span_of(pkt, n), 1));
 }
 
+/* The hash of a TCP packet's flow, its ends swapped. */
+static uint32_t hash_swapped(struct ippkt v, uint8_t *pkt, size_t n)
+{
+    const uint8_t *src = v.src;
+    uint8_t was[4], *ports = pkt + v.upper;
+    uint32_t hash;
+
+    memcpy(was, ports, 4);
+    memcpy(ports, was + 2, 2);
+    memcpy(ports + 2, was, 2);
+    v.src = v.dst;
+    v.dst = src;
+    hash = ippkt_flow_hash(&v, span_of(pkt, n), 7);
+    memcpy(ports, was, 4);
+    return hash;
+}
+
+/* What is read of a TCP header, and a window that is changed, and back. */
+static void check_tcp(const struct ippkt *v, uint8_t *pkt, size_t n)
+{
+    size_t at = ippkt_tcp(pkt, n);
+    uint16_t sum = upper_sum(v, pkt);
+    struct ippkt_tcp t, again;
+
+    if (at == 0)
+        return;
+    require(v->proto == IP_PROTO_TCP && !v->fragment && v->upper == at);
+    require(ippkt_flow_hash_back(v, span_of(pkt, n), 7) == hash_swapped(*v, pkt, n));
+    if (!ippkt_tcp_read(pkt, n, at, &t))
+        return;
+    require(at + IPPKT_TCP_HEAD + t.data <= n && t.scale >= -1 && t.scale <= 14);
+    require((t.scale < 0 && !t.signs) || ippkt_is_syn(v, pkt));
+    ippkt_tcp_window(pkt + at, (uint16_t)t.seq);
+    require(ippkt_tcp_read(pkt, n, at, &again) && again.window == (uint16_t)t.seq);
+    require(upper_sum(v, pkt) == sum);
+    ippkt_tcp_window(pkt + at, t.window);
+    require(upper_sum(v, pkt) == sum);
+    require(again.flags == t.flags && again.scale == t.scale && again.signs == t.signs &&
+            again.seq == t.seq && again.ack == t.ack && again.data == t.data);
+}
+
 static void check_changes(struct ippkt *v, uint8_t *pkt, size_t n)
 {
     uint16_t before = upper_sum(v, pkt), mtu = (uint16_t)(60 + before % 1500);
     uint32_t hash = ippkt_flow_hash(v, span_of(pkt, n), 7);
     struct ippkt after;
 
+    check_tcp(v, pkt, n);
     if (ippkt_mss_clamp(v, pkt, mtu)) {
         require(ippkt_is_syn(v, pkt));
         require(upper_sum(v, pkt) == before && !ippkt_mss_clamp(v, pkt, mtu));

@@ -6,7 +6,15 @@
 
 enum { ICMP_ECHO_REPLY = 0, ICMP_ECHO = 8, ICMPV6_INFO = 128, ICMPV6_REDIRECT = 137 };
 enum { UDP_HEAD = 8 };
-enum { TCP_HEAD = IPPKT_TCP_HEAD, TCP_OPT_END = 0, TCP_OPT_NOP = 1, TCP_OPT_MSS = 2 };
+enum { TCP_HEAD = IPPKT_TCP_HEAD, TCP_WINDOW = 14, TCP_SUM = 16 };
+enum {
+    TCP_OPT_END = 0,
+    TCP_OPT_NOP = 1,
+    TCP_OPT_MSS = 2,
+    TCP_OPT_SCALE = 3,
+    TCP_OPT_MD5 = 19,
+    TCP_OPT_AO = 29
+};
 
 static uint16_t get16(const uint8_t *p)
 {
@@ -213,17 +221,18 @@ static inline void sip_round(uint64_t s[4])
     s[2] = rotl(s[2], 32);
 }
 
-uint32_t ippkt_flow_hash(const struct ippkt *v, struct span pkt, uint64_t seed)
+/* Of packets from `src` to `dst`. */
+static uint32_t flow_hash(const struct ippkt *v, const uint8_t *src, const uint8_t *dst,
+                          uint32_t ports, uint64_t seed)
 {
     /* SipHash-1-3 over whole words: who does not know the seed can't make flows collide */
     uint64_t s[4] = {seed ^ 0x736f6d6570736575, ~seed ^ 0x646f72616e646f6d,
                      seed ^ 0x6c7967656e657261, ~seed ^ 0x7465646279746573};
-    uint64_t m[5] = {(uint64_t)v->version << 40 | (uint64_t)v->proto << 32 |
-                     flow_ports(v, pkt)};
+    uint64_t m[5] = {(uint64_t)v->version << 40 | (uint64_t)v->proto << 32 | ports};
     size_t n = 1 + 2 * ip_size(v->version) / 8;
 
-    memcpy(&m[1], v->src, ip_size(v->version));
-    memcpy((uint8_t *)&m[1] + ip_size(v->version), v->dst, ip_size(v->version));
+    memcpy(&m[1], src, ip_size(v->version));
+    memcpy((uint8_t *)&m[1] + ip_size(v->version), dst, ip_size(v->version));
     for (size_t i = 0; i < n; i++) {
         s[3] ^= m[i];
         sip_round(s);
@@ -234,6 +243,18 @@ uint32_t ippkt_flow_hash(const struct ippkt *v, struct span pkt, uint64_t seed)
         sip_round(s);
     s[0] ^= s[1] ^ s[2] ^ s[3];
     return (uint32_t)(s[0] ^ s[0] >> 32);
+}
+
+uint32_t ippkt_flow_hash(const struct ippkt *v, struct span pkt, uint64_t seed)
+{
+    return flow_hash(v, v->src, v->dst, flow_ports(v, pkt), seed);
+}
+
+uint32_t ippkt_flow_hash_back(const struct ippkt *v, struct span pkt, uint64_t seed)
+{
+    uint32_t ports = flow_ports(v, pkt);
+
+    return flow_hash(v, v->dst, v->src, ports << 16 | ports >> 16, seed);
 }
 
 bool ippkt_is_quic(const uint8_t *pkt, size_t n)
@@ -264,23 +285,18 @@ bool ippkt_icmp_error(const struct ippkt *v, struct span pkt)
 }
 
 /*
- * Offset of the next MSS value in the TCP header `t` of `n` bytes, whose options are read from
- * *at on; or 0. What stands behind a malformed option is none.
+ * Offset of the next option other than padding in the TCP header `t` of `n` bytes, whose options
+ * are read from *at on; or 0. What stands behind a malformed option is none.
  */
-static size_t mss_next(const uint8_t *t, size_t n, size_t *at)
+static size_t option_next(const uint8_t *t, size_t n, size_t *at)
 {
-    for (size_t i = *at; i < n && t[i] != TCP_OPT_END;) {
-        size_t option = i;
-
-        if (t[i] == TCP_OPT_NOP) {
-            i++;
+    for (size_t i = *at; i < n && t[i] != TCP_OPT_END; i++) {
+        if (t[i] == TCP_OPT_NOP)
             continue;
-        }
         if (n - i < 2 || t[i + 1] < 2 || t[i + 1] > n - i)
             return 0;
-        *at = i += t[i + 1];
-        if (t[option] == TCP_OPT_MSS && i - option == 4)
-            return option + 2;
+        *at = i + t[i + 1];
+        return i;
     }
     return 0;
 }
@@ -303,7 +319,7 @@ bool ippkt_mss_clamp(const struct ippkt *v, uint8_t *pkt, size_t mtu)
 {
     uint8_t *t = pkt + v->upper;
     size_t heads = (v->version == 4 ? IPPKT_V4_HEAD : IPPKT_V6_HEAD) + TCP_HEAD;
-    size_t n, value, at = TCP_HEAD, most = mtu > heads ? mtu - heads : 0;
+    size_t n, option, at = TCP_HEAD, most = mtu > heads ? mtu - heads : 0;
     bool changed = false;
 
     if (!ippkt_is_syn(v, pkt) || most == 0)
@@ -311,16 +327,47 @@ bool ippkt_mss_clamp(const struct ippkt *v, uint8_t *pkt, size_t mtu)
     n = (size_t)(t[12] >> 4) * 4;
     if (n < TCP_HEAD || !upper_has(v, n))
         return false;
-    while ((value = mss_next(t, n, &at)) > 0) {
-        uint16_t mss = get16(t + value);
+    while ((option = option_next(t, n, &at)) > 0) {
+        size_t value = option + 2;
+        uint16_t mss;
 
+        if (t[option] != TCP_OPT_MSS || t[option + 1] != 4)
+            continue;
+        mss = get16(t + value);
         if (mss <= most)
             continue;
         /* at an odd offset the value's bytes lie in two words, each in the other's half */
-        put16(t + 16, cksum_change(get16(t + 16), swapped_if(value % 2, mss),
-                                   swapped_if(value % 2, (uint16_t)most)));
+        put16(t + TCP_SUM, cksum_change(get16(t + TCP_SUM), swapped_if(value % 2, mss),
+                                        swapped_if(value % 2, (uint16_t)most)));
         put16(t + value, (uint16_t)most);
         changed = true;
     }
     return changed;
+}
+
+bool ippkt_tcp_read(const uint8_t *pkt, size_t n, size_t at, struct ippkt_tcp *out)
+{
+    const uint8_t *t = pkt + at;
+    size_t head = (size_t)(t[12] >> 4) * 4, options = TCP_HEAD, option;
+
+    if (head < TCP_HEAD || at + head > n)
+        return false;
+    *out = (struct ippkt_tcp){.flags = t[IPPKT_TCP_FLAGS],
+                              .window = get16(t + TCP_WINDOW),
+                              .scale = -1,
+                              .seq = (uint32_t)get16(t + 4) << 16 | get16(t + 6),
+                              .ack = (uint32_t)get16(t + 8) << 16 | get16(t + 10),
+                              .data = (uint32_t)(n - at - head)};
+    while (out->flags & IPPKT_TCP_SYN && (option = option_next(t, head, &options)) > 0) {
+        if (t[option] == TCP_OPT_SCALE && t[option + 1] == 3)
+            out->scale = (int8_t)(t[option + 2] < 14 ? t[option + 2] : 14);
+        out->signs |= t[option] == TCP_OPT_MD5 || t[option] == TCP_OPT_AO;
+    }
+    return true;
+}
+
+void ippkt_tcp_window(uint8_t *tcp, uint16_t window)
+{
+    put16(tcp + TCP_SUM, cksum_change(get16(tcp + TCP_SUM), get16(tcp + TCP_WINDOW), window));
+    put16(tcp + TCP_WINDOW, window);
 }

@@ -97,6 +97,9 @@ bool ippkt_is_quic(const uint8_t *pkt, size_t n);
  */
 uint32_t ippkt_flow_hash(const struct ippkt *v, struct span pkt, uint64_t seed);
 
+/* That of the flow in which a TCP packet is answered. */
+uint32_t ippkt_flow_hash_back(const struct ippkt *v, struct span pkt, uint64_t seed);
+
 /* ICMP of the packet's own version: 1 for IPv4, 58 for IPv6. */
 static inline bool ippkt_is_icmp(const struct ippkt *v)
 {
@@ -110,13 +113,15 @@ static inline bool ippkt_is_icmp(const struct ippkt *v)
 bool ippkt_icmp_error(const struct ippkt *v, struct span pkt);
 
 #define IPPKT_TCP_HEAD  20
-#define IPPKT_TCP_FLAGS 13 /* offset of the flags in it; bit 1 is SYN */
+#define IPPKT_TCP_FLAGS 13 /* offset of the flags in it: */
+#define IPPKT_TCP_SYN   0x02
+#define IPPKT_TCP_ACK   0x10
 
 /* Whether the packet that `v` describes is a TCP SYN, or SYN and ACK; no fragment is one. */
 static inline bool ippkt_is_syn(const struct ippkt *v, const uint8_t *pkt)
 {
     return v->proto == IP_PROTO_TCP && !v->fragment && v->len - v->upper >= IPPKT_TCP_HEAD &&
-           pkt[v->upper + IPPKT_TCP_FLAGS] & 2;
+           pkt[v->upper + IPPKT_TCP_FLAGS] & IPPKT_TCP_SYN;
 }
 
 /*
@@ -129,5 +134,35 @@ static inline bool ippkt_is_syn(const struct ippkt *v, const uint8_t *pkt)
  * above that stay as they are, and so does what stands behind a malformed option.
  */
 bool ippkt_mss_clamp(const struct ippkt *v, uint8_t *pkt, size_t mtu);
+
+/*
+ * Offset of the TCP header of a packet that was parsed, right behind its own; 0: there is none,
+ * not all of it without options, or it is a fragment. `n`: its bytes that are there.
+ */
+static inline size_t ippkt_tcp(const uint8_t *pkt, size_t n)
+{
+    bool v4 = pkt[0] >> 4 == 4;
+    size_t at = v4 ? (pkt[0] & 15u) * 4 : IPPKT_V6_HEAD;
+
+    if (pkt[v4 ? 9 : 6] != IP_PROTO_TCP || (v4 && (pkt[6] & 0x3f || pkt[7])))
+        return 0;
+    return n >= at + IPPKT_TCP_HEAD ? at : 0;
+}
+
+/* What a TCP header says (RFC 9293 3.1). */
+struct ippkt_tcp {
+    uint8_t flags;
+    uint16_t window; /* not scaled */
+    int8_t scale; /* of a SYN: shift count of the window scale option (RFC 7323 2.2), else -1 */
+    bool signs;   /* of a SYN: segments are to be signed (RFC 2385, RFC 5925) */
+    uint32_t seq, ack;
+    uint32_t data; /* bytes behind it */
+};
+
+/* Read that at offset `at`, as ippkt_tcp said, of `n` bytes. False: its length is none. */
+bool ippkt_tcp_read(const uint8_t *pkt, size_t n, size_t at, struct ippkt_tcp *out);
+
+/* Set the window of the TCP header `tcp`, and correct its checksum, which is whole. */
+void ippkt_tcp_window(uint8_t *tcp, uint16_t window);
 
 #endif

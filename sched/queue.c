@@ -421,6 +421,13 @@ bool queue_took(struct queue *q, struct queue_pkt *pkt, uint32_t bytes, ns_t now
     return rest;
 }
 
+const struct queue_slot *queue_find(struct queue *q, uint32_t flow)
+{
+    const struct queue_slot *s = find(q, flow);
+
+    return s && s->tag == flow && s != &q->one ? s : NULL;
+}
+
 void queue_numbered(struct queue *q, uint32_t flow)
 {
     struct queue_slot *s = find(q, flow);

@@ -149,6 +149,9 @@ static inline struct queue_pkt *queue_follow(const struct queue_pkt *pkt)
  */
 bool queue_took(struct queue *q, struct queue_pkt *pkt, uint32_t bytes, ns_t now);
 
+/* A flow's place, until the next call; null if it has none, or shares one with others. */
+const struct queue_slot *queue_find(struct queue *q, uint32_t flow);
+
 /* Packets of this flow go numbered: SCHED_NUMBERED from now on, until it is quiet. */
 void queue_numbered(struct queue *q, uint32_t flow);
 

@@ -1060,11 +1060,12 @@ static ns_t dies(size_t bytes, ns_t longest_rtt)
     fresh(1);
     path[0].v.delivery_bps = path[1].v.delivery_bps = 100000000;
     watch(T);
-    assert_int_equal(o.slack, 0);
+    assert_true(o.slack == 0 && !o.away && o.bps == 200e6);
     busy(1, T, T - SRTT);
     path[1].v.in_flight_bytes = bytes;
     assert_int_equal(follow(T), T + BEAT);
     assert_string_equal(did, "lost:8");
+    assert_true(o.away && o.bps == 100e6);
     return T + BEAT;
 }
 
@@ -1086,8 +1087,10 @@ static void test_slack(void **state)
     ns_t died = dies(500000, SRTT);
 
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(t); i++)
+    for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         slack_is(died + t[i][0], t[i][1]);
+        assert_true(o.away == (t[i][1] > 0) && o.bps == 100e6); /* one given up is not away */
+    }
     died = dies(5000000, SRTT); /* there is an end */
     slack_is(died, 300 * MS);
     slack_is(died + 12500 * MS, 250 * MS);
@@ -1095,6 +1098,7 @@ static void test_slack(void **state)
     path[0].v.delivery_bps = 0;
     path[2].v.delivery_bps = 100000000; /* all that are heard carry it */
     slack_is(died + S, 25 * MS);
+    assert_true(o.away && o.bps == 200e6);
 }
 
 /* The flows' windows reach as far as the longest way, also for what a shorter one carried. */
@@ -1113,8 +1117,10 @@ static void test_slack_ends(void **state)
     slack_is(died + S, 50 * MS);
     fresh(1);
     slack_is(died + 2 * S, 50 * MS);
+    assert_true(!o.away && o.bps == 100e6); /* nor counted on before its window is filled */
     slack_is(died + 2 * S + 500 * MS, 25 * MS);
     slack_is(died + 3 * S, 0);
+    assert_true(!o.away && o.bps == 200e6);
     died = dies(500000, SRTT);
     slack_is(died + 12500 * MS, 25 * MS);
     fresh(1);
@@ -1128,10 +1134,13 @@ static void test_slack_ends(void **state)
     slack_is(died + S, 50 * MS);
     path[0].gone = true; /* what is left has shown no rate yet */
     slack_is(died + 2 * S, 50 * MS);
+    assert_true(o.away && o.bps == 0);
     path[2].v.delivery_bps = 200000000;
     slack_is(died + 2 * S + 1, 25 * MS);
+    assert_true(o.away && o.bps == 200e6);
     path[1].gone = true;
     slack_is(died + 3 * S, 0);
+    assert_false(o.away);
 }
 
 /* ---- when to look ---------------------------------------------------------------------- */

@@ -462,6 +462,13 @@ static void mss_clamp(void **state)
         {0x02, {3, 0, 2, 4, 0x05, 0xb4, 0, 0}, 8, 1400, 0, 0},      /* length 0 */
         {0x02, {8, 10, 2, 4, 0x05, 0xb4, 0, 0}, 8, 1400, 0, 0},     /* beyond the header */
         {0x02, {1, 1, 1, 2}, 4, 1400, 0, 0},
+        {0x02, {1, 1, 2, 2}, 4, 1400, 0, 0},                        /* what is behind is data */
+        {0x02, {1, 2, 3, 0xff}, 4, 1400, 0, 0},
+        {0x02, {1, 2, 4, 0xff}, 4, 1400, 0, 0},
+        {0x02, {2, 6, 0xff, 0xff, 0xff, 0xff, 0, 0}, 8, 1400, 0, 0},
+        {0x02, {2, 2, 2, 4, 0xff, 0xff, 0, 0}, 8, 1400, 4, 1360},   /* well formed, no value */
+        {0x02, {2, 1, 2, 4, 0xff, 0xff, 0, 0}, 8, 1400, 0, 0},
+        {0x02, {19, 4, 2, 4, 2, 4, 0xff, 0xff}, 8, 1400, 6, 1360},  /* another's bytes */
         {0x02, {0}, 0, 1400, 0, 0},
         {0x02, {2, 4, 0x05, 0xb4}, 4, 30, 0, 0},                    /* an MTU that can't be */
         /* clang-format on */
@@ -545,16 +552,226 @@ static void mss_clamp(void **state)
     }
 }
 
+/* Of a TCP packet's flow, and of the one in which it is answered. */
+static void flow_hash_back(void **state)
+{
+    static const char *const ends[][2] = {{"10.0.0.1", "192.0.2.9"},
+                                          {"fd00::1", "2001:db8::9"},
+                                          {"10.0.0.1", "10.0.0.1"},
+                                          {"fd00::1", "fd00::1"}};
+    uint8_t tcp[20] = {0x12, 0x34, 0xab, 0xcd, [12] = 0x50}, a[80], b[80];
+    struct ippkt v;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        size_t n = make_packet(a, ends[i][0], ends[i][1], IP_PROTO_TCP, 64, tcp, 20);
+        uint32_t back;
+
+        assert_int_equal(ippkt_parse(span_of(a, n), &v), 0);
+        back = ippkt_flow_hash_back(&v, span_of(a, n), 5);
+        assert_int_not_equal(back, hash_of(a, n, 5));
+        make_packet(b, ends[i][1], ends[i][0], IP_PROTO_TCP, 64, tcp, 20);
+        assert_int_not_equal(back, hash_of(b, n, 5)); /* with the same ports */
+        memcpy(b + n - 20, "\xab\xcd\x12\x34", 4);
+        assert_int_equal(back, hash_of(b, n, 5));
+        assert_int_not_equal(back, hash_of(b, n, 6));
+        assert_int_equal(ippkt_parse(span_of(b, n), &v), 0);
+        assert_int_equal(ippkt_flow_hash_back(&v, span_of(b, n), 5), hash_of(a, n, 5));
+    }
+}
+
+static void tcp_offset(void **state)
+{
+    static const struct {
+        const char *src;
+        uint8_t options; /* bytes of them, in IPv4's header */
+        uint16_t fragment;
+        uint8_t proto;
+        size_t n; /* behind that */
+        size_t at;
+    } row[] = {
+        {"10.0.0.1", 0, 0x4000, 6, 20, 20}, {"10.0.0.1", 0, 0x8000, 6, 60, 20},
+        {"10.0.0.1", 4, 0, 6, 20, 24},      {"10.0.0.1", 40, 0, 6, 20, 60},
+        {"10.0.0.1", 40, 0, 6, 19, 0},      {"10.0.0.1", 0, 0, 6, 19, 0},
+        {"10.0.0.1", 0, 0, 6, 0, 0},        {"10.0.0.1", 0, 0x2000, 6, 20, 0},
+        {"10.0.0.1", 0, 0x0001, 6, 20, 0},  {"10.0.0.1", 0, 0x0100, 6, 20, 0},
+        {"10.0.0.1", 0, 0x5fff, 6, 20, 0},  {"10.0.0.1", 0, 0, 17, 20, 0},
+        {"10.0.0.1", 0, 0, 1, 20, 0},       {"fd00::1", 0, 0, 6, 20, 40},
+        {"fd00::1", 0, 0, 6, 32, 40},       {"fd00::1", 0, 0, 6, 19, 0},
+        {"fd00::1", 0, 0, 6, 0, 0},         {"fd00::1", 0, 0, 17, 20, 0},
+        {"fd00::1", 0, 0, 0, 32, 0}, /* not right behind its header */
+        {"fd00::1", 0, 0, 44, 32, 0},       {"fd00::1", 0, 0, 60, 32, 0},
+    };
+    uint8_t b[160], upper[64] = {6, 0, 0, 1};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+        uint8_t options[64] = {0}, *exact;
+        struct ippkt v;
+        size_t n;
+
+        memcpy(options + row[i].options, upper, row[i].n);
+        n = make_packet(b, row[i].src, row[i].src, row[i].proto, 64, options,
+                        row[i].options + row[i].n);
+        if (b[0] == 0x45) {
+            b[0] += row[i].options / 4;
+            set16(b + 6, row[i].fragment);
+            fix_v4(b);
+        }
+        assert_int_equal(ippkt_parse(span_of(b, n), &v), 0);
+        exact = malloc(n);
+        assert_non_null(exact);
+        memcpy(exact, b, n);
+        if (ippkt_tcp(exact, n) != row[i].at)
+            fail_msg("row %zu: %zu", i, ippkt_tcp(exact, n));
+        free(exact);
+    }
+}
+
+static void tcp_read(void **state)
+{
+    static const struct {
+        uint8_t flags, offset, options[40];
+        size_t n; /* of all behind the first 20 bytes */
+        int data; /* -1: not read */
+        int scale;
+        bool signs;
+    } row[] = {
+        /* clang-format off */
+        {0x10, 5, {0}, 0, 0, -1, false},
+        {0x18, 5, {3, 3, 7}, 10, 10, -1, false},                  /* data, no option */
+        {0x02, 5, {3, 3, 7}, 10, 10, -1, false},
+        {0x02, 6, {3, 3, 7}, 4, 0, 7, false},
+        {0x12, 6, {3, 3, 7}, 9, 5, 7, false},
+        {0x10, 6, {3, 3, 7}, 4, 0, -1, false},                    /* no SYN */
+        {0x02, 6, {3, 3, 0}, 4, 0, 0, false},
+        {0x02, 6, {3, 3, 14}, 4, 0, 14, false},
+        {0x02, 6, {3, 3, 15}, 4, 0, 14, false},
+        {0x02, 6, {3, 3, 0x80}, 4, 0, 14, false},
+        {0x02, 6, {3, 3, 0xff}, 4, 0, 14, false},
+        {0x02, 6, {1, 3, 3, 9}, 4, 0, 9, false},                  /* at an odd offset */
+        {0x02, 7, {2, 4, 5, 0xb4, 1, 3, 3, 9}, 8, 0, 9, false},
+        {0x02, 7, {2, 3, 5, 3, 3, 6, 1, 1}, 8, 0, 6, false},      /* another of wrong length */
+        {0x02, 7, {3, 3, 2, 3, 3, 8, 0, 0}, 8, 0, 8, false},      /* the last one, */
+        {0x02, 7, {3, 4, 2, 2, 3, 3, 8, 0}, 8, 0, 8, false},      /* that is well formed */
+        {0x02, 7, {3, 2, 3, 3, 5, 1, 1, 1}, 8, 0, 5, false},
+        {0x02, 6, {3, 4, 7, 7}, 4, 0, -1, false},
+        {0x02, 6, {3, 2, 7, 7}, 4, 0, -1, false},
+        {0x02, 6, {3, 1, 7, 7}, 4, 0, -1, false},
+        {0x02, 6, {3, 0, 7, 7}, 4, 0, -1, false},
+        {0x02, 7, {5, 0, 3, 3, 7, 0, 0, 0}, 8, 0, -1, false},     /* behind what is malformed */
+        {0x02, 7, {5, 1, 3, 3, 7, 0, 0, 0}, 8, 0, -1, false},
+        {0x02, 7, {5, 9, 3, 3, 7, 0, 0, 0}, 8, 0, -1, false},
+        {0x02, 7, {0, 3, 3, 7, 0, 0, 0, 0}, 8, 0, -1, false},     /* behind the end */
+        {0x02, 6, {1, 1, 3, 3, 7}, 8, 4, -1, false},              /* cut short by it */
+        {0x02, 6, {1, 1, 1, 3, 3, 7}, 8, 4, -1, false},
+        {0x02, 15, {[37] = 3, 3, 7}, 40, 0, -1, false},
+        {0x02, 15, {[0] = 8, 37, [37] = 3, 3, 7}, 40, 0, 7, false}, /* the last bytes there are */
+        {0x02, 15, {3, 3, 7}, 39, -1, -1, false},
+        {0x02, 6, {3, 3, 7}, 3, -1, -1, false},
+        {0x02, 6, {0}, 0, -1, -1, false},
+        {0x02, 4, {3, 3, 7}, 40, -1, -1, false},
+        {0x02, 0, {3, 3, 7}, 40, -1, -1, false},
+        {0x02, 6, {1, 1, 3, 2}, 9, 5, -1, false},                 /* what is behind is data */
+        {0x02, 6, {1, 1, 1, 3}, 4, 0, -1, false},
+        {0x02, 6, {1, 1, 2, 2}, 4, 0, -1, false},
+        {0x02, 6, {1, 3, 3, 7}, 4, 0, 7, false},
+        {0x02, 6, {19, 2, 0, 0}, 4, 0, -1, true},                 /* of any length */
+        {0x02, 6, {1, 1, 29, 2}, 4, 0, -1, true},
+        {0x02, 6, {29, 4, 3, 3}, 7, 3, -1, true},
+        {0x12, 7, {29, 4, 1, 2, 3, 3, 7, 0}, 8, 0, 7, true},
+        {0x12, 7, {3, 3, 7, 29, 4, 1, 2, 0}, 8, 0, 7, true},
+        {0x02, 11, {3, 3, 7, 19, 18}, 24, 0, 7, true},
+        {0x02, 7, {29, 4, 1, 2, 30, 4, 1, 2}, 8, 0, -1, true},
+        {0x10, 6, {29, 4, 1, 2}, 4, 0, -1, false},                /* no SYN */
+        {0x02, 7, {30, 4, 29, 4, 3, 3, 7, 0}, 8, 0, 7, false},    /* another's bytes */
+        {0x02, 7, {18, 4, 19, 4, 20, 4, 29, 2}, 8, 0, -1, false},
+        {0x02, 6, {1, 1, 1, 29}, 4, 0, -1, false},
+        {0x02, 6, {1, 1, 19, 3}, 4, 0, -1, false},                /* malformed */
+        {0x02, 6, {29, 1, 0, 0}, 4, 0, -1, false},
+        {0x02, 6, {19, 0, 0, 0}, 4, 0, -1, false},
+        {0x02, 7, {3, 3, 7, 5, 0, 29, 2, 0}, 8, 0, 7, false},     /* behind it */
+        {0x02, 7, {3, 3, 7, 0, 29, 2, 0, 0}, 8, 0, 7, false},     /* behind the end */
+        {0x02, 6, {0}, 8, 4, -1, false},
+        /* clang-format on */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < 2 * ARRAY_LEN(row); i++) {
+        size_t r = i / 2, at = i % 2 ? 40 : 20, n = at + 20 + row[r].n;
+        uint8_t *b = malloc(n), *t = b + at;
+        struct ippkt_tcp got;
+
+        assert_non_null(b);
+        memset(b, 3, at);
+        memcpy(t, "\1\2\3\4\x85\6\7\x88\x99\x0a\x0b\x8c", 12);
+        t[12] = (uint8_t)(row[r].offset << 4 | 0xf);
+        t[13] = row[r].flags;
+        memcpy(t + 14, "\xfe\xdc\0\0\0\0", 6);
+        memcpy(t + 20, row[r].options, row[r].n);
+        if (ippkt_tcp_read(b, n, at, &got) != (row[r].data >= 0))
+            fail_msg("row %zu", r);
+        if (row[r].data >= 0 &&
+            (got.flags != row[r].flags || got.window != 0xfedc || got.scale != row[r].scale ||
+             got.seq != 0x85060788 || got.signs != row[r].signs || got.ack != 0x990a0b8c ||
+             got.data != (uint32_t)row[r].data))
+            fail_msg("row %zu: scale %d, data %u", r, got.scale, (unsigned)got.data);
+        free(b);
+    }
+}
+
+/* Any window to any other, in any packet: the checksum stays as right as it was. */
+static void tcp_window(void **state)
+{
+    uint8_t tcp[60], b[128];
+    uint64_t seed = 6;
+
+    (void)state;
+    for (int round = 0; round < 20000; round++) {
+        bool v6 = rnd(&seed) % 2;
+        size_t head = v6 ? 40 : 20, len = 20 + rnd(&seed) % 41;
+        uint16_t to = (uint16_t)(rnd(&seed) % 4 ? rnd(&seed) : rnd(&seed) % 2 * 0xffff);
+
+        for (size_t i = 0; i < len; i++)
+            tcp[i] = rnd(&seed) % 3 ? (uint8_t)rnd(&seed) : 0;
+        set16(tcp + 16, 0);
+        make_packet(b, v6 ? "fd00::1" : "10.0.0.1", v6 ? "fd00::2" : "10.0.0.2", IP_PROTO_TCP,
+                    64, tcp, len);
+        set16(b + head + 16, (uint16_t)~upper_sum(b, head, IP_PROTO_TCP, len));
+        memcpy(tcp, b + head, len);
+        ippkt_tcp_window(b + head, to);
+        assert_int_equal(upper_sum(b, head, IP_PROTO_TCP, len), 0xffff);
+        set16(tcp + 14, to);
+        memcpy(tcp + 16, b + head + 16, 2);
+        assert_memory_equal(b + head, tcp, len); /* nothing else */
+        /* a wrong one stays wrong */
+        b[head + 16] ^= 1;
+        ippkt_tcp_window(b + head, (uint16_t)~to);
+        assert_int_not_equal(upper_sum(b, head, IP_PROTO_TCP, len), 0xffff);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(checksums),     cmocka_unit_test(checksum_changes),
-        cmocka_unit_test(v4_checks),     cmocka_unit_test(v4_options),
-        cmocka_unit_test(v4_fragments),  cmocka_unit_test(v6_walk),
-        cmocka_unit_test(v6_long_chain), cmocka_unit_test(v6_lengths),
-        cmocka_unit_test(ecn),           cmocka_unit_test(quic),
-        cmocka_unit_test(hop_limit),     cmocka_unit_test(flow_hash),
-        cmocka_unit_test(icmp_errors),   cmocka_unit_test(mss_clamp),
+        cmocka_unit_test(checksums),
+        cmocka_unit_test(checksum_changes),
+        cmocka_unit_test(v4_checks),
+        cmocka_unit_test(v4_options),
+        cmocka_unit_test(v4_fragments),
+        cmocka_unit_test(v6_walk),
+        cmocka_unit_test(v6_long_chain),
+        cmocka_unit_test(v6_lengths),
+        cmocka_unit_test(ecn),
+        cmocka_unit_test(quic),
+        cmocka_unit_test(hop_limit),
+        cmocka_unit_test(flow_hash),
+        cmocka_unit_test(icmp_errors),
+        cmocka_unit_test(mss_clamp),
+        cmocka_unit_test(flow_hash_back),
+        cmocka_unit_test(tcp_offset),
+        cmocka_unit_test(tcp_read),
+        cmocka_unit_test(tcp_window),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -506,14 +506,19 @@ static void table_comes_and_goes(void **state)
 
     (void)state;
     queue_init(&q, 1 << 20, NS_NEVER);
+    assert_null(queue_find(&q, 3));
     queue_push(&q, &a, MS);
+    assert_int_equal(queue_find(&q, 3)->bytes, 100);
+    assert_null(queue_find(&q, 3 + QUEUE_SLOTS)); /* of the same set */
     queue_trim(&q, MS + QUEUE_TRIM);
     assert_non_null(q.table); /* not empty */
     queue_took(&q, next(&q, MS), 100, MS);
+    assert_int_equal(queue_find(&q, 3)->bytes, 0); /* remembered */
     queue_trim(&q, QUEUE_TRIM);
     assert_non_null(q.table);
     queue_trim(&q, MS + QUEUE_TRIM);
     assert_null(q.table);
+    assert_null(queue_find(&q, 3));
     queue_push(&q, &a, MS);
     assert_ptr_equal(next(&q, MS), &a);
     done(&q);

@@ -1,0 +1,154 @@
+#include "app/hold.h"
+
+#include <math.h>
+#include <string.h>
+
+#define ROOM_MOST (64u << 20)
+
+void hold_init(struct hold *h, struct queue *queue, uint64_t seed)
+{
+    memset(h, 0, sizeof(*h));
+    h->queue = queue;
+    h->seed = seed;
+}
+
+static void let_go(struct hold *h)
+{
+    for (size_t i = 0; i < HOLD_SETS * HOLD_WAYS; i++) {
+        struct hold_flow *f = &h->flow[i / HOLD_WAYS][i % HOLD_WAYS];
+
+        f->sending = f->held = f->free = false;
+    }
+    h->room = 0;
+    h->bps = 0;
+}
+
+void hold_look(struct hold *h, bool away, double bps, ns_t now)
+{
+    struct queue_flows flows;
+
+    if (!away && h->room)
+        let_go(h);
+    if (!away || (h->room && now < h->look))
+        return;
+    h->look = now + HOLD_EVERY;
+    h->bps = fmax(h->bps, bps);
+    if (h->bps <= 0) /* they have shown no rate yet */
+        return;
+    queue_flows(h->queue, now, &flows);
+    h->room = 1 + (uint32_t)fmin(h->bps * (double)HOLD_TIME / 8e9 / (flows.bulk + !flows.bulk),
+                                 ROOM_MOST);
+}
+
+/* ---- flows ----------------------------------------------------------------------------- */
+
+static struct hold_flow *find(struct hold *h, uint32_t flow)
+{
+    struct hold_flow *set = h->flow[flow % HOLD_SETS];
+
+    for (size_t i = 0; i < HOLD_WAYS; i++)
+        if (set[i].used && set[i].flow == flow)
+            return &set[i];
+    return NULL;
+}
+
+static bool is_bulk(struct hold *h, uint32_t flow)
+{
+    const struct queue_slot *s = queue_find(h->queue, flow);
+
+    return s && s->flow.lane == SCHED_BULK;
+}
+
+/* A place for a flow that has none: of one that need not be held, if there is such. */
+static struct hold_flow *claim(struct hold *h, uint32_t flow)
+{
+    struct hold_flow *set = h->flow[flow % HOLD_SETS], *best = NULL;
+
+    h->next++;
+    for (uint32_t i = 0; i < HOLD_WAYS; i++) {
+        struct hold_flow *f = &set[(h->next + i) % HOLD_WAYS];
+
+        if (!f->used)
+            return f;
+        if (!best || (is_bulk(h, best->flow) && !is_bulk(h, f->flow)))
+            best = f;
+    }
+    return best;
+}
+
+static bool after(uint32_t a, uint32_t b)
+{
+    return (int32_t)(a - b) > 0;
+}
+
+void hold_look_out(struct hold *h, const uint8_t *pkt, size_t n, size_t at, uint32_t flow)
+{
+    struct hold_flow *f = find(h, flow);
+    struct ippkt_tcp t;
+
+    if (!f || !ippkt_tcp_read(pkt, n, at, &t))
+        return;
+    if (t.flags & IPPKT_TCP_SYN)
+        /* both ends scale, or none; what was held ended, and the answer says anew */
+        f->used = t.scale >= 0 && !t.signs && !f->held;
+    else if (!f->sending || after(t.seq + t.data, f->end))
+        f->end = t.seq + t.data;
+    f->sending = !(t.flags & IPPKT_TCP_SYN);
+}
+
+/* A flow of the far end's begins, or is answered. One that is held may not begin again. */
+static void begin(struct hold *h, uint32_t flow, const struct ippkt_tcp *syn)
+{
+    bool scales = syn->scale >= 0 && !syn->signs;
+    struct hold_flow *f = find(h, flow);
+
+    if (f ? f->held : !scales)
+        return;
+    if (!f)
+        f = claim(h, flow);
+    *f = (struct hold_flow){.flow = flow, .used = scales, .scale = (uint8_t)syn->scale};
+}
+
+/*
+ * Whether it is to be held, with `backlog` bytes in the queue. What is there was sent and not yet
+ * acknowledged: if `end` says less, it is that of something sent again.
+ */
+static bool wanted(const struct hold *h, struct hold_flow *f, uint32_t backlog, uint32_t ack)
+{
+    uint32_t sent = after(f->end, ack) ? f->end - ack : 0;
+
+    if (f->held && backlog == 0)
+        f->free = true;
+    return !f->free && (f->held || (backlog > h->room && sent >= backlog - backlog / 8));
+}
+
+void hold_look_in(struct hold *h, uint8_t *pkt, size_t n, size_t at)
+{
+    const struct queue_slot *s;
+    struct hold_flow *f;
+    struct ippkt_tcp t;
+    struct ippkt v;
+    uint32_t flow, edge, window, least;
+
+    if (!ippkt_tcp_read(pkt, n, at, &t) || ippkt_parse(span_of(pkt, n), &v))
+        return;
+    flow = ippkt_flow_hash_back(&v, span_of(pkt, n), h->seed);
+    if (t.flags & IPPKT_TCP_SYN) {
+        begin(h, flow, &t);
+        return;
+    }
+    f = find(h, flow);
+    s = queue_find(h->queue, flow);
+    if (!(t.flags & IPPKT_TCP_ACK) || !f || !f->sending || !s || s->flow.lane != SCHED_BULK ||
+        !wanted(h, f, s->bytes, t.ack))
+        return;
+    edge = f->end + (h->room > s->bytes ? h->room - s->bytes : 0);
+    if (!f->held || after(edge, f->edge))
+        f->edge = edge;
+    f->held = true;
+    least = ((HOLD_LEAST - 1) >> f->scale) + 1;
+    window = (after(f->edge, t.ack) ? f->edge - t.ack : 0) >> f->scale;
+    window = window > least ? window : least;
+    if (window < t.window)
+        ippkt_tcp_window(pkt + at, (uint16_t)window);
+}
