@@ -42,7 +42,8 @@ static double share(double lost, double sent)
 /*
  * What a path has sent and lost since the last look. Losses that come all at once are those of a
  * queue that has overflowed, which is the controller's business and says little of the link: they
- * count for a few times the usual at most; and not at all while it finds out what the path carries.
+ * count for a few times the usual at most; and not at all while it finds out what the path carries,
+ * and is given enough for that: flows that a lossy link holds down never do.
  */
 static void count(struct lookout_path *p, const struct quic_path_view *v, ns_t now)
 {
@@ -53,8 +54,6 @@ static void count(struct lookout_path *p, const struct quic_path_view *v, ns_t n
     double most = sent * (usual > ONCE ? 4 * usual : 4 * ONCE);
 
     p->lately = p->lately * FADE + sent;
-    if (v->ramping)
-        p->ramped_at = now;
     if (ns_sub(now, p->ramped_at) < 2 * v->srtt + LOOKOUT_EVERY)
         more = fmin(more, 0);
     p->lost_lately = p->lost_lately * FADE + fmin(more, most);
@@ -293,6 +292,8 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
             *p = (struct lookout_path){.used = true, .id = v[i].id, .sent = v[i].packets_sent};
         if (v[i].waiting < since)
             carried(p, &v[i]);
+        if (v[i].ramping && !v[i].app_limited)
+            p->ramped_at = now;
         if (due)
             study(p, &v[i], n, now);
         o->lossy |= p->loss_ppm > SCHED_LOSSY;

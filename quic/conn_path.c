@@ -353,6 +353,7 @@ int quic_path_view(const struct quic_conn *c, size_t path, ns_t now, struct quic
         .cap_bps = p->cap_bps,
         .delivery_bps = rec->delivery_bps,
         .ramping = cc_ramping(&rec->cc),
+        .app_limited = rec->rate.app_limited > 0,
         .held_back = rec->cc.holds_back,
         .pto_count = rec->pto_count,
         .oldest = ns_sub(now, recovery_oldest(rec)),

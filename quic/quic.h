@@ -482,6 +482,7 @@ struct quic_path_view {
     bool silent;         /* a probe timeout has passed and nothing answered since */
     bool standby;        /* the peer wishes it used only where no other path is usable */
     bool ramping;        /* its controller has yet to find out what it carries */
+    bool app_limited;    /* the application has sent less lately than was allowed */
     bool held_back;      /* the controller sends less than the path carries, to measure it */
     bool ecn;            /* the path is known to carry ECN marks (RFC 9000 13.4) */
     uint64_t packets_ce; /* of ours that met congestion on the way, as the peer reports */

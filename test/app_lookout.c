@@ -765,6 +765,12 @@ static void test_ramp(void **state)
     assert_int_equal(ppm(now), 0);
     now = sending(now, 1, 1000, 10);
     assert_true(ppm(now) > 0);
+
+    begin(2); /* it tries, but there is little to try with */
+    watch(now);
+    path[0].v.ramping = path[0].v.app_limited = true;
+    now = sending(now, 30, 100, 1);
+    assert_true(ppm(now) > 0);
 }
 
 /* What has carried little may lose packets, for all we know. */
