@@ -66,6 +66,7 @@ static bool same_lists(const struct cip *a, const struct cip *b)
     size_t na, nb;
     const struct ip_assign *pa = cip_assigned(a, &na), *pb = cip_assigned(b, &nb);
     const struct ip_range *ra, *rb;
+    const struct path_rate *ta, *tb;
 
     if (na != nb)
         return false;
@@ -81,6 +82,13 @@ static bool same_lists(const struct cip *a, const struct cip *b)
         if (!ip_addr_equal(&ra[i].start, &rb[i].start) ||
             !ip_addr_equal(&ra[i].end, &rb[i].end) || ra[i].proto != rb[i].proto)
             return false;
+    ta = cip_rates(a, &na);
+    tb = cip_rates(b, &nb);
+    if (na != nb)
+        return false;
+    for (size_t i = 0; i < na; i++)
+        if (ta[i].path != tb[i].path || ta[i].kbps != tb[i].kbps)
+            return false;
     return true;
 }
 
@@ -90,18 +98,20 @@ static void tell_on(const struct cip *from)
     const struct cip_config strict = {.stream_id = 0};
     struct cip mid, end;
     struct span out;
-    size_t n, nr;
+    size_t n, nr, nt;
     const struct ip_assign *list = cip_assigned(from, &n);
     const struct ip_range *ranges = cip_routes(from, &nr);
+    const struct path_rate *rates = cip_rates(from, &nt);
 
     require(cip_init(&mid, &strict) == 0 && cip_init(&end, &strict) == 0);
     require(cip_assign(&mid, list, n) == 0 && cip_advertise(&mid, ranges, nr) == 0);
+    require(cip_tell_rates(&mid, rates, nt) == 0);
     while ((out = cip_out_bytes(&mid)).n > 0) {
         require(feed(&end, out.p, out.n, 0, LEAVE) == 0);
         cip_out_done(&mid, out.n);
     }
     /* ranges that touch are joined on the way; what they hold together is the same */
-    require(end.nours == n && end.their_routes.n <= nr);
+    require(end.nours == n && end.their_routes.n <= nr && end.ntheir_rates == nt);
     require(nr == 0 || end.their_routes.nany == from->their_routes.nany);
     cip_free(&mid);
     cip_free(&end);

@@ -26,7 +26,7 @@ void capsule_reader_free(struct capsule_reader *r)
 
 static bool wants(const struct capsule_reader *r, uint64_t type)
 {
-    return type < 64 && (r->wanted >> type & 1);
+    return type < 64 ? r->wanted >> type & 1 : type == r->also;
 }
 
 /* Drop a large buffer whose capsule the caller has seen. */

@@ -24,6 +24,9 @@ enum capsule_type {
     CAPSULE_ROUTE_ADVERTISEMENT = 0x03 /* RFC 9484 4.7.3 */
 };
 
+/* Our own, drawn at random (RFC 9297 5.4): rates of paths (masque/ipcapsule.h). */
+#define CAPSULE_PATH_RATES 0x3e1c04e1b2159454
+
 #define CAPSULE_HEAD_MAX 16 /* type and length at their longest */
 
 struct capsule {
@@ -32,7 +35,8 @@ struct capsule {
 };
 
 struct capsule_reader {
-    uint64_t wanted;  /* bit t: capsules of type t are delivered; no type above 63 is */
+    uint64_t wanted;  /* bit t: capsules of type t are delivered */
+    uint64_t also;    /* so is this one type above 63, which the user sets; 0: none is */
     size_t max;       /* bound on the length of a wanted capsule */
     size_t dgram_max; /* the same for DATAGRAM: longer ones are skipped */
     uint64_t skipped; /* capsules skipped so far */

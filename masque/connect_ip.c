@@ -23,6 +23,7 @@ int cip_init(struct cip *c, const struct cip_config *cfg)
     icmp_limit_init(&c->limit, c->cfg.icmp_rate, c->cfg.icmp_burst);
     capsule_reader_init(&c->reader, WANTED, ipcapsule_routes_size(CIP_RANGES_MAX),
                         8 + CIP_PACKET_MAX);
+    c->reader.also = CAPSULE_PATH_RATES;
     routes_init(&c->our_routes);
     routes_init(&c->their_routes);
     c->next_request = 1;
@@ -276,6 +277,31 @@ static int on_routes(struct cip *c, struct span value)
     return err;
 }
 
+static bool same_rates(const struct path_rate *a, size_t na, const struct path_rate *b,
+                       size_t nb)
+{
+    if (na != nb)
+        return false;
+    for (size_t i = 0; i < na; i++)
+        if (a[i].path != b[i].path || a[i].kbps != b[i].kbps)
+            return false;
+    return true;
+}
+
+static int on_rates(struct cip *c, struct span value)
+{
+    struct path_rate list[CIP_RATES_MAX];
+    size_t n;
+    int err = ipcapsule_parse_rates(value, list, CIP_RATES_MAX, &n);
+
+    if (err || same_rates(list, n, c->their_rates, c->ntheir_rates))
+        return err;
+    memcpy(c->their_rates, list, n * sizeof(list[0]));
+    c->ntheir_rates = n;
+    c->rates_changed = true;
+    return 0;
+}
+
 int cip_recv(struct cip *c, struct span *in, struct span *dgram)
 {
     *dgram = span_of(NULL, 0);
@@ -298,6 +324,9 @@ int cip_recv(struct cip *c, struct span *in, struct span *dgram)
             break;
         case CAPSULE_ADDRESS_REQUEST:
             err = on_request(c, cap.value);
+            break;
+        case CAPSULE_PATH_RATES:
+            err = on_rates(c, cap.value);
             break;
         default:
             err = on_routes(c, cap.value);
@@ -322,6 +351,9 @@ bool cip_next_event(struct cip *c, struct cip_event *ev)
     } else if (c->routes_changed) {
         c->routes_changed = false;
         ev->type = CIP_ROUTES;
+    } else if (c->rates_changed) {
+        c->rates_changed = false;
+        ev->type = CIP_RATES;
     } else if (c->npulled < c->nasked) {
         ev->type = CIP_REQUESTED;
         ev->request = c->asked[c->npulled++];
@@ -338,11 +370,17 @@ bool cip_next_event(struct cip *c, struct cip_event *ev)
 
 /* --- capsules to the peer ---------------------------------------------------------- */
 
-/* Make sure that lists of these lengths can be written when their turn comes. */
+/* Whether there is something to write. */
+static bool any_due(const struct cip *c)
+{
+    return c->nasking > 0 || c->assign_due || c->routes_due || c->rates_due;
+}
+
+/* Make sure that lists of these lengths can be written when their turn comes, and any rates. */
 static int reserve(struct cip *c, size_t addresses, size_t ranges, size_t requests)
 {
     size_t need = ipcapsule_addresses_size(addresses) + ipcapsule_routes_size(ranges) +
-                  ipcapsule_addresses_size(requests);
+                  ipcapsule_addresses_size(requests) + ipcapsule_rates_size(CIP_RATES_MAX);
     uint8_t *out;
 
     if (need <= c->out_cap)
@@ -438,6 +476,28 @@ int cip_request(struct cip *c, const struct ip_prefix *want, size_t n, uint64_t 
     return 0;
 }
 
+int cip_tell_rates(struct cip *c, const struct path_rate *list, size_t n)
+{
+    if (n > CIP_RATES_MAX)
+        return QUIC_TOOBIG;
+    for (size_t i = 0; i < n; i++) {
+        if (list[i].path > VARINT_MAX || list[i].kbps > VARINT_MAX)
+            return QUIC_INVAL;
+        for (size_t k = 0; k < i; k++)
+            if (list[k].path == list[i].path)
+                return QUIC_INVAL;
+    }
+    if (same_rates(list, n, c->our_rates, c->nour_rates))
+        return 0;
+    if (reserve(c, c->ntheirs + c->nrefusing, c->our_routes.n, c->nasking))
+        return QUIC_NOMEM;
+    if (n > 0)
+        memcpy(c->our_rates, list, n * sizeof(list[0]));
+    c->nour_rates = n;
+    c->rates_due = true;
+    return 0;
+}
+
 /*
  * Write what is due into the drained buffer: addresses before routes (RFC 9484 9).
  * `reserve` has seen to the room.
@@ -457,15 +517,17 @@ static void write_due(struct cip *c)
     }
     if (c->routes_due)
         ipcapsule_write_routes(&w, c->our_routes.r, c->our_routes.n);
+    if (c->rates_due)
+        ipcapsule_write_rates(&w, c->our_rates, c->nour_rates);
     c->nasking = c->nrefusing = 0;
-    c->assign_due = c->routes_due = false;
+    c->assign_due = c->routes_due = c->rates_due = false;
     c->out_at = 0;
     c->out_n = c->out_cap - wire_w_left(&w);
 }
 
 struct span cip_out_bytes(struct cip *c)
 {
-    if (c->out_at == c->out_n && (c->nasking > 0 || c->assign_due || c->routes_due))
+    if (c->out_at == c->out_n && any_due(c))
         write_due(c);
     return c->out_n > c->out_at ? span_of(c->out + c->out_at, c->out_n - c->out_at)
                                 : span_of(NULL, 0);
@@ -473,10 +535,8 @@ struct span cip_out_bytes(struct cip *c)
 
 void cip_out_done(struct cip *c, size_t n)
 {
-    bool due = c->nasking > 0 || c->assign_due || c->routes_due;
-
     c->out_at += n < c->out_n - c->out_at ? n : c->out_n - c->out_at;
-    if (c->out_at < c->out_n || due || c->out_cap <= KEEP_BUFFER)
+    if (c->out_at < c->out_n || any_due(c) || c->out_cap <= KEEP_BUFFER)
         return;
     free(c->out);
     c->out = NULL;
@@ -495,6 +555,12 @@ const struct ip_range *cip_routes(const struct cip *c, size_t *n)
 {
     *n = c->their_routes.n;
     return c->their_routes.r;
+}
+
+const struct path_rate *cip_rates(const struct cip *c, size_t *n)
+{
+    *n = c->ntheir_rates;
+    return c->their_rates;
 }
 
 bool cip_address(const struct cip *c, uint8_t version, struct ip_addr *out)
@@ -520,9 +586,9 @@ static bool list_ok(const struct ip_assign *a, size_t n, size_t max)
 
 bool cip_check(const struct cip *c)
 {
-    bool due = c->nasking > 0 || c->assign_due || c->routes_due;
     size_t need = ipcapsule_addresses_size(c->ntheirs + c->nrefusing) +
-                  ipcapsule_routes_size(c->our_routes.n) + ipcapsule_addresses_size(c->nasking);
+                  ipcapsule_routes_size(c->our_routes.n) +
+                  ipcapsule_addresses_size(c->nasking) + ipcapsule_rates_size(c->nour_rates);
 
     return list_ok(c->ours, c->nours, CIP_PREFIXES_MAX) &&
            list_ok(c->theirs, c->ntheirs, CIP_PREFIXES_MAX) &&
@@ -534,5 +600,6 @@ bool cip_check(const struct cip *c)
            c->their_routes.n <= CIP_RANGES_MAX &&
            ip_ranges_normal(c->our_routes.r, c->our_routes.n) &&
            ip_ranges_normal(c->their_routes.r, c->their_routes.n) && c->out_at <= c->out_n &&
-           c->out_n <= c->out_cap && (!due || need <= c->out_cap);
+           c->out_n <= c->out_cap && c->nour_rates <= CIP_RATES_MAX &&
+           c->ntheir_rates <= CIP_RATES_MAX && (!any_due(c) || need <= c->out_cap);
 }

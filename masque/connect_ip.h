@@ -47,6 +47,7 @@
 #define CIP_PREFIXES_MAX 64    /* addresses per ADDRESS_ASSIGN, either way */
 #define CIP_RANGES_MAX   1024  /* ranges per ROUTE_ADVERTISEMENT, either way */
 #define CIP_REQUESTS_MAX 16    /* address requests waiting for an answer, either way */
+#define CIP_RATES_MAX    16    /* paths per PATH_RATES, either way */
 #define CIP_PACKET_MAX   65535 /* longest inner packet */
 #define CIP_MTU_MIN      1280  /* no tunnel may carry less (RFC 9484 7.1) */
 
@@ -87,7 +88,8 @@ enum cip_event_type {
     CIP_ADDRESSES, /* what the peer assigned to us has changed: cip_assigned */
     CIP_ROUTES,    /* what the peer advertises has changed: cip_routes */
     CIP_REQUESTED, /* the peer asks for `request`: to be answered by cip_assign or cip_refuse */
-    CIP_REFUSED    /* the peer refused our request `request.request_id` */
+    CIP_REFUSED,   /* the peer refused our request `request.request_id` */
+    CIP_RATES      /* what the peer wants its paths to carry at most has changed: cip_rates */
 };
 
 struct cip_event {
@@ -114,6 +116,9 @@ struct cip {
     struct ip_assign ours[CIP_PREFIXES_MAX], theirs[CIP_PREFIXES_MAX]; /* assigned */
     size_t nours, ntheirs;
     struct routes our_routes, their_routes;
+    struct path_rate our_rates[CIP_RATES_MAX];   /* told to the peer, or to be */
+    struct path_rate their_rates[CIP_RATES_MAX]; /* told by the peer */
+    size_t nour_rates, ntheir_rates;
 
     struct ip_assign asked[CIP_REQUESTS_MAX];    /* by the peer: not yet pulled or answered */
     struct ip_assign refusing[CIP_REQUESTS_MAX]; /* our refusals to be sent once */
@@ -123,9 +128,9 @@ struct cip {
     size_t nasked, npulled, nrefusing, nasking, nrefused, nopen;
     uint64_t next_request;
 
-    bool split;                             /* the peer splits its capsules */
-    bool addresses_changed, routes_changed; /* events to be pulled */
-    bool assign_due, routes_due;            /* capsules to be written */
+    bool split;                                            /* the peer splits its capsules */
+    bool addresses_changed, routes_changed, rates_changed; /* events to be pulled */
+    bool assign_due, routes_due, rates_due;                /* capsules to be written */
     uint8_t *out;
     size_t out_at, out_n, out_cap; /* bytes out_at..out_n of `out` are yet to be taken */
 };
@@ -221,11 +226,24 @@ int cip_advertise(struct cip *c, const struct ip_range *list, size_t n);
  */
 int cip_request(struct cip *c, const struct ip_prefix *want, size_t n, uint64_t *ids);
 
+/*
+ * The full list of what we want to have sent to us at most, by path; sent as one PATH_RATES if
+ * it is another than the last, which is none at first. To peers of our own kind only: others may
+ * take it for an error, though RFC 9297 3.2 has them skip it.
+ *
+ * Returns 0; QUIC_INVAL for a path named twice or a rate that can't be written; QUIC_TOOBIG above
+ * CIP_RATES_MAX; QUIC_NOMEM. On error nothing has changed.
+ */
+int cip_tell_rates(struct cip *c, const struct path_rate *list, size_t n);
+
 /* --- what the peer told us --------------------------------------------------------- */
 
 /* The addresses assigned to us, and the ranges the peer routes; valid until cip_recv. */
 const struct ip_assign *cip_assigned(const struct cip *c, size_t *n);
 const struct ip_range *cip_routes(const struct cip *c, size_t *n);
+
+/* What the peer wants to have sent to it at most, by path; valid until cip_recv. */
+const struct path_rate *cip_rates(const struct cip *c, size_t *n);
 
 /* The first address of that family assigned to us; false if there is none. */
 bool cip_address(const struct cip *c, uint8_t version, struct ip_addr *out);

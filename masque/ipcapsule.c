@@ -2,9 +2,11 @@
 
 #include <string.h>
 
-/* Longest entries: request ID, version, address, length; version, two addresses, protocol. */
+/* Longest entries: request ID, version, address, length; version, two addresses, protocol; path,
+ * rate. */
 #define ASSIGN_MAX (8 + 1 + 16 + 1)
 #define RANGE_MAX  (1 + 16 + 16 + 1)
+#define RATE_MAX   (8 + 8)
 
 bool ip_assign_refused(const struct ip_assign *a)
 {
@@ -112,6 +114,29 @@ int ipcapsule_parse_routes(struct span value, struct ip_range *out, size_t max, 
     return 0;
 }
 
+int ipcapsule_parse_rates(struct span value, struct path_rate *out, size_t max, size_t *n)
+{
+    struct wire_r r = wire_r_span(value);
+    size_t k = 0;
+
+    while (wire_r_left(&r) > 0) {
+        struct path_rate rate;
+
+        rate.path = wire_r_varint(&r);
+        rate.kbps = wire_r_varint(&r);
+        if (r.failed)
+            return MASQUE_H3_MESSAGE_ERROR;
+        for (size_t i = 0; i < k; i++)
+            if (out[i].path == rate.path)
+                return MASQUE_H3_MESSAGE_ERROR;
+        if (k == max)
+            return MASQUE_H3_EXCESSIVE_LOAD;
+        out[k++] = rate;
+    }
+    *n = k;
+    return 0;
+}
+
 size_t ipcapsule_addresses_size(size_t n)
 {
     return CAPSULE_HEAD_MAX + n * ASSIGN_MAX;
@@ -120,6 +145,11 @@ size_t ipcapsule_addresses_size(size_t n)
 size_t ipcapsule_routes_size(size_t n)
 {
     return CAPSULE_HEAD_MAX + n * RANGE_MAX;
+}
+
+size_t ipcapsule_rates_size(size_t n)
+{
+    return CAPSULE_HEAD_MAX + n * RATE_MAX;
 }
 
 void ipcapsule_write_addresses(struct wire_w *w, enum capsule_type type,
@@ -150,5 +180,18 @@ void ipcapsule_write_routes(struct wire_w *w, const struct ip_range *r, size_t n
         wire_w_bytes(w, r[i].start.b, ip_size(r[i].start.version));
         wire_w_bytes(w, r[i].end.b, ip_size(r[i].end.version));
         wire_w_u8(w, r[i].proto);
+    }
+}
+
+void ipcapsule_write_rates(struct wire_w *w, const struct path_rate *r, size_t n)
+{
+    uint64_t length = 0;
+
+    for (size_t i = 0; i < n; i++)
+        length += varint_len(r[i].path) + varint_len(r[i].kbps);
+    capsule_write_head(w, CAPSULE_PATH_RATES, length);
+    for (size_t i = 0; i < n; i++) {
+        wire_w_varint(w, r[i].path);
+        wire_w_varint(w, r[i].kbps);
     }
 }

@@ -1,5 +1,5 @@
 /*
- * ipcapsule - the values of the three capsules of CONNECT-IP (RFC 9484 4.7).
+ * ipcapsule - the values of the three capsules of CONNECT-IP (RFC 9484 4.7), and of one of ours.
  *
  * Parsers check everything the RFC lets a receiver check and take nothing on error.
  * Writers write the whole capsule, head included, and are given lists that are
@@ -57,14 +57,34 @@ int ipcapsule_parse_request(struct span value, struct ip_assign *out, size_t max
 int ipcapsule_parse_routes(struct span value, struct ip_range *out, size_t max, size_t *n);
 
 /*
- * Upper bound on the bytes of a capsule of `n` addresses or ranges, head included.
+ * An entry of PATH_RATES: a client wants no more than that sent to it on a path. Each capsule is
+ * the whole list and replaces the last; a path that it does not name is not bounded. On the wire
+ * an entry is two variable-length integers.
+ */
+struct path_rate {
+    uint64_t path; /* path ID; 0 for plain QUIC */
+    uint64_t kbps; /* 1000 bits per second, of whole IP packets; 0: not bounded */
+};
+
+/*
+ * Parse the value of a PATH_RATES.
+ *
+ * Returns 0; MASQUE_H3_MESSAGE_ERROR for a path named twice or bytes missing;
+ * MASQUE_H3_EXCESSIVE_LOAD above `max` entries.
+ */
+int ipcapsule_parse_rates(struct span value, struct path_rate *out, size_t max, size_t *n);
+
+/*
+ * Upper bound on the bytes of a capsule of `n` addresses, ranges or rates, head included.
  */
 size_t ipcapsule_addresses_size(size_t n);
 size_t ipcapsule_routes_size(size_t n);
+size_t ipcapsule_rates_size(size_t n);
 
-/* Write one whole ADDRESS_ASSIGN or ADDRESS_REQUEST (`type`), or ROUTE_ADVERTISEMENT. */
+/* Write one whole ADDRESS_ASSIGN or ADDRESS_REQUEST (`type`); ROUTE_ADVERTISEMENT; PATH_RATES. */
 void ipcapsule_write_addresses(struct wire_w *w, enum capsule_type type,
                                const struct ip_assign *a, size_t n);
 void ipcapsule_write_routes(struct wire_w *w, const struct ip_range *r, size_t n);
+void ipcapsule_write_rates(struct wire_w *w, const struct path_rate *r, size_t n);
 
 #endif

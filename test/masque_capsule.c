@@ -104,6 +104,7 @@ static int feed(const uint8_t *bytes, size_t n, uint64_t *seed, size_t max, char
     int err = 0;
 
     capsule_reader_init(&r, ALL, max, max);
+    r.also = CAPSULE_PATH_RATES;
     *text = 0;
     for (size_t at = 0; at < n && err == 0;) {
         size_t piece = seed ? 1 + rnd(seed) % (rnd(seed) % 4 ? 3 : 40) : n;
@@ -118,7 +119,7 @@ static int feed(const uint8_t *bytes, size_t n, uint64_t *seed, size_t max, char
         memcpy(copy, bytes + at, piece);
         in = span_of(copy, piece);
         while ((err = capsule_next(&r, &in, &c)) == 0) {
-            text += sprintf(text, "%u:", (unsigned)c.type);
+            text += sprintf(text, "%llx:", (unsigned long long)c.type);
             for (size_t i = 0; i < c.value.n; i++)
                 text += sprintf(text, "%02x", c.value.p[i]);
             text += sprintf(text, " ");
@@ -150,6 +151,8 @@ static void any_split(void **state)
         {"17 04 de ad be ef 01 01 aa", "1:aa skipped 1", 0},  /* 0x29 * 0 + 0x17 */
         {"40 01 40 02 aa bb", "1:aabb skipped 0", 0},         /* long varints */
         {"7f ff 00 40 40 00 01 00", "1: skipped 2", 0},
+        {"fe1c04e1b2159454 02 01 02 fe1c04e1b2159455 01 aa", "3e1c04e1b2159454:0102 skipped 1", 0},
+        {"fe1c04e1b2159454 21", "skipped 0", MASQUE_H3_EXCESSIVE_LOAD},
         {"01", "skipped 0", MASQUE_H3_MESSAGE_ERROR},
         {"01 02 aa", "skipped 0", MASQUE_H3_MESSAGE_ERROR},
         {"17 02 aa", "skipped 1", MASQUE_H3_MESSAGE_ERROR},
@@ -346,6 +349,53 @@ static void route_capsules(void **state)
     }
 }
 
+static void rates(void **state)
+{
+    static const struct {
+        const char *bytes;
+        int err;
+        const char *out; /* "path:kbps ..." */
+    } row[] = {
+        /* clang-format off */
+        {"", 0, ""},
+        {"00 00", 0, "0:0 "},
+        {"01 4fa0", 0, "1:4000 "},
+        {"4001 4040", 0, "1:64 "},                                     /* longer than need be */
+        {"02 80030d40 00 40c8", 0, "2:200000 0:200 "},                 /* in any order */
+        {"ffffffffffffffff ffffffffffffffff", 0,
+         "4611686018427387903:4611686018427387903 "},
+        {"01", MASQUE_H3_MESSAGE_ERROR, NULL},                         /* no rate */
+        {"01 4f", MASQUE_H3_MESSAGE_ERROR, NULL},                      /* cut short */
+        {"01 05 02", MASQUE_H3_MESSAGE_ERROR, NULL},
+        {"01 05 02 06 4001 05", MASQUE_H3_MESSAGE_ERROR, NULL},        /* a path twice */
+        {"01 05 02 06 03 07", 0, "1:5 2:6 3:7 "},
+        {"01 05 02 06 03 07 04 08", MASQUE_H3_EXCESSIVE_LOAD, NULL},
+        {"01 05 02 06 03 07 03 07", MASQUE_H3_MESSAGE_ERROR, NULL},
+        /* clang-format on */
+    };
+    struct path_rate list[3];
+    char text[256];
+    uint8_t b[64];
+    size_t n, count;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+        n = unhex(row[i].bytes, b);
+        count = 77;
+        if (ipcapsule_parse_rates(span_of(b, n), list, 3, &count) != row[i].err)
+            fail_msg("row %zu", i);
+        if (row[i].err) {
+            assert_int_equal(count, 77);
+            continue;
+        }
+        text[0] = 0;
+        for (size_t k = 0; k < count; k++)
+            sprintf(text + strlen(text), "%llu:%llu ", (unsigned long long)list[k].path,
+                    (unsigned long long)list[k].kbps);
+        assert_string_equal(text, row[i].out);
+    }
+}
+
 /* The capsules of RFC 9484 8.4, byte by byte, and random lists there and back. */
 static void writers(void **state)
 {
@@ -354,6 +404,7 @@ static void writers(void **state)
     struct ip_assign a[20] = {{0, prefix("192.0.2.3")}, {0, prefix("2001:db8::1234:1234")}};
     struct ip_range r[20] = {range("198.51.100.2", "198.51.100.2", 17),
                              range("2001:db8:3456::b", "2001:db8:3456::b", 17)};
+    struct path_rate rate[20] = {{1, 4000}, {0, 64}}, rate2[20];
     struct ip_assign a2[20];
     struct ip_assign_seen seen;
     struct ip_range r2[20];
@@ -363,9 +414,11 @@ static void writers(void **state)
     (void)state;
     ipcapsule_write_addresses(&w, CAPSULE_ADDRESS_ASSIGN, a, 2);
     ipcapsule_write_routes(&w, r, 2);
+    ipcapsule_write_rates(&w, rate, 2);
     n = unhex("01 1a 00 04 c0000203 20 00 06 20010db8000000000000000012341234 80"
               "03 2c 04 c6336402 c6336402 11"
-              "   06 20010db834560000000000000000000b 20010db834560000000000000000000b 11",
+              "   06 20010db834560000000000000000000b 20010db834560000000000000000000b 11"
+              "fe1c04e1b2159454 06 01 4fa0 00 4040",
               want);
     assert_int_equal(sizeof(out) - wire_w_left(&w), n);
     assert_memory_equal(out, want, n);
@@ -382,7 +435,20 @@ static void writers(void **state)
             p.len = (uint8_t)(rnd(&seed) % (ip_bits(p.addr.version) + 1));
             a[i] = (struct ip_assign){rnd(&seed) >> (2 + rnd(&seed) % 62), ip_prefix_mask(&p)};
             r[i] = ip_range_of(&p, (uint8_t)(rnd(&seed) % 3));
+            rate[i].path = (rnd(&seed) >> (8 + rnd(&seed) % 56)) * 20 + i;
+            rate[i].kbps = rnd(&seed) >> (2 + rnd(&seed) % 62);
         }
+        w = wire_w_of(out, ipcapsule_rates_size(k));
+        ipcapsule_write_rates(&w, rate, k);
+        assert_false(w.failed);
+        capsule_reader_init(&reader, 0, 1024, 1024);
+        reader.also = CAPSULE_PATH_RATES;
+        in = span_of(out, ipcapsule_rates_size(k) - wire_w_left(&w));
+        assert_int_equal(capsule_next(&reader, &in, &c), 0);
+        assert_int_equal(ipcapsule_parse_rates(c.value, rate2, 20, &got), 0);
+        assert_int_equal(got, k);
+        for (size_t i = 0; i < k; i++)
+            assert_true(rate2[i].path == rate[i].path && rate2[i].kbps == rate[i].kbps);
         w = wire_w_of(out, ipcapsule_addresses_size(k) + ipcapsule_routes_size(20));
         ipcapsule_write_addresses(&w, CAPSULE_ADDRESS_ASSIGN, a, k);
         len = ipcapsule_addresses_size(k) + ipcapsule_routes_size(20) - wire_w_left(&w);
@@ -421,7 +487,8 @@ int main(void)
         cmocka_unit_test(datagram_prefix), cmocka_unit_test(datagram_errors),
         cmocka_unit_test(any_split),       cmocka_unit_test(endless_unknown),
         cmocka_unit_test(addresses),       cmocka_unit_test(requests),
-        cmocka_unit_test(route_capsules),  cmocka_unit_test(writers),
+        cmocka_unit_test(route_capsules),  cmocka_unit_test(rates),
+        cmocka_unit_test(writers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -114,6 +114,15 @@ static const char *events(struct cip *c)
         case CIP_REFUSED:
             k += (size_t)sprintf(text + k, "refused %u", (unsigned)ev.request.request_id);
             break;
+        case CIP_RATES: {
+            const struct path_rate *r = cip_rates(c, &n);
+
+            k += (size_t)sprintf(text + k, "rates");
+            for (size_t i = 0; i < n; i++)
+                k += (size_t)sprintf(text + k, " %u:%u", (unsigned)r[i].path,
+                                     (unsigned)r[i].kbps);
+            break;
+        }
         }
         k += (size_t)sprintf(text + k, "; ");
     }
@@ -579,6 +588,65 @@ static void request_life(void **state)
     pair_free(&p);
 }
 
+/* Told once for each change, the last one only; an empty list, too, but not as the first. */
+static void path_rates(void **state)
+{
+    struct path_rate r[CIP_RATES_MAX + 1] = {{1, 4000}, {0, 64}};
+    struct pair p;
+    struct cip *c;
+
+    (void)state;
+    pair_init(&p, false);
+    c = &p.end[CLIENT];
+    assert_int_equal(cip_tell_rates(c, NULL, 0), 0);
+    assert_int_equal(cip_out_bytes(c).n, 0);
+    assert_int_equal(cip_tell_rates(c, r, 2), 0);
+    pump(&p);
+    assert_string_equal(events(&p.end[PROXY]), "rates 1:4000 0:64; ");
+    assert_int_equal(cip_tell_rates(c, r, 2), 0);
+    assert_int_equal(cip_out_bytes(c).n, 0);
+    for (uint64_t kbps = 70; kbps < 75; kbps++) { /* before anybody reads */
+        r[1].kbps = kbps;
+        assert_int_equal(cip_tell_rates(c, r, 2), 0);
+        assert_true(cip_check(c));
+    }
+    assign(c, 0, "192.0.2.200", NULL);
+    pump(&p);
+    assert_string_equal(events(&p.end[PROXY]),
+                        "addresses 0:192.0.2.200/32; rates 1:4000 0:74; ");
+    assert_int_equal(p.end[PROXY].stats.capsules, 3);
+    /* a change while half of the last is read */
+    r[0].kbps = 5000;
+    assert_int_equal(cip_tell_rates(c, r, 1), 0);
+    assert_int_equal(feed(&p.end[PROXY], cip_out_bytes(c).p, 9, &p.seed, NULL), 0);
+    cip_out_done(c, 9);
+    r[0].kbps = 6000;
+    assert_int_equal(cip_tell_rates(c, r, 1), 0);
+    pump(&p);
+    assert_string_equal(events(&p.end[PROXY]), "rates 1:6000; ");
+    /* what can't be told changes nothing */
+    r[1].path = 1;
+    assert_int_equal(cip_tell_rates(c, r, 2), QUIC_INVAL);
+    r[1] = (struct path_rate){VARINT_MAX + 1, 1};
+    assert_int_equal(cip_tell_rates(c, r, 2), QUIC_INVAL);
+    r[1] = (struct path_rate){2, VARINT_MAX + 1};
+    assert_int_equal(cip_tell_rates(c, r, 2), QUIC_INVAL);
+    for (uint64_t i = 0; i <= CIP_RATES_MAX; i++)
+        r[i] = (struct path_rate){VARINT_MAX - i, VARINT_MAX};
+    assert_int_equal(cip_tell_rates(c, r, CIP_RATES_MAX + 1), QUIC_TOOBIG);
+    assert_int_equal(cip_out_bytes(c).n, 0);
+    assert_true(c->nour_rates == 1 && c->our_rates[0].kbps == 6000);
+    /* the most there can be */
+    assert_int_equal(cip_tell_rates(c, r, CIP_RATES_MAX), 0);
+    pump(&p);
+    assert_int_equal(p.end[PROXY].ntheir_rates, CIP_RATES_MAX);
+    assert_int_equal(cip_tell_rates(c, NULL, 0), 0);
+    pump(&p);
+    events(&p.end[PROXY]);
+    assert_int_equal(p.end[PROXY].ntheir_rates, 0);
+    pair_free(&p);
+}
+
 static void bad_lists(void **state)
 {
     static struct ip_assign a[CIP_PREFIXES_MAX + 1];
@@ -944,6 +1012,25 @@ static void hostile_peer(void **state)
     assert_int_equal(feed(c, b, sizeof(b) - wire_w_left(&w), &seed, NULL),
                      MASQUE_H3_EXCESSIVE_LOAD);
     pair_free(&p);
+    /* one rate too many, a path twice, and the same again */
+    for (size_t i = 0; i < 3; i++) {
+        static const int want[] = {MASQUE_H3_EXCESSIVE_LOAD, MASQUE_H3_MESSAGE_ERROR, 0};
+        struct path_rate r[CIP_RATES_MAX + 1];
+
+        pair_init(&p, false);
+        for (size_t k = 0; k <= CIP_RATES_MAX; k++)
+            r[k] = (struct path_rate){k, 100};
+        r[1].path = i == 1 ? 0 : 1;
+        w = wire_w_of(b, sizeof(b));
+        ipcapsule_write_rates(&w, r, i == 0 ? CIP_RATES_MAX + 1 : CIP_RATES_MAX);
+        n = sizeof(b) - wire_w_left(&w);
+        assert_int_equal(feed(&p.end[PROXY], b, n, &seed, NULL), want[i]);
+        assert_int_equal(strlen(events(&p.end[PROXY])) > 0, want[i] == 0);
+        if (want[i] == 0)
+            assert_int_equal(feed(&p.end[PROXY], b, n, &seed, NULL), 0);
+        assert_string_equal(events(&p.end[PROXY]), "");
+        pair_free(&p);
+    }
     /* one range too many, of IPv4 (parsed) and of IPv6 (the capsule alone is too long) */
     for (uint8_t version = 4; version <= 6; version += 2) {
         static struct ip_range r[CIP_RANGES_MAX + 1];
@@ -1104,6 +1191,7 @@ int main(void)
         cmocka_unit_test(strict_output),
         cmocka_unit_test(change_while_sending),
         cmocka_unit_test(request_life),
+        cmocka_unit_test(path_rates),
         cmocka_unit_test(bad_lists),
         cmocka_unit_test(verdicts),
         cmocka_unit_test(answers),

@@ -82,6 +82,7 @@ static int once(void)
     const struct cip_config cfg = {.stream_id = 0};
     const struct ip_assign a[2] = {{1, prefix("10.0.0.2")}, {0, prefix("fd00::2")}};
     const struct ip_prefix want = prefix("0.0.0.0/32");
+    const struct path_rate rate = {1, 4000};
     struct cip client, proxy;
     int err;
 
@@ -89,10 +90,14 @@ static int once(void)
         r[i] = (struct ip_range){ip_addr_v4(2 * i), ip_addr_v4(2 * i), 0};
     assert_int_equal(cip_init(&client, &cfg), 0);
     assert_int_equal(cip_init(&proxy, &cfg), 0);
-    if ((err = cip_request(&client, &want, 1, NULL)))
+    if ((err = cip_tell_rates(&client, &rate, 1)))
+        assert_int_equal(client.nour_rates, 0);
+    if (err == 0 && (err = cip_request(&client, &want, 1, NULL)))
         assert_int_equal(client.nopen + client.nasking, 0);
     if (err == 0)
         err = carry(&client, &proxy);
+    if (err == 0)
+        assert_int_equal(proxy.ntheir_rates, 1);
     if (err == 0 && (err = cip_assign(&proxy, a, 2)))
         assert_true(proxy.ntheirs == 0 && proxy.nasked == 1);
     if (err == 0 && (err = cip_advertise(&proxy, r, ARRAY_LEN(r))))
