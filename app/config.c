@@ -92,7 +92,7 @@ static const struct row rows[] = {
      "but not by this one, or those of a pattern (repeatable)", W_CLIENT, C_IFNAME, 0, 0, NULL},
     {"link", "Multipath", "Link", K_LIST, AT(links), "IFACE=TERMS",
      "primary, secondary, backup or never for an interface or a pattern,\n"
-     "the most to send by it (20mbit), or both: wwan0=backup:20mbit;\n"
+     "the most to carry by it, each way (20mbit), or both: wwan0=backup:20mbit;\n"
      "how much in a month, as a backup (10gb; metered: no bound);\n"
      "all: a path to each of the server's addresses, not to one\n"
      "(repeatable, the first that matches counts; default primary)", W_CLIENT, C_LINK, 0, 0, NULL},

@@ -28,7 +28,7 @@ enum link_priority { LINK_PRIMARY, LINK_SECONDARY, LINK_BACKUP, LINK_NEVER };
 /* How a link is to be used. */
 struct link_terms {
     enum link_priority priority;
-    uint64_t rate_bps;    /* send no more by it, bits per second; 0: no bound */
+    uint64_t rate_bps;    /* no more by it, each way, bits per second; 0: no bound */
     uint64_t month_bytes; /* no more by it in a month, both ways (app/meter.h); 0: no bound */
     bool all;             /* a path for each way to the server, not one (app/paths.h) */
 };
@@ -70,7 +70,7 @@ struct link {
     struct tun_addr local;
     unsigned mtu_bytes;
     enum link_priority priority;
-    uint64_t rate_bps; /* to send by it at most, bits per second; 0: no bound */
+    uint64_t rate_bps; /* by it at most, each way, bits per second; 0: no bound */
     uint64_t month_bytes;
     bool all;
     ns_t since; /* when it appeared, or changed last */

@@ -399,17 +399,36 @@ static int follow_all(struct attempt *a, const struct attempt_env *env, const st
     return rc;
 }
 
+/* What a link's path may send, the server may send by it. */
+static void tell_rates(struct attempt *a)
+{
+    struct path_rate list[LINKS_MAX];
+    size_t n = 0;
+
+    for (size_t i = 0; i < a->paths; i++)
+        if (a->path[i].link.rate_bps)
+            list[n++] =
+                (struct path_rate){.path = quic_path_id(a->session.quic, a->path[i].path),
+                                   .kbps = a->path[i].link.rate_bps / 1000};
+    if (a->paths == 0 && a->link.rate_bps)
+        list[n++] = (struct path_rate){.path = 0, .kbps = a->link.rate_bps / 1000};
+    session_rates(&a->session, list, n); /* where it can't, it is told the next time */
+}
+
 int paths_follow(struct attempt *a, const struct attempt_env *env, const struct links *links,
                  ns_t now)
 {
     const struct link *list;
     size_t n;
+    int rc;
 
     a->paths_at = NS_NEVER;
     list = links_list(links, &n);
     learn_remotes(a, now);
-    return mp_negotiated(a->session.quic) ? follow_all(a, env, list, n, now)
-                                          : follow_one(a, env, list, n, now);
+    rc = mp_negotiated(a->session.quic) ? follow_all(a, env, list, n, now)
+                                        : follow_one(a, env, list, n, now);
+    tell_rates(a);
+    return rc;
 }
 
 void paths_gone(struct attempt *a, const struct attempt_env *env, size_t path, ns_t now)

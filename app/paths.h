@@ -16,6 +16,8 @@
  * in the link's terms each way has a path: for a server whose addresses are reached over
  * different networks.
  *
+ * The server is told the rates that links are to have, too, and sends by their paths no more.
+ *
  * Without multipath (the peer has none, or it is switched off) there is one path; it moves to
  * another link when its own is gone or gets another address, and back to one of higher priority.
  */

@@ -353,6 +353,11 @@ int session_open(struct session *s, uint64_t stream, bool bulk)
     return 0;
 }
 
+int session_rates(struct session *s, const struct path_rate *list, size_t n)
+{
+    return s->open && s->numbered ? cip_tell_rates(&s->cip, list, n) : 0;
+}
+
 /* "name n" for each verdict that refused something, after `line`. */
 static void verdicts(const char *way, const uint64_t n[CIP_VERDICTS], const struct log *log)
 {
@@ -404,6 +409,27 @@ void session_log(const struct session *s, ns_t now)
 }
 
 /* ---- events --------------------------------------------------------------------------- */
+
+/* Server: bound what we send by each path as the client wants it, within what a link may have. */
+static void cap_paths(struct session *s)
+{
+    const uint64_t min = LINK_RATE_MIN / 1000, max = LINK_RATE_MAX / 1000;
+    size_t n;
+    const struct path_rate *list = cip_rates(&s->cip, &n);
+
+    if (!quic_is_server(s->quic))
+        return;
+    for (size_t i = 0; i < quic_path_count(s->quic); i++) {
+        uint64_t kbps = 0;
+
+        for (size_t k = 0; k < n; k++)
+            if (list[k].path == quic_path_id(s->quic, i))
+                kbps = list[k].kbps;
+        if (kbps)
+            kbps = kbps < min ? min : kbps > max ? max : kbps;
+        quic_path_cap(s->quic, i, kbps * 1000);
+    }
+}
 
 /* The tunnel's stream ended, whoever did it. */
 static bool tunnel_over(struct session *s, uint64_t id, struct session_event *ev)
@@ -526,6 +552,7 @@ static bool on_quic(struct session *s, const struct quic_event *qe, struct sessi
     case QUIC_EV_PATH_VALIDATED:
     case QUIC_EV_PATHS_ALLOWED:
     case QUIC_EV_PATH_GONE:
+        cap_paths(s);
         ev->type = SESSION_PATHS;
         ev->gone = qe->type == QUIC_EV_PATH_GONE ? qe->path : SESSION_NO_PATH;
         return true;
@@ -577,7 +604,7 @@ static void consume(struct session *s)
     }
 }
 
-static bool on_cip(const struct cip_event *ce, struct session_event *ev)
+static bool on_cip(struct session *s, const struct cip_event *ce, struct session_event *ev)
 {
     switch (ce->type) {
     case CIP_ADDRESSES:
@@ -590,6 +617,9 @@ static bool on_cip(const struct cip_event *ce, struct session_event *ev)
         ev->type = SESSION_ASKED;
         ev->asked = ce->request;
         return true;
+    case CIP_RATES:
+        cap_paths(s);
+        return false;
     case CIP_REFUSED:
         return false;
     }
@@ -640,7 +670,7 @@ bool session_next_event(struct session *s, struct session_event *ev, ns_t now)
 
         memset(ev, 0, sizeof(*ev));
         if (s->open && cip_next_event(&s->cip, &ce)) {
-            if (on_cip(&ce, ev))
+            if (on_cip(s, &ce, ev))
                 return true;
         } else if (h3_next_event(s->h3, &he)) {
             if (on_h3(s, &he, ev, now))

@@ -11,6 +11,8 @@
  *         ...
  *     session_flush(s, now)                    once per batch
  *
+ * A server's session sends by each path no more than its client wants (PATH_RATES).
+ *
  * Borrowed for the life of a session: sockets, device, log. Owned: the QUIC connection.
  */
 #ifndef APP_SESSION_H
@@ -140,6 +142,13 @@ int session_request(struct session *s, const struct h3_field *fields, size_t n);
  * what cip_init returns.
  */
 int session_open(struct session *s, uint64_t stream, bool bulk);
+
+/*
+ * Client, with a tunnel open: what the server is to send at most, by path. Nobody is told but a
+ * server that knows numbered flows: others may end the tunnel for a capsule that is new to them.
+ * As cip_tell_rates.
+ */
+int session_rates(struct session *s, const struct path_rate *list, size_t n);
 
 /* What the session did, in a few debug lines: packets, drops by reason, path. */
 void session_log(const struct session *s, ns_t now);

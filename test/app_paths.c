@@ -110,6 +110,27 @@ void session_log(const struct session *s, ns_t now)
     note("log", NULL);
 }
 
+static char told[64]; /* rates, as path:kbps */
+
+int session_rates(struct session *s, const struct path_rate *list, size_t n)
+{
+    size_t k = 0;
+
+    (void)s;
+    told[0] = 0;
+    for (size_t i = 0; i < n; i++)
+        k += (size_t)snprintf(told + k, sizeof(told) - k, "%s%u:%u", i ? " " : "",
+                              (unsigned)list[i].path, (unsigned)list[i].kbps);
+    return 0;
+}
+
+/* IDs are no indices. */
+uint32_t quic_path_id(const struct quic_conn *conn, size_t path)
+{
+    (void)conn;
+    return (uint32_t)(path ? path + 10 : 0);
+}
+
 size_t quic_path_count(const struct quic_conn *conn)
 {
     (void)conn;
@@ -337,8 +358,26 @@ static void test_capped(void **state)
     assert_int_equal(follow(&a, "a1 b1< c1"), 0);
     assert_string_equal(did, "cap:1=64000");
     assert_string_equal(table(&a), "a0 b1 c2");
+    assert_string_equal(told, "11:64");
     assert_int_equal(follow(&a, "a1 b2< c1"), 0); /* another address: another path */
     assert_string_equal(did, "abandon:1 cap:3=64000");
+    assert_string_equal(told, "13:64");
+    assert_int_equal(follow(&a, "a1 b2< c1 d1<"), 0);
+    assert_string_equal(told, "13:64 14:64");
+    assert_int_equal(follow(&a, "a1 c1"), 0);
+    assert_string_equal(told, "");
+    /* The first path, and the only one, which moves. */
+    for (int mp = 0; mp < 2; mp++) {
+        begin(&a, "a1<", mp);
+        assert_int_equal(follow(&a, "a1<"), 0);
+        assert_string_equal(told, "0:64");
+        blocked = true;
+        assert_int_equal(follow(&a, "b1"), 0);
+        assert_string_equal(did, "move:b");
+        assert_string_equal(told, "");
+        assert_int_equal(follow(&a, "c1<"), 0);
+        assert_string_equal(told, "0:64");
+    }
 }
 
 static void test_address(void **state)
