@@ -126,7 +126,7 @@ check-long:
 	@$(MAKE) --no-print-directory check LONG=1 SEEDS=$(or $(SEEDS),200)
 
 fuzz:
-	@$(MAKE) --no-print-directory fuzz-run CC=clang O=build/fuzz SAN=1 LIBFUZZER=1
+	@$(MAKE) --no-print-directory fuzz-run CC=clang O=build/libfuzzer SAN=1 LIBFUZZER=1
 fuzz-run: $(addprefix $(O)/,$(if $(F),fuzz/$(F),$(FUZZERS)))
 	@for f in $(^F); do \
 	    mkdir -p $(O)/corpus/$$f $(O)/found/$$f; echo "fuzz $$f, $(TIME) s"; \
