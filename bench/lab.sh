@@ -45,8 +45,10 @@
 #                       way at the end count as _lost
 #   cpu_pct             the busiest of: the machine, and any one process in per cent of a core
 #   steal_pct           of the machine, what its host took where it is a virtual one
-#   measured=no         cpu_pct is over 85, or steal_pct over 5: the figures say more about the machine
-#                       than about us
+#   late_ms             the longest time in which a processor ran nothing at all, not even what comes
+#                       before all else: the host ran others
+#   measured=no         cpu_pct is over 85, steal_pct over 5, or late_ms over 50: the figures say more
+#                       about the machine than about us
 #   sum                 how all links together compare with each alone, and with what is wanted:
 #                       verdict=PASS, below, or no_measurement. 2 % are taken for noise
 #   samples             of a cut: Mbit/s of each half second, from 3 s before it
@@ -86,7 +88,9 @@ for n in $only; do
     *) fail "only=: there is no part \"$n\"" ;;
     esac
 done
-[ -x "$FLOW" ] || fail "no program $FLOW: make peers"
+for program in "$FLOW" "$O/bench/tools/late"; do
+    [ -x "$program" ] || fail "no program $program: make peers"
+done
 
 broken() { result "failed $* $cost"; } # LINE...
 

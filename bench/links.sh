@@ -12,7 +12,7 @@
 
 # Set here for what reads this file, and read from it: SC2034 sees neither.
 # shellcheck disable=SC2034
-SERVER=172.29.0.1 INNER=10.0.0.1 CPU_MAX=85 STEAL_MAX=5
+SERVER=172.29.0.1 INNER=10.0.0.1 CPU_MAX=85 STEAL_MAX=5 LATE_MAX=50
 
 ### Environments: NAME:LINK,LINK...
 
@@ -182,15 +182,21 @@ load_now() { # busy and all ticks of the machine, those of client, server, links
         [ -n "${pid[$p]:-}" ] && cpu_of $(family "${pid[$p]}") || echo 0
     done) "$EPOCHREALTIME" "$(stolen)"
 }
-load_begin() { load_0=$(load_now); }
+load_begin() {
+    spawn late s "$O/bench/tools/late"
+    load_0=$(load_now)
+}
 load_end() { # sets $cost, and $cpu: cpu_pct's value
-    cost=$(awk -v a="$load_0" -v b="$(load_now)" -v t="$tick" -v max=$CPU_MAX -v taken=$STEAL_MAX 'BEGIN {
+    end_of late
+    cost=$(awk -v a="$load_0" -v b="$(load_now)" -v t="$tick" -v max=$CPU_MAX -v taken=$STEAL_MAX \
+        -v late="$(sed -n 's/^late_ms=//p' "$T/late.log")" -v away=$LATE_MAX 'BEGIN {
         split(a, x); split(b, y); s = y[8] - x[8]; m = y[2] - x[2]
         all = m ? 100 * (y[1] - x[1]) / m : 0; most = all
         for (i = 3; i <= 7; i++) { p[i] = (y[i] - x[i]) / t / s * 100; if (p[i] > most) most = p[i] }
         steal = m ? 100 * (y[9] - x[9]) / m : 0
         printf "cpu_pct=%.0f machine_pct=%.0f cli_pct=%.0f srv_pct=%.0f wan_pct=%.0f steal_pct=%.0f", \
             most, all, p[3], p[4], p[5], steal
-        print " measured=" (most > max || steal > taken ? "no" : "yes") }')
+        print " late_ms=" late " measured=" \
+            (most > max || steal > taken || late > away ? "no" : "yes") }')
     cpu=${cost#cpu_pct=} cpu=${cpu%% *}
 }
