@@ -5,7 +5,8 @@
  *
  * A thread on each processor, before all others where that is allowed, wants to run each 5 ms. That
  * it is late by tens of milliseconds is the doing of a virtual machine's host, which ran others: a
- * gap of that length in a flow says nothing of the program under test.
+ * gap of that length in a flow says nothing of the program under test. (test/e2e/pulse.c counts what
+ * an ordinary process waits for, the machine's own load included.)
  *
  * Exit status: 0; 1 for what the system refused.
  */
