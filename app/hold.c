@@ -52,11 +52,12 @@ static struct hold_flow *find(struct hold *h, uint32_t flow)
     return NULL;
 }
 
-static bool is_bulk(struct hold *h, uint32_t flow)
+/* Its place in the queue; null if it is no bulk flow there. */
+static const struct queue_slot *bulk(struct hold *h, uint32_t flow)
 {
     const struct queue_slot *s = queue_find(h->queue, flow);
 
-    return s && s->flow.lane == SCHED_BULK;
+    return s && s->flow.lane == SCHED_BULK ? s : NULL;
 }
 
 /* A place for a flow that has none: of one that need not be held, if there is such. */
@@ -70,10 +71,16 @@ static struct hold_flow *claim(struct hold *h, uint32_t flow)
 
         if (!f->used)
             return f;
-        if (!best || (is_bulk(h, best->flow) && !is_bulk(h, f->flow)))
+        if (!best || (bulk(h, best->flow) && !bulk(h, f->flow)))
             best = f;
     }
     return best;
+}
+
+/* Both ends have to say that they scale windows, and that of a signed segment may not change. */
+static bool may_hold(const struct ippkt_tcp *syn)
+{
+    return syn->scale >= 0 && !syn->signs;
 }
 
 static bool after(uint32_t a, uint32_t b)
@@ -89,8 +96,7 @@ void hold_look_out(struct hold *h, const uint8_t *pkt, size_t n, size_t at, uint
     if (!f || !ippkt_tcp_read(pkt, n, at, &t))
         return;
     if (t.flags & IPPKT_TCP_SYN)
-        /* both ends scale, or none; what was held ended, and the answer says anew */
-        f->used = t.scale >= 0 && !t.signs && !f->held;
+        f->used = may_hold(&t) && !f->held; /* what was held ended: the answer says anew */
     else if (!f->sending || after(t.seq + t.data, f->end))
         f->end = t.seq + t.data;
     f->sending = !(t.flags & IPPKT_TCP_SYN);
@@ -99,14 +105,13 @@ void hold_look_out(struct hold *h, const uint8_t *pkt, size_t n, size_t at, uint
 /* A flow of the far end's begins, or is answered. One that is held may not begin again. */
 static void begin(struct hold *h, uint32_t flow, const struct ippkt_tcp *syn)
 {
-    bool scales = syn->scale >= 0 && !syn->signs;
     struct hold_flow *f = find(h, flow);
 
-    if (f ? f->held : !scales)
+    if (f ? f->held : !may_hold(syn))
         return;
     if (!f)
         f = claim(h, flow);
-    *f = (struct hold_flow){.flow = flow, .used = scales, .scale = (uint8_t)syn->scale};
+    *f = (struct hold_flow){.flow = flow, .used = may_hold(syn), .scale = (uint8_t)syn->scale};
 }
 
 /*
@@ -138,9 +143,8 @@ void hold_look_in(struct hold *h, uint8_t *pkt, size_t n, size_t at)
         return;
     }
     f = find(h, flow);
-    s = queue_find(h->queue, flow);
-    if (!(t.flags & IPPKT_TCP_ACK) || !f || !f->sending || !s || s->flow.lane != SCHED_BULK ||
-        !wanted(h, f, s->bytes, t.ack))
+    s = bulk(h, flow);
+    if (!(t.flags & IPPKT_TCP_ACK) || !f || !f->sending || !s || !wanted(h, f, s->bytes, t.ack))
         return;
     edge = f->end + (h->room > s->bytes ? h->room - s->bytes : 0);
     if (!f->held || after(edge, f->edge))

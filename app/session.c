@@ -420,11 +420,9 @@ static void cap_paths(struct session *s)
     if (!quic_is_server(s->quic))
         return;
     for (size_t i = 0; i < quic_path_count(s->quic); i++) {
-        uint64_t kbps = 0;
+        const struct path_rate *rate = path_rates_find(list, n, quic_path_id(s->quic, i));
+        uint64_t kbps = rate ? rate->kbps : 0;
 
-        for (size_t k = 0; k < n; k++)
-            if (list[k].path == quic_path_id(s->quic, i))
-                kbps = list[k].kbps;
         if (kbps)
             kbps = kbps < min ? min : kbps > max ? max : kbps;
         quic_path_cap(s->quic, i, kbps * 1000);

@@ -84,12 +84,7 @@ static bool same_lists(const struct cip *a, const struct cip *b)
             return false;
     ta = cip_rates(a, &na);
     tb = cip_rates(b, &nb);
-    if (na != nb)
-        return false;
-    for (size_t i = 0; i < na; i++)
-        if (ta[i].path != tb[i].path || ta[i].kbps != tb[i].kbps)
-            return false;
-    return true;
+    return path_rates_equal(ta, na, tb, nb);
 }
 
 /* Tell the lists of `from` to a strict end by our own capsules. */

@@ -277,24 +277,13 @@ static int on_routes(struct cip *c, struct span value)
     return err;
 }
 
-static bool same_rates(const struct path_rate *a, size_t na, const struct path_rate *b,
-                       size_t nb)
-{
-    if (na != nb)
-        return false;
-    for (size_t i = 0; i < na; i++)
-        if (a[i].path != b[i].path || a[i].kbps != b[i].kbps)
-            return false;
-    return true;
-}
-
 static int on_rates(struct cip *c, struct span value)
 {
     struct path_rate list[CIP_RATES_MAX];
     size_t n;
     int err = ipcapsule_parse_rates(value, list, CIP_RATES_MAX, &n);
 
-    if (err || same_rates(list, n, c->their_rates, c->ntheir_rates))
+    if (err || path_rates_equal(list, n, c->their_rates, c->ntheir_rates))
         return err;
     memcpy(c->their_rates, list, n * sizeof(list[0]));
     c->ntheir_rates = n;
@@ -483,11 +472,10 @@ int cip_tell_rates(struct cip *c, const struct path_rate *list, size_t n)
     for (size_t i = 0; i < n; i++) {
         if (list[i].path > VARINT_MAX || list[i].kbps > VARINT_MAX)
             return QUIC_INVAL;
-        for (size_t k = 0; k < i; k++)
-            if (list[k].path == list[i].path)
-                return QUIC_INVAL;
+        if (path_rates_find(list, i, list[i].path))
+            return QUIC_INVAL;
     }
-    if (same_rates(list, n, c->our_rates, c->nour_rates))
+    if (path_rates_equal(list, n, c->our_rates, c->nour_rates))
         return 0;
     if (reserve(c, c->ntheirs + c->nrefusing, c->our_routes.n, c->nasking))
         return QUIC_NOMEM;

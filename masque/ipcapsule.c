@@ -114,6 +114,25 @@ int ipcapsule_parse_routes(struct span value, struct ip_range *out, size_t max, 
     return 0;
 }
 
+const struct path_rate *path_rates_find(const struct path_rate *list, size_t n, uint64_t path)
+{
+    for (size_t i = 0; i < n; i++)
+        if (list[i].path == path)
+            return &list[i];
+    return NULL;
+}
+
+bool path_rates_equal(const struct path_rate *a, size_t na, const struct path_rate *b,
+                      size_t nb)
+{
+    if (na != nb)
+        return false;
+    for (size_t i = 0; i < na; i++)
+        if (a[i].path != b[i].path || a[i].kbps != b[i].kbps)
+            return false;
+    return true;
+}
+
 int ipcapsule_parse_rates(struct span value, struct path_rate *out, size_t max, size_t *n)
 {
     struct wire_r r = wire_r_span(value);
@@ -126,9 +145,8 @@ int ipcapsule_parse_rates(struct span value, struct path_rate *out, size_t max, 
         rate.kbps = wire_r_varint(&r);
         if (r.failed)
             return MASQUE_H3_MESSAGE_ERROR;
-        for (size_t i = 0; i < k; i++)
-            if (out[i].path == rate.path)
-                return MASQUE_H3_MESSAGE_ERROR;
+        if (path_rates_find(out, k, rate.path))
+            return MASQUE_H3_MESSAGE_ERROR;
         if (k == max)
             return MASQUE_H3_EXCESSIVE_LOAD;
         out[k++] = rate;

@@ -66,6 +66,11 @@ struct path_rate {
     uint64_t kbps; /* 1000 bits per second, of whole IP packets; 0: not bounded */
 };
 
+/* The entry of a list that names a path; null: none does. And whether two lists are the same. */
+const struct path_rate *path_rates_find(const struct path_rate *list, size_t n, uint64_t path);
+bool path_rates_equal(const struct path_rate *a, size_t na, const struct path_rate *b,
+                      size_t nb);
+
 /*
  * Parse the value of a PATH_RATES.
  *
