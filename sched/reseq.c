@@ -8,6 +8,9 @@
 #define RING_MIN 64 /* a word of the map */
 #define START    ((uint64_t)1 << 32) /* so that nothing before the first number is negative */
 
+#define PACE_ONE   256 /* a packet, in `pace` */
+#define PACE_TURNS 8   /* over how many it is an average */
+
 struct reseq_chunk {
     struct reseq_chunk *next;
     size_t n; /* bytes of the packet */
@@ -30,7 +33,8 @@ struct reseq_flow {
     uint64_t mark; /* the highest number held */
     ns_t mark_at;  /* then */
     ns_t seen;
-    size_t came, came_before, gone; /* packets: in this turn, the last; released in this one */
+    size_t came, left; /* packets of this turn: that arrived, that may still be released */
+    size_t pace;       /* PACE_ONE times what arrived lately in a turn */
     uint8_t past[RESEQ_PAST / 8]; /* bit per number below `due`: it came */
 };
 
@@ -361,15 +365,23 @@ static void make_room(struct reseq *r)
 /* A turn of flows that are spread is over: all may release again. */
 static void turn(struct reseq *r, ns_t now)
 {
+    uint64_t turns, weight;
+
     if (!r->spread || now < r->turn_end)
         return;
+    turns = 1 + (now - r->turn_end) / RESEQ_TURN; /* who comes late may release for two */
+    weight = turns < PACE_TURNS ? turns : PACE_TURNS;
     for (unsigned i = 0; i < RESEQ_FLOWS; i++) {
         struct reseq_flow *f = r->flow[i];
 
         if (!f)
             continue;
-        f->came_before = f->came;
-        f->came = f->gone = 0;
+        f->pace = (f->pace * (PACE_TURNS - weight) + f->came * PACE_ONE / turns * weight) /
+                  PACE_TURNS;
+        f->left = f->pace * (turns > 1 ? 2 : 1) * 5 / 4 / PACE_ONE;
+        if (f->left < RESEQ_BURST)
+            f->left = RESEQ_BURST;
+        f->came = 0;
     }
     r->resting = 0;
     r->turn_end = now + RESEQ_TURN;
@@ -396,6 +408,7 @@ static struct reseq_flow *flow_of(struct reseq *r, unsigned i, uint32_t number, 
     r->bytes += sizeof(*f);
     f->due = f->top = f->floor = START + number - floor;
     memset(f->past, 0xff, sizeof(f->past)); /* before its time: not wanted */
+    f->left = RESEQ_BURST;
     r->flow[i] = f;
     return f;
 }
@@ -481,7 +494,8 @@ bool reseq_next(struct reseq *r, ns_t now, struct span *pkt)
     if (f->held > 0 && f->due > f->mark)
         mark(f, now);
     look(r, i);
-    if (r->spread >> i & 1 && ++f->gone >= RESEQ_BURST + 2 * (f->came + f->came_before))
+    f->left -= f->left > 0;
+    if (r->spread >> i & 1 && f->left == 0)
         r->resting |= (uint64_t)1 << i;
     return true;
 }

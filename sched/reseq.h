@@ -11,7 +11,7 @@
  *   5. memory is at its bound: the flow that has waited longest goes first.
  *
  * Then everything up to the next gap is released, in order; of a flow that is to be spread not
- * all at once: RESEQ_BURST packets in RESEQ_TURN, and twice as many as come meanwhile. A
+ * all at once: in RESEQ_TURN a quarter more than came in each of late, or RESEQ_BURST packets. A
  * receiver of UDP has room for some ninety packets, if it did not ask for more. A packet that
  * comes after its gap was given up passes late, once; every other number below the one due is a
  * duplicate. One that is too far ahead of what is held, or that there is no memory for, passes

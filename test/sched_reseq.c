@@ -100,21 +100,24 @@ static unsigned pull_all(struct reseq *r, uint32_t *next, ns_t now)
     return n;
 }
 
-/* Ten packets a millisecond wait behind a gap for 30; what is to be spread comes out in turns. */
-static void a_spread_flow_is_no_burst(void **state)
+/*
+ * `rate` packets a millisecond wait behind a gap for 30. What is to be spread comes out in turns of
+ * RESEQ_BURST, or a quarter more than come.
+ */
+static void spread_flow(int rate, unsigned turn)
 {
     struct reseq r;
     uint32_t last = 0, next = 1;
     ns_t now = NS_PER_S;
     uint8_t b[64];
-    unsigned most = 0;
+    unsigned most = 0, late = 30 * (unsigned)rate; /* packets */
+    ns_t longest = late * NS_PER_MS / (turn * 24 / 25 - (unsigned)rate);
 
-    (void)state;
     reseq_init(&r, MOST, HOLD);
     reseq_push(&r, 3, 0xffffff, 0, packet(b, 3, 0), now);
     reseq_spread(&r, 3, true);
     for (int ms = 0; ms < 30; ms++, now += NS_PER_MS)
-        for (int i = 0; i < 10; i++, last++)
+        for (int i = 0; i < rate; i++, last++)
             assert_int_equal(push(&r, last + 1, last + 1, now), RESEQ_HELD);
     assert_int_equal(push(&r, 0, 0, now), RESEQ_PASS);
     while (r.held > 0) {
@@ -126,13 +129,42 @@ static void a_spread_flow_is_no_burst(void **state)
         assert_int_equal(pull(&r, now), -1);
         assert_true(reseq_deadline(&r) > now && reseq_deadline(&r) <= now + RESEQ_TURN);
         now = reseq_deadline(&r);
-        for (int i = 0; i < 10; i++, last++) /* what is in order waits its turn, too */
+        for (int i = 0; i < rate; i++, last++) /* what is in order waits its turn, too */
             assert_int_equal(push(&r, last + 1, last + 1, now), RESEQ_HELD);
-        assert_true(now < NS_PER_S + 45 * NS_PER_MS);
+        assert_true(ns_sub(now, NS_PER_S) <= 30 * NS_PER_MS + longest);
     }
-    assert_in_range(most, RESEQ_BURST, RESEQ_BURST + 4 * 10);
+    assert_in_range(most, turn * 24 / 25, turn);
     assert_int_equal(next, last + 1);
     assert_int_equal(push(&r, next, 0, now), RESEQ_PASS);
+    reseq_free(&r);
+}
+
+static void a_spread_flow_is_no_burst(void **state)
+{
+    (void)state;
+    spread_flow(10, RESEQ_BURST);
+    spread_flow(80, 100);
+}
+
+/* Who looks only now and then may release for two turns, no more. */
+static void a_late_turn_is_no_burst(void **state)
+{
+    struct reseq r;
+    uint32_t last = 0, next = 1;
+    ns_t now = NS_PER_S;
+    uint8_t b[64];
+
+    (void)state;
+    reseq_init(&r, MOST, HOLD);
+    reseq_push(&r, 3, 0xffffff, 0, packet(b, 3, 0), now);
+    reseq_spread(&r, 3, true);
+    for (int ms = 0; ms < 30; ms++, now += NS_PER_MS)
+        for (int i = 0; i < 80; i++, last++)
+            assert_int_equal(push(&r, last + 1, last + 1, now), RESEQ_HELD);
+    assert_int_equal(push(&r, 0, 0, now), RESEQ_PASS);
+    assert_in_range(pull_all(&r, &next, now), 96, 100);
+    now += 2 * NS_PER_MS; /* in which nothing came: less than before from now on */
+    assert_in_range(pull_all(&r, &next, now), 101, 200);
     reseq_free(&r);
 }
 
@@ -514,6 +546,7 @@ int main(void)
         cmocka_unit_test(in_order_nothing_is_kept),
         cmocka_unit_test(a_gap_is_filled),
         cmocka_unit_test(a_spread_flow_is_no_burst),
+        cmocka_unit_test(a_late_turn_is_no_burst),
         cmocka_unit_test(a_resting_flow_is_alone),
         cmocka_unit_test(the_floor_rises),
         cmocka_unit_test(time_is_over),
