@@ -9,7 +9,9 @@
  * Bulk flows whose far end puts them in order are pulled by every link that has room, the
  * earliest first; what the flow sent before it was numbered is not overtaken. A link later than
  * another one is left out for a flow
- *   - while the faster ones have no standing queue: less than STANDING of work for them waits;
+ *   - while the faster ones have no standing queue: less than STANDING of work for them waits, or our
+ *     queue was empty within the time by which the link is later, STANDING_TIME at most. A flow that
+ *     grows comes in bursts, of which each is a queue for as long as it takes to send it;
  *   - by the finish time: its first packet would arrive after the faster links alone had carried
  *     all that is expected of the flow, which is what waits and once more what was sent so far;
  *   - by the deadline: what comes over it, repaired if it loses, could come too late;
@@ -31,6 +33,7 @@
 #define SPREAD_MOST (100 * NS_PER_MS) /* later than that, a link is left out */
 #define GAIN_SHARE  5 /* a risky link carries at least that part of what the faster ones do */
 #define STANDING    (5 * NS_PER_MS) /* of the faster links' work waits before a later one joins */
+#define STANDING_TIME (20 * NS_PER_MS)
 #define LOSS_YOUNG  1000            /* the same, from a flow's beginning on */
 #define YOUNG_BYTES 500             /* a packet of an elastic flow that will send more */
 #define LOSS_BESIDE 5000   /* per million: too much beside faster links that lose nothing */
@@ -108,7 +111,8 @@ static bool prompt_shared(const struct look *l, const struct sched_head *heads, 
 
 /* The links of the set that are faster than a certain one, together. */
 struct faster {
-    uint64_t bps;  /* that they carry */
+    bool any;
+    uint64_t bps;  /* that they carry, as far as it is known */
     double queued; /* bits that stand in front of them */
     ns_t least;    /* delay of the fastest */
     bool lossy;
@@ -127,6 +131,7 @@ static struct faster faster(const struct look *l, const struct sched_set *set,
         if (o->priority > p->priority || o->loss_ppm > LOSS_MOST)
             continue;
         if (delay < own || (delay == own && o < p)) {
+            f.any = true;
             f.bps += o->rate_bps;
             f.queued += (double)o->queued * (double)o->rate_bps / 1e9;
             f.lossy |= o->loss_ppm > SCHED_LOSSY;
@@ -136,17 +141,18 @@ static struct faster faster(const struct look *l, const struct sched_set *set,
     return f;
 }
 
-/* Whether the flow is better off with `p`. */
+/* Whether the flow is better off with `p`; or may be at `wake`, by time alone. */
 static bool worth(const struct look *l, const struct sched_set *set, const struct sched_head *h,
-                  const struct sched_path *p)
+                  const struct sched_path *p, ns_t *wake)
 {
     struct faster f = faster(l, set, p);
     ns_t spread = sched_delay(set, p) - f.least, late;
+    ns_t standing = ns_min(spread, STANDING_TIME);
     ns_t deadline = h->deadline ? h->deadline : SCHED_HOLD;
     double bps = (double)f.bps, work = (double)h->backlog_bytes * 8 + f.queued;
     double left = work + (double)h->moved_bytes * 8;
 
-    if (f.bps == 0) /* none is faster */
+    if (!f.any)
         return true;
     if (p->loss_ppm > LOSS_MOST)
         return false;
@@ -155,6 +161,12 @@ static bool worth(const struct look *l, const struct sched_set *set, const struc
         late += p->srtt + f.least;
     if (late > deadline || (double)spread * bps / 8e9 > SCHED_REORDER_BYTES)
         return false;
+    if (h->standing < standing) {
+        *wake = ns_min(*wake, l->now + standing - h->standing);
+        return false;
+    }
+    if (f.bps == 0)
+        return true;
     if (work * 1e9 / bps < (double)ns_min(spread, STANDING))
         return false;
     if (p->rate_bps > 0 &&
@@ -198,7 +210,7 @@ static const struct sched_path *bulk_path(const struct look *l, const struct sch
             *wake = ns_min(*wake, l->now + pin->arrival - arrival);
             continue;
         }
-        if (!worth(l, set, h, p))
+        if (!worth(l, set, h, p, wake))
             continue;
         best = p;
         when = arrival;

@@ -242,7 +242,8 @@ void queue_push(struct queue *q, struct queue_pkt *pkt, ns_t now)
     s->count++;
     s->bytes += pkt->bytes;
     s->held += pkt->held;
-    q->count++;
+    if (q->count++ == 0)
+        q->filled = pkt->arrived;
     q->bytes += pkt->bytes;
     q->held += pkt->held;
     q->used = now;
@@ -305,6 +306,7 @@ static void head_of(const struct queue *q, const struct queue_slot *s, ns_t now,
         .moved_bytes = s->flow.moved,
         .busy = s->flow.busy,
         .waited = ns_sub(clock_of(q, now), pkt->arrived),
+        .standing = ns_sub(clock_of(q, now), q->filled),
     };
 }
 

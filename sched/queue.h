@@ -104,6 +104,7 @@ struct queue {
     bool paused;
     ns_t paused_since, paused_for;
     ns_t used;       /* when a packet came last */
+    ns_t filled;     /* since when packets wait, by its clock */
     ns_t sojourn[2]; /* how long packets that left had waited, a mean of the last few, by lane */
     struct queue_stats stats;
     struct queue_list list[QUEUE_LISTS];

@@ -99,6 +99,7 @@ struct sched_head {
     uint64_t moved_bytes; /* sent since it last was quiet */
     uint32_t busy;        /* share of the last time in which its queue was filled, of 1024 */
     ns_t waited;          /* by the first packet */
+    ns_t standing;        /* time in which the queue, of all flows, was never empty */
     ns_t deadline;        /* longest wait at the far end; 0: SCHED_HOLD */
 };
 

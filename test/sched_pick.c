@@ -32,7 +32,8 @@ static struct sched_head head(uint32_t flow, enum sched_lane lane)
                                .lane = lane,
                                .numbering = SCHED_MAY,
                                .elastic = true,
-                               .moved_bytes = lane == SCHED_BULK ? 10000000 : 0};
+                               .moved_bytes = lane == SCHED_BULK ? 10000000 : 0,
+                               .standing = NS_PER_S};
 }
 
 static int ask(const char *sched, struct sched_state *st, const struct sched_path *v, size_t n,
@@ -234,7 +235,9 @@ static void auto_bulk(void **state)
         uint32_t loss;
         uint64_t moved;
         size_t backlog;
-        int want; /* the fast link is busy: the path, or none */
+        int want;     /* the fast link is busy: the path, or none */
+        bool burst;   /* the queue was empty 19 ms ago */
+        bool ramping; /* what the fast link carries is unknown */
     } row[] = {
         {"much to do", 80, 20, 0, 10000000, 1000000, 1},
         {"a flow that is young", 80, 20, 0, 100000, 200000, NO},
@@ -245,6 +248,13 @@ static void auto_bulk(void **state)
         {"loses, but can be repaired", 80, 20, 3000, 10000000, 1000000, 1},
         {"loses beside one that doesn't", 80, 20, 20000, 10000000, 1000000, NO},
         {"loses too much", 80, 20, 300000, 10000000, 1000000, NO},
+        {"a burst", 80, 20, 0, 10000000, 1000000, NO, true, false},
+        {"a burst, hardly later", 80, 19, 0, 10000000, 1000000, 1, true, false},
+        {"a burst, much later", 80, 70, 0, 10000000, 1000000, NO, true, false},
+        {"a burst beside what ramps", 80, 20, 0, 10000000, 1000000, NO, true, true},
+        {"what ramps is not enough", 80, 20, 0, 10000000, 2000, 1, false, true},
+        {"loses too much beside what ramps", 80, 20, 300000, 10000000, 1000000, NO, false,
+         true},
     };
 
     (void)state;
@@ -259,10 +269,14 @@ static void auto_bulk(void **state)
         v[1].loss_ppm = row[i].loss;
         h.moved_bytes = row[i].moved;
         h.backlog_bytes = row[i].backlog;
+        h.standing = row[i].burst ? 19 * MS : h.standing;
+        v[0].rate_bps = row[i].ramping ? 0 : v[0].rate_bps;
         assert_int_equal(ask("auto", NULL, v, 2, &h, 1, &d), 0);
         assert_true(d.path == 0 && d.numbered);
-        v[0].earliest = 101 * MS;
+        v[0].earliest = 110 * MS;
         rc = ask("auto", NULL, v, 2, &h, 1, &d);
+        if (rc == SCHED_WAIT) /* until there is a standing queue, or the fast link may go on */
+            assert_int_equal(d.wake, (row[i].burst ? 101 : 110) * MS);
         if (rc != (row[i].want == NO ? SCHED_WAIT : 0) || (rc == 0 && d.path != 1))
             fail_msg("%s: %d, path %u", row[i].what, rc, d.path);
     }

@@ -112,12 +112,20 @@ static void heads(void **state)
     assert_true(h[0].flow == 1 && h[0].bytes == 1000 && h[0].backlog_bytes == 3700);
     assert_true(h[1].flow == 2 && h[1].bytes == 900 && h[1].elastic && !h[0].elastic);
     assert_true(h[2].flow == 3 && h[2].waited == 4);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(h[i].standing, 4);
     assert_true(h[0].numbering == SCHED_PLAIN);
     assert_int_equal(queue_heads(&q, 5, h, 2), 2);
     q.may_number = true;
     queue_numbered(&q, 2);
     queue_heads(&q, 5, h, SCHED_HEADS);
     assert_true(h[0].numbering == SCHED_MAY && h[1].numbering == SCHED_NUMBERED);
+    queue_clear(&q);
+    drain(&q);
+    for (int i = 2; i < 4; i++)
+        queue_push(&q, &p[i], (ns_t)(4 + 2 * i));
+    queue_heads(&q, 11, h, SCHED_HEADS);
+    assert_true(h[0].standing == 3 && h[1].standing == 3 && h[1].waited == 1);
     done(&q);
 }
 
