@@ -35,7 +35,8 @@
 # seg      the same, the application handing over many at once (UDP_SEGMENT), and so taking them
 # sweep    qperf: latency, bandwidth and messages a second over message sizes
 # clients  one TCP flow of each of several clients
-# rtt      a packet there and back on the idle tunnel, and how much of it the tunnel adds
+# rtt      a packet there and back on the idle tunnel, and how much of it the tunnel adds; beside the
+#          others the least that a program can do (bench/tools/forward.c)
 # idle     wake-ups and CPU while nothing happens
 #
 # Keys: mbps; kpps; cli_, srv_ (tunnel processes) and machine_ (all processors, /proc/stat)
@@ -397,6 +398,14 @@ rtt_run() { # PEER FIGURE SIZE GAP_US
         "p90_us=$a_p90_us p99_us=$a_p99_us lost=$a_lost"
 }
 
+rtt_part() {
+    local up=$up
+    peer_up forwarder
+    up+=" forwarder"
+    measure "$RUNS" "rtt size=64 gap_us=10000" rtt_run 64 10000
+    measure "$RUNS" "rtt size=64 gap_us=500" rtt_run 64 500
+}
+
 # How often threads of processes have gone to sleep so far.
 sleeps() { # PID...
     local p
@@ -443,7 +452,9 @@ memory() { # WHEN
 
 ### All of it
 
-if wanted udp seg rtt; then [ -x "$UDPLOAD" ] || fail "no program $UDPLOAD: make peers"; fi
+for program in "$UDPLOAD" "$FORWARD"; do
+    ! wanted udp seg rtt || [ -x "$program" ] || fail "no program $program: make peers"
+done
 host_line "time=$TIME runs=$RUNS time_2=$TIME_2 runs_2=$RUNS_2" \
     "cc=${CC:-$(cat /proc/sys/net/ipv4/tcp_congestion_control)}"
 up=
@@ -465,7 +476,7 @@ for peer in $up; do
     in_ns "$peer-c1" iperf3 -c "$(far "$peer" 1 4)" -p $IPERF -t 1 >"$T/what" 2>&1 ||
         broken "warm-up" "$peer"
 done
-! wanted rtt || measure "$RUNS" "rtt size=64 gap_us=10000" rtt_run 64 10000
+! wanted rtt || rtt_part
 ! wanted idle || idle_part
 ! wanted tcp tcp1 || tcp_part 1
 ! wanted tcp tcp4 || tcp_part 4

@@ -18,7 +18,7 @@ step() { echo "== $(date +%T) $*"; }
 
 result() { echo "$*" >&3; }
 [ -z "${PEER_DIR:-}" ] || PATH=$PEER_DIR:$PATH
-UDPLOAD=${UDPLOAD:-$O/bench/tools/udpload}
+UDPLOAD=${UDPLOAD:-$O/bench/tools/udpload} FORWARD=$O/bench/tools/forward
 tick=$(getconf CLK_TCK)
 
 ### Stages
@@ -88,7 +88,7 @@ has_family() { # PEER FAMILY
 # Which of the programs below a peer is; those of the user's $PEER are all one kind.
 kind() { # PEER
     case $1 in
-    none | mqvpn | openvpn | wireguard-go) echo "${1%-go}" ;;
+    none | forwarder | mqvpn | openvpn | wireguard-go) echo "${1%-go}" ;;
     *) echo custom ;;
     esac
 }
@@ -110,6 +110,24 @@ need() { # PROGRAM...
 have_none() { version=-; }
 start_server_none() { :; }
 start_client_none() { :; }
+
+# The least that a tunnel in user space does (bench/tools/forward.c).
+
+# shellcheck disable=SC2034
+have_forwarder() { version=-; }
+forwarder() { # PEER NS ADDRESS [SERVER]
+    spawn "$2" "$2" "$FORWARD" fwd0 5300 ${4:+"$4"}
+    wait_for 5 "a TUN of the forwarder" ip -n "$2" link show fwd0
+    ip -n "$2" address add "$3/24" dev fwd0
+    ip -n "$2" link set fwd0 up mtu 1400
+}
+start_server_forwarder() { # PEER
+    forwarder "$1" "$1-s" 10.7.0.1
+    addr4[$1]=10.7.0.1 addr6[$1]=
+}
+start_client_forwarder() { # PEER I
+    forwarder "$1" "$1-c$2" 10.7.0.2 "172.31.$2.1"
+}
 
 # mqvpn, with the options in $MQVPN_ARGS on either side.
 
@@ -204,7 +222,7 @@ while IFS=: read -r name server client four six; do
     [ -n "$name" ] || continue
     [ -n "$client" ] || fail "PEER: \"$name\" has no client command"
     case $name in
-    *[!a-zA-Z0-9._]* | none | mqvpn | openvpn) fail "PEER: \"$name\" can't be a name here" ;;
+    *[!a-zA-Z0-9._]* | none | forwarder | mqvpn | openvpn) fail "PEER: \"$name\" can't be a name here" ;;
     esac
     custom_server[$name]=$server custom_client[$name]=$client
     addr4[$name]=${four:-10.0.0.1} addr6[$name]=$six

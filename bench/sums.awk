@@ -50,8 +50,8 @@ function verdict(busy) { return busy ? "no_measurement" : good ? "PASS" : "below
 function beside(   p50, p99) {
     p50 = f["ping_p50_ms"] - f["idle_p50_ms"]
     p99 = f["ping_p99_ms"] - f["idle_p50_ms"]
-    good = p50 <= 15 && p99 <= 40 && ("voip_loss_pct" in f) && f["voip_loss_pct"] == 0 && \
-        f["voip_jitter_ms"] < 3
+    good = p50 <= 15 && p99 <= 40 && ("voip_loss_pct" in f) && f["voip_loss_pct"] + 0 == 0 && \
+        f["voip_jitter_ms"] + 0 < 3
     printf "sum env=%s part=beside flows=%s way=%s scale=%s mbps=%s ping_added_p50_ms=%.1f " \
         "ping_added_p99_ms=%.1f voip_loss_pct=%s voip_jitter_ms=%s " \
         "asked=p50<=15,p99<=40,loss=0,jitter<3 verdict=%s\n", env, f["flows"], f["way"], scale, \
