@@ -9,9 +9,10 @@
  * Bulk flows whose far end puts them in order are pulled by every link that has room, the
  * earliest first; what the flow sent before it was numbered is not overtaken. A link later than
  * another one is left out for a flow
- *   - while the faster ones have no standing queue: less than STANDING of work for them waits, or our
- *     queue was empty within the time by which the link is later, STANDING_TIME at most. A flow that
- *     grows comes in bursts, of which each is a queue for as long as it takes to send it;
+ *   - while the faster ones have no standing queue: less than STANDING of work for them waits;
+ *   - while what a faster one carries is unknown and the flow is in its slow start with it, if our
+ *     queue was empty within the time by which the link is later, STANDING_TIME at most: such a flow
+ *     comes in bursts, each of which is a queue for as long as it takes to send it;
  *   - by the finish time: its first packet would arrive after the faster links alone had carried
  *     all that is expected of the flow, which is what waits and once more what was sent so far;
  *   - by the deadline: what comes over it, repaired if it loses, could come too late;
@@ -34,6 +35,8 @@
 #define GAIN_SHARE  5 /* a risky link carries at least that part of what the faster ones do */
 #define STANDING    (5 * NS_PER_MS) /* of the faster links' work waits before a later one joins */
 #define STANDING_TIME (20 * NS_PER_MS)
+#define SLOW_START                                                                             \
+    4 /* windows of the links that ramp with it that a flow sends in it, at most */
 #define LOSS_YOUNG  1000            /* the same, from a flow's beginning on */
 #define YOUNG_BYTES 500             /* a packet of an elastic flow that will send more */
 #define LOSS_BESIDE 5000   /* per million: too much beside faster links that lose nothing */
@@ -113,6 +116,7 @@ static bool prompt_shared(const struct look *l, const struct sched_head *heads, 
 struct faster {
     bool any;
     uint64_t bps;  /* that they carry, as far as it is known */
+    uint64_t ramp; /* bytes: the windows of those of which it is not known yet */
     double queued; /* bits that stand in front of them */
     ns_t least;    /* delay of the fastest */
     bool lossy;
@@ -132,6 +136,7 @@ static struct faster faster(const struct look *l, const struct sched_set *set,
             continue;
         if (delay < own || (delay == own && o < p)) {
             f.any = true;
+            f.ramp += o->rate_bps == 0 ? o->cwnd_bytes : 0;
             f.bps += o->rate_bps;
             f.queued += (double)o->queued * (double)o->rate_bps / 1e9;
             f.lossy |= o->loss_ppm > SCHED_LOSSY;
@@ -161,7 +166,7 @@ static bool worth(const struct look *l, const struct sched_set *set, const struc
         late += p->srtt + f.least;
     if (late > deadline || (double)spread * bps / 8e9 > SCHED_REORDER_BYTES)
         return false;
-    if (h->standing < standing) {
+    if (h->moved_bytes < SLOW_START * f.ramp && h->standing < standing) {
         *wake = ns_min(*wake, l->now + standing - h->standing);
         return false;
     }
