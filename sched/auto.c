@@ -34,9 +34,8 @@
 #define SPREAD_MOST (100 * NS_PER_MS) /* later than that, a link is left out */
 #define GAIN_SHARE  5 /* a risky link carries at least that part of what the faster ones do */
 #define STANDING    (5 * NS_PER_MS) /* of the faster links' work waits before a later one joins */
-#define STANDING_TIME (20 * NS_PER_MS)
-#define SLOW_START                                                                             \
-    4 /* windows of the links that ramp with it that a flow sends in it, at most */
+#define STANDING_TIME (20 * NS_PER_MS) /* without a break, beside a slow start */
+#define SLOW_START    4 /* windows of its links that a flow sends in it, at most */
 #define LOSS_YOUNG  1000            /* the same, from a flow's beginning on */
 #define YOUNG_BYTES 500             /* a packet of an elastic flow that will send more */
 #define LOSS_BESIDE 5000   /* per million: too much beside faster links that lose nothing */
