@@ -292,6 +292,7 @@ static void head_of(const struct queue *q, const struct queue_slot *s, ns_t now,
                     struct sched_head *out)
 {
     const struct queue_pkt *pkt = s->head;
+    ns_t t = clock_of(q, now);
 
     *out = (struct sched_head){
         .flow = pkt->flow,
@@ -305,8 +306,8 @@ static void head_of(const struct queue *q, const struct queue_slot *s, ns_t now,
         .steady = s->flow.steady,
         .moved_bytes = s->flow.moved,
         .busy = s->flow.busy,
-        .waited = ns_sub(clock_of(q, now), pkt->arrived),
-        .standing = ns_sub(clock_of(q, now), q->filled),
+        .waited = ns_sub(t, pkt->arrived),
+        .standing = ns_sub(t, q->filled),
     };
 }
 

@@ -142,8 +142,9 @@ static void test_sum(void **state)
 }
 
 /*
- * A flow in slow start keeps the round trip of the fastest link while that finds out what it carries, and so
- * gets far: the link beside it has 20 ms more delay, each way, and what follows one packet over it waits.
+ * A flow in slow start keeps the round trip of the fastest link while that finds out what it
+ * carries, and so gets far: the link beside it has 20 ms more delay, each way, and what follows
+ * one packet over it waits.
  */
 static void slow_start(uint64_t seed)
 {

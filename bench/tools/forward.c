@@ -5,7 +5,7 @@
  *
  * What comes by TUN goes out by UDP, to PORT of ADDR, and what comes by UDP to TUN: one process
  * that sleeps in poll, a system call a packet, no cipher, no state. A server has no ADDR: it answers
- * whom it heard last. What a packet loses through this, it loses through any program that sleeps.
+ * whom it heard last. The time that a packet loses here it loses in any program that sleeps.
  *
  * Exit status: 1 for what the system refused; 2 for arguments.
  */
