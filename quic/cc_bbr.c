@@ -24,6 +24,8 @@
 #define UP_FLIGHT      1.5
 #define CWND_GAIN      2.0
 #define CRUISE_GAIN    1.25 /* of the window, once a probe has found the path's end */
+#define QUEUE_SHARE    8    /* a queue that is longer than so much of the path stands, */
+#define QUEUE_LEAST    (5 * NS_PER_MS)
 #define PROBE_RTT_CWND 0.5
 #define PACING_MARGIN  0.99
 #define DRAIN_ROUNDS   3
@@ -32,6 +34,9 @@
 #define STALL_ROUNDS   8
 #define PROBE_WAIT     (4 * NS_PER_S) /* for a probe, at least; at most twice that, */
 #define RENO_ROUNDS    256            /* and so many round trips */
+#define TROUBLE        0.85           /* it has cost more than the rest */
+#define CALM_ROUNDS    8 /* after trouble, for a probe before its time; doubled so many times */
+#define CALM_DOUBLED   5
 #define QUANTUM_MAX    65536
 #define UP_ROUNDS_MAX  30
 #define UP_SPARE       3 /* rounds of a probe by who has too little to say */
@@ -138,6 +143,12 @@ static void start_down(struct cc *cc, ns_t now)
     stop_probe(&cc->u.bbr);
     start_cycle(cc, now);
     enter(&cc->u.bbr, BBR_DOWN, DOWN_GAIN, CWND_GAIN);
+}
+
+/* A queue that is longer than that, and stands, is not to be. */
+static ns_t queue_most(const struct cc_bbr *b)
+{
+    return ns_max(b->min_rtt / QUEUE_SHARE, QUEUE_LEAST);
 }
 
 static void start_cruise(struct cc_bbr *b)
@@ -307,6 +318,8 @@ static void handle_too_high(struct cc *cc, uint64_t in_flight, bool app_limited,
 
     b->too_high = true;
     b->probe_sample = false;
+    b->vain_probes++;
+    b->trouble_round = b->round_count;
     if (!app_limited)
         b->inflight_long =
             larger(in_flight, (uint64_t)((double)target_inflight(cc) * BBR_BETA));
@@ -361,6 +374,21 @@ static bool adapt_long(struct cc *cc, const struct cc_ack *ack)
 }
 
 /*
+ * Whether a bound that trouble has set is there although that is over: a link that was away for a
+ * moment lost what was on its way. In vain, the next time after twice as long.
+ */
+static bool trouble_over(const struct cc *cc)
+{
+    const struct cc_bbr *b = &cc->u.bbr;
+    uint64_t rounds =
+        b->vain_probes < CALM_DOUBLED ? CALM_ROUNDS << b->vain_probes : RENO_ROUNDS;
+
+    return b->round_count >= b->trouble_round + rounds &&
+           ((double)b->bw_short < TROUBLE * (double)b->max_bw ||
+            b->inflight_long < bbr_bdp(cc, b->max_bw, TROUBLE));
+}
+
+/*
  * Startup was left too early: by a sender with little to say that now has more, or for losses that
  * are the path's own. Probe again, or go on with it.
  */
@@ -371,6 +399,12 @@ static bool resume_probing(struct cc *cc, const struct cc_ack *ack)
     if (b->state != BBR_DOWN && b->state != BBR_CRUISE)
         return false;
     if (b->hasty && b->round_start && !ack->rate->app_limited) {
+        start_refill(b);
+        return true;
+    }
+    if (b->standing > queue_most(b))
+        b->trouble_round = b->round_count;
+    if (trouble_over(cc)) {
         start_refill(b);
         return true;
     }
@@ -415,6 +449,8 @@ static void update_cycle(struct cc *cc, const struct cc_ack *ack)
         break;
     case BBR_UP:
         if (time_to_go_down(cc, ack)) {
+            if (!b->too_high)
+                b->vain_probes = 0;
             b->too_high = false;
             start_down(cc, ack->now);
         }
@@ -534,6 +570,7 @@ static void init(struct cc *cc)
         .up_per_inc = BBR_INF,
         .min_rtt = NS_NEVER,
         .probe_rtt_min = NS_NEVER,
+        .round_rtt = NS_NEVER,
     };
     bbr_reset_short(b);
     enter_startup(b);

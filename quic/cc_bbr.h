@@ -27,6 +27,10 @@
  * how they find equal shares. Once a probe has found the path's end, the window between probes
  * is 1.25 bandwidth-delay products (the draft: 2), which bounds the queue of several flows.
  *
+ * A bound that losses have set is given up before its time, with a probe, when nothing has gone
+ * wrong for some rounds and no queue stands: a path that was silent for a moment loses what was on
+ * its way, and is as fast as before.
+ *
  * A path is taken to be at least BBR_HOST_TURN long where volumes are computed. On one of 50 us
  * a sender with two products of the draft in flight stands idle whenever a host schedules
  * something else. What that may cost is a queue of as long. And no round is shorter than
@@ -120,6 +124,8 @@ struct cc_bbr {
     ns_t round_stamp;    /* its beginning */
     uint64_t held_round; /* the last one in ProbeRTT or Drain */
     bool round_start, loss_round_start, loss_in_round, ce_in_round;
+    ns_t round_rtt, standing; /* the shortest of this round; how much longer that of the last was
+                                 than min_rtt */
     uint64_t round_acked, round_lost; /* bytes */
     uint32_t round_runs;              /* runs of packets lost */
     uint64_t last_lost;               /* packet number of the latest loss */
@@ -138,6 +144,10 @@ struct cc_bbr {
     uint32_t up_rounds, up_spare;
     bool probe_sample, too_high, precautionary;
     bool up_short; /* UP began before the pipe was full */
+
+    /* Trouble between probes: more loss than usual, marks, or a queue that stands. */
+    uint64_t trouble_round; /* the last one with any */
+    uint32_t vain_probes;   /* in a row, that found it again */
 
     /* ProbeRTT, idle times and recovery. */
     ns_t probe_rtt_done; /* 0: not yet down to its window */

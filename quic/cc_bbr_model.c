@@ -87,6 +87,17 @@ static void update_max_bw(struct cc_bbr *b, const struct rate_sample *rs)
     b->max_bw = larger(b->bw_filter[0], b->bw_filter[1]);
 }
 
+/* The shortest round trip of a round has met what stands in the queue for good. */
+static void update_standing(struct cc_bbr *b, const struct cc_ack *ack)
+{
+    if (b->round_start) {
+        b->standing = b->round_rtt == NS_NEVER ? 0 : ns_sub(b->round_rtt, b->min_rtt);
+        b->round_rtt = NS_NEVER;
+    }
+    if (ack->rtt)
+        b->round_rtt = ns_min(b->round_rtt, ack->rtt);
+}
+
 /* Up to this a round trip has met no queue. */
 static ns_t near_min(ns_t least)
 {
@@ -106,6 +117,7 @@ void bbr_update_min_rtt(struct cc_bbr *b, const struct cc_ack *ack)
         b->min_rtt = b->probe_rtt_min;
         b->min_rtt_stamp = b->probe_rtt_stamp;
     }
+    update_standing(b, ack);
 }
 
 /* How much more was acknowledged in a stretch than the rate explains. */
@@ -383,6 +395,7 @@ static void adapt_short(struct cc *cc)
         return;
     if (bbr_is_probing(b) || !((b->loss_in_round && excess_loss(cc)) || b->ce_in_round))
         return;
+    b->trouble_round = b->round_count;
     if (!b->ce_in_round)
         bbr_blame(b);
     if (b->bw_short == BBR_INF)
