@@ -33,13 +33,15 @@
 #   ALONE=1 ALL=1       measure each link alone; all together (empty: not)
 #   EVENTS=""           orders to the links during the runs of all: "10 cut a, 15 restore a" (s)
 #   SCALE=1             factor for all rates
-#   FIT=1               halve it for tcp and quic as long as a run of 5 s takes more CPU than is good
-#                       (empty: not; only looked at above 150 Mbit/s)
+#   FIT=1               halve it for tcp and quic as long as a run of 5 s takes more CPU than is good,
+#                       or its receiver does not get to read its socket in time (empty: not; only
+#                       looked at above 150 Mbit/s)
 #   MQVPN=program MQVPN_ARGS="options" CLIENT_ARGS="options"      which mqvpn, and how
 #
 # Lines of key=value on standard output, else to standard error:
 #   mbps, first_mbps    payload that came, after the first 5 s (a sixth of shorter runs), and within
 #                       the first 10 s (a third)
+#   rcvbuf_lost         quic: packets that came and were lost for want of room in a socket
 #   stall_ms            the longest time without a byte (tcp: seen in steps of 100 ms)
 #   ping_*              a ping every 50 ms beside the flows, and on the idle tunnel before; those under
 #                       way at the end count as _lost
@@ -170,8 +172,10 @@ tcp_flows() { # FLOWS WAY; writes $T/intervals
     intervals_iperf "$T/what" >"$T/intervals"
 }
 
+udp_no_room='$1 == "Udp:" && $6 + 0 == $6 { print $6 }'
+
 # ngtcp2's server makes bytes, its client writes them into a pipe.
-quic_flows() { # 1 WAY
+quic_flows() { # 1 WAY; sets $rcvbuf_lost
     local from=s to=c at=$INNER began size=1000000000000
     [ "$2" = down ] || from=c to=s at=$(inner_client)
     rm -rf "$T/got"
@@ -183,6 +187,7 @@ quic_flows() { # 1 WAY
         "$T/quic.key" "$T/quic.crt"
     wait_for 5 "gtlsserver" eval "in_ns $from cat /proc/net/udp | grep -q :1151"
     spawn quic_n $to "$FLOW" read "$T/got/$size"
+    rcvbuf_lost=$(in_ns $to awk "$udp_no_room" /proc/net/snmp)
     began=$(date +%s%3N)
     spawn quic_c $to gtlsclient -q --no-quic-dump --no-http-dump --download="$T/got" "$at" 4433 \
         "https://$at/$size"
@@ -190,11 +195,12 @@ quic_flows() { # 1 WAY
     load_end
     running quic_c || cp "$T/quic_c.log" "$T/what"
     end_of quic_c quic_n quic_s
+    rcvbuf_lost=$(($(in_ns $to awk "$udp_no_room" /proc/net/snmp) - rcvbuf_lost))
     intervals_flow "$T/quic_n.log" "$began" >"$T/intervals"
 }
 
 flow_run() { # PART PATHS FLOWS WAY
-    local what watching='' out
+    local what watching='' out rcvbuf_lost=''
     what="env=$env_name paths=$2 flows=$3 way=$4${scheduler:+ sched=$scheduler} scale=$scale seconds=$TIME"
     load_begin
     ping_begin
@@ -216,7 +222,7 @@ flow_run() { # PART PATHS FLOWS WAY
         tail -n 5 "$T/what"
         return
     }
-    result "$1 $what $out $idle $pings $cost"
+    result "$1 $what $out${rcvbuf_lost:+ rcvbuf_lost=$rcvbuf_lost} $idle $pings $cost"
 }
 
 ### Parts
@@ -254,6 +260,7 @@ flows_on() { # PATHS PART FLOWS-LIST WAYS
 
 # Halve the rates while the machine is too slow for a run.
 fit() { # PART
+    local no_room
     [ -n "$FIT" ] || return 0
     while [ "$(rate_of all)" -gt 150000000 ]; do
         step "$env_name: $1 at scale $scale?"
@@ -261,8 +268,9 @@ fit() { # PART
         idle=''
         TIME=5 flow_run "$1" all 1 "${WAYS%% *}" 3>"$T/fit"
         client_off
-        echo "   cpu_pct=$cpu"
-        [ "$cpu" -gt $CPU_MAX ] || return 0
+        no_room=$(sed -n 's/.*rcvbuf_lost=\([0-9]*\).*/\1/p' "$T/fit")
+        echo "   cpu_pct=$cpu${no_room:+ rcvbuf_lost=$no_room}"
+        [ "$cpu" -gt $CPU_MAX ] || [ "${no_room:-0}" -gt 0 ] || return 0
         scale_to "$(awk -v s="$scale" 'BEGIN { print s / 2 }')"
         shape
     done
