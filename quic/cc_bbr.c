@@ -26,6 +26,8 @@
 #define CRUISE_GAIN    1.25 /* of the window, once a probe has found the path's end */
 #define QUEUE_SHARE    8    /* a queue that is longer than so much of the path stands, */
 #define QUEUE_LEAST    (5 * NS_PER_MS)
+#define SHED_ROUNDS    8 /* to get rid of it, at most */
+#define SHED_WAIT      3 /* rounds, until what was done shows */
 #define PROBE_RTT_CWND 0.5
 #define PACING_MARGIN  0.99
 #define DRAIN_ROUNDS   3
@@ -153,6 +155,9 @@ static ns_t queue_most(const struct cc_bbr *b)
 
 static void start_cruise(struct cc_bbr *b)
 {
+    b->shed = 0;
+    b->shed_above = queue_most(b);
+    b->shed_round = b->round_count;
     enter(b, BBR_CRUISE, 1.0, b->inflight_long == BBR_INF ? CWND_GAIN : CRUISE_GAIN);
 }
 
@@ -423,6 +428,35 @@ static bool resume_probing(struct cc *cc, const struct cc_ack *ack)
     return true;
 }
 
+/*
+ * A rate believed in that is a little too high fills the window, and half of that stands in the
+ * queue: go slower until no more is in flight than the path holds. Where the queue is hardly
+ * shorter for it, it is not ours, or none: see again when it is twice as long.
+ */
+static void shed_queue(struct cc *cc, const struct cc_ack *ack)
+{
+    struct cc_bbr *b = &cc->u.bbr;
+
+    b->shed_least = ns_min(b->shed_least, b->standing);
+    if (b->pacing_gain < 1.0) {
+        if (ack->in_flight > inflight_at(cc, b->bw, 1.0) &&
+            b->round_count < b->shed_round + SHED_ROUNDS)
+            return;
+        b->pacing_gain = 1.0;
+        b->shed_round = b->round_count;
+    }
+    if (b->round_count < b->shed_round + SHED_WAIT)
+        return;
+    if (b->shed && b->shed_least > b->shed - b->shed / 4)
+        b->shed_above = 2 * b->shed;
+    b->shed = 0;
+    if (b->standing <= b->shed_above)
+        return;
+    b->shed = b->shed_least = b->standing;
+    b->shed_round = b->round_count;
+    b->pacing_gain = DOWN_GAIN;
+}
+
 static void update_cycle(struct cc *cc, const struct cc_ack *ack)
 {
     struct cc_bbr *b = &cc->u.bbr;
@@ -439,7 +473,8 @@ static void update_cycle(struct cc *cc, const struct cc_ack *ack)
             start_cruise(b);
         break;
     case BBR_CRUISE:
-        time_to_probe(cc, ack->now);
+        if (!time_to_probe(cc, ack->now))
+            shed_queue(cc, ack);
         break;
     case BBR_REFILL:
         if (b->round_start) {

@@ -25,7 +25,9 @@
  * Probes for bandwidth come every 4 to 8 s (the draft: 2 to 3 s, or 63 round trips), and
  * ProbeRTT doesn't start that wait anew: flows that share a path probe one at a time, which is
  * how they find equal shares. Once a probe has found the path's end, the window between probes
- * is 1.25 bandwidth-delay products (the draft: 2), which bounds the queue of several flows.
+ * is 1.25 bandwidth-delay products (the draft: 2), which bounds the queue of several flows. And
+ * what stands in the queue between probes, for a rate that is believed to be a little higher than
+ * it is, is got rid of (the draft: up to a whole product).
  *
  * A bound that losses have set is given up before its time, with a probe, when nothing has gone
  * wrong for some rounds and no queue stands: a path that was silent for a moment loses what was on
@@ -124,8 +126,8 @@ struct cc_bbr {
     ns_t round_stamp;    /* its beginning */
     uint64_t held_round; /* the last one in ProbeRTT or Drain */
     bool round_start, loss_round_start, loss_in_round, ce_in_round;
-    ns_t round_rtt, standing; /* the shortest of this round; how much longer that of the last was
-                                 than min_rtt */
+    ns_t round_rtt;                   /* the shortest of this round */
+    ns_t standing;                    /* of the last: how much longer than min_rtt */
     uint64_t round_acked, round_lost; /* bytes */
     uint32_t round_runs;              /* runs of packets lost */
     uint64_t last_lost;               /* packet number of the latest loss */
@@ -148,6 +150,9 @@ struct cc_bbr {
     /* Trouble between probes: more loss than usual, marks, or a queue that stands. */
     uint64_t trouble_round; /* the last one with any */
     uint32_t vain_probes;   /* in a row, that found it again */
+    uint64_t shed_round;    /* in which CRUISE last began or ended to shed a queue, */
+    ns_t shed_above;        /* as it was longer than that; */
+    ns_t shed, shed_least;  /* how long it was then, and the least since; 0: all that is done */
 
     /* ProbeRTT, idle times and recovery. */
     ns_t probe_rtt_done; /* 0: not yet down to its window */

@@ -95,14 +95,14 @@ static const struct scene scenes[] = {
     {"2 % lost",            100, BDP,         50 * MS, 2 * PPM,   0,      0,       0,         0,       0,             0, 2, 10,    0.90, 12, 0,    20, false, 0},
     {"5 % lost",            100, BDP,         50 * MS, 5 * PPM,   0,      0,       0,         0,       0,             0, 2, 10,    0.80, 12, 0,    10, true, 0},
     {"10 % lost",           100, BDP,         50 * MS, 10 * PPM,  0,      0,       0,         0,       0,             0, 4, 10,    0.70, 12, 0,    10, false, 0.15},
-    {"ACKs every 10 ms",    100, BDP,         50 * MS, 0,         0,      10 * MS, 0,         0,       0,             0, 2, 10,    0.85, 25, 0,    10, false, 0},
-    {"jitter of 5 ms",      100, BDP,         50 * MS, 0,         5 * MS, 0,       0,         0,       0,             0, 2, 10,    0.85, 25, 0,    10, false, 0},
+    {"ACKs every 10 ms",    100, BDP,         50 * MS, 0,         0,      10 * MS, 0,         0,       0,             0, 2, 10,    0.85, 15, 0,    10, false, 0},
+    {"jitter of 5 ms",      100, BDP,         50 * MS, 0,         5 * MS, 0,       0,         0,       0,             0, 2, 10,    0.85, 12, 0,    10, false, 0},
     {"1 % reordered",       100, BDP,         50 * MS, 0,         0,      0,       PPM,       0,       0,             0, 2, 10,    0.85, 12, 0,    10, true, 0},
-    {"60 ms of silence",    100, BDP,         50 * MS, 0,         0,      0,       0,         60 * MS, NS_PER_S,      0, 2, 10,    0.80, 25, 0,    10, false, 0},
+    {"60 ms of silence",    100, BDP,         50 * MS, 0,         0,      0,       0,         60 * MS, NS_PER_S,      0, 2, 10,    0.80, 20, 0,    10, false, 0},
     {"policer",             100, BDP,         50 * MS, 0,         0,      0,       0,         0,       0,            40, 2, 10,    0.80, 12, 0,    10, false, 0},
-    {"Wi-Fi",                50, 500000,      30 * MS, PPM / 2,   2 * MS, 4 * MS,  PPM / 10,  30 * MS, NS_PER_S,      0, 2, 10,    0.80, 35, 0,    10, false, 0},
-    {"LTE",                  20, 600000,      60 * MS, PPM / 2,   5 * MS, 5 * MS,  0,         0,       0,             0, 2, 10,    0.80, 48, 0,    10, false, 0},
-    {"Starlink",            100, 4 * BDP / 5, 40 * MS, PPM,       2 * MS, 0,       PPM / 10,  80 * MS, 5 * NS_PER_S,  0, 2, 10,    0.92, 25, 0,    10, true, 0.90},
+    {"Wi-Fi",                50, 500000,      30 * MS, PPM / 2,   2 * MS, 4 * MS,  PPM / 10,  30 * MS, NS_PER_S,      0, 2, 10,    0.80, 20, 0,    10, false, 0},
+    {"LTE",                  20, 600000,      60 * MS, PPM / 2,   5 * MS, 5 * MS,  0,         0,       0,             0, 2, 10,    0.80, 20, 0,    10, false, 0},
+    {"Starlink",            100, 4 * BDP / 5, 40 * MS, PPM,       2 * MS, 0,       PPM / 10,  80 * MS, 5 * NS_PER_S,  0, 2, 10,    0.92, 10, 0,    10, true, 0.90},
 };
 // clang-format on
 
