@@ -4,8 +4,11 @@
 #include <string.h>
 
 #define TRIAL_TIME    (2 * NS_PER_S)
+#define TRIAL_LEAST   ((SCHED_BINS + 1) * SCHED_BIN) /* it shows what harm it does */
 #define TRIAL_AWAY    (NS_PER_S / 2)
+#define HARM          0.875 /* the flow has less than that */
 #define BACKOFF_LEAST (4 * NS_PER_S)
+#define BACKOFF_HARM  (16 * NS_PER_S)
 #define BACKOFF_MOST  (64 * NS_PER_S)
 
 struct sched_state *sched_state_new(void)
@@ -128,21 +131,36 @@ static void join(const struct sched_trial *t, struct sched_trial_link *l, uint64
     l->other_bps = other_bps;
 }
 
+/* What the flow would have sent in SCHED_BINS bins without the link, by what the others offer. */
+static double expected(const struct sched_trial_link *l, uint64_t other_bps)
+{
+    double bytes = (double)l->before;
+
+    return other_bps < l->other_bps ? bytes * (double)other_bps / (double)l->other_bps : bytes;
+}
+
+static bool harmful(const struct sched_trial *t, const struct sched_trial_link *l,
+                    uint64_t other_bps)
+{
+    return (double)recent(t) < HARM * expected(l, other_bps);
+}
+
 /* Two seconds later, and every two seconds again. */
 static void judge(const struct sched_trial *t, struct sched_trial_link *l, uint32_t busy,
                   uint64_t other_bps, ns_t now)
 {
     uint64_t bps = recent(t) * 8 * NS_PER_S / (SCHED_BINS * SCHED_BIN);
-    bool raised = recent(t) > l->before + l->before / 20;
-    bool fell = other_bps < l->other_bps - l->other_bps / 10;
+    bool raised = (double)recent(t) > 1.05 * expected(l, other_bps);
     bool kept = busy >= 512 ? bps >= other_bps - other_bps / 16 : raised;
 
-    if (kept || fell || (l->state == SCHED_TRIAL_IN && busy < 512)) {
+    if (kept || (l->state == SCHED_TRIAL_IN && busy < 512)) {
         l->state = SCHED_TRIAL_IN;
         l->other_bps = other_bps;
     } else {
+        ns_t least = harmful(t, l, other_bps) ? BACKOFF_HARM : BACKOFF_LEAST;
+
         l->state = SCHED_TRIAL_OUT;
-        l->backoff = ns_min(ns_max(2 * l->backoff, BACKOFF_LEAST), BACKOFF_MOST);
+        l->backoff = ns_min(ns_max(2 * l->backoff, least), BACKOFF_MOST);
     }
     l->since = now;
 }
@@ -171,6 +189,9 @@ bool sched_trial_allows(struct sched_trial *t, uint32_t path, uint32_t busy, uin
             join(t, l, other_bps, now);
         break;
     case SCHED_TRIAL_ON:
+        if (ns_sub(now, l->since) >= TRIAL_LEAST && harmful(t, l, other_bps))
+            judge(t, l, busy, other_bps, now);
+        /* fall through */
     case SCHED_TRIAL_IN:
         if (ns_sub(now, l->since) >= TRIAL_TIME)
             judge(t, l, busy, other_bps, now);

@@ -455,6 +455,45 @@ static void auto_trial(void **state)
     }
 }
 
+/*
+ * One with which the flow sends a quarter less leaves as soon as that shows, and is tried again after
+ * 16 s. That the other link then carries less, too, is no excuse for it.
+ */
+static void auto_trial_harm(void **state)
+{
+    struct sched_state *st = sched_state_new();
+    struct sched_path v[2] = {path(0, 20, 8), path(1, 120, 50)};
+    struct sched_head h = head(1, SCHED_BULK);
+    ns_t change[3] = {0};
+    size_t changes = 0;
+    bool in = false;
+
+    (void)state;
+    assert_non_null(st);
+    v[0].delay_known = v[1].delay_known = true;
+    v[1].delay = 50 * MS;
+    h.moved_bytes = 100000000;
+    for (ns_t now = 10 * MS; now < 20 * NS_PER_S; now += 10 * MS) {
+        struct sched_decision d = {.path = 0, .numbered = true};
+        uint64_t whole = v[0].rate_bps;
+        bool was = in;
+
+        v[0].earliest = now + MS;
+        v[0].rate_bps = in ? whole / 25 * 22 : whole;
+        h.busy = in ? 100 : 1024;
+        in = sched_next(&sched_auto, st, v, 2, &h, 1, now, &d) == 0;
+        v[0].rate_bps = whole;
+        d = (struct sched_decision){.path = 0, .numbered = true};
+        sched_sent(&sched_auto, st, v, 2, &h, &d, in ? 7500 : 10000, now);
+        if (in != was && changes < ARRAY_LEN(change))
+            change[changes++] = now / (10 * MS);
+    }
+    assert_int_equal(changes, 3);
+    assert_in_range(change[1] - change[0], 120, 130);
+    assert_in_range(change[2] - change[1], 1595, 1605);
+    sched_state_del(st);
+}
+
 static uint32_t rnd(uint64_t *z, uint32_t n)
 {
     *z = *z * 6364136223846793005u + 1442695040888963407u;
@@ -542,6 +581,7 @@ int main(void)
         cmocka_unit_test(auto_numbers_bulk),
         cmocka_unit_test(auto_keeps_order),
         cmocka_unit_test(auto_trial),
+        cmocka_unit_test(auto_trial_harm),
         cmocka_unit_test(nonsense),
     };
 
