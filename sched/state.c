@@ -8,7 +8,7 @@
 #define TRIAL_AWAY    (NS_PER_S / 2)
 #define HARM          0.875 /* the flow has less than that */
 #define BACKOFF_LEAST (4 * NS_PER_S)
-#define BACKOFF_HARM  (16 * NS_PER_S)
+#define BACKOFF_HARM  (32 * NS_PER_S)
 #define BACKOFF_MOST  (64 * NS_PER_S)
 
 struct sched_state *sched_state_new(void)
@@ -150,10 +150,10 @@ static void judge(const struct sched_trial *t, struct sched_trial_link *l, uint3
                   uint64_t other_bps, ns_t now)
 {
     uint64_t bps = recent(t) * 8 * NS_PER_S / (SCHED_BINS * SCHED_BIN);
+    bool enough = bps >= other_bps - other_bps / 16;
     bool raised = (double)recent(t) > 1.05 * expected(l, other_bps);
-    bool kept = busy >= 512 ? bps >= other_bps - other_bps / 16 : raised;
 
-    if (kept || (l->state == SCHED_TRIAL_IN && busy < 512)) {
+    if (busy >= 512 || l->state == SCHED_TRIAL_IN ? enough : raised) {
         l->state = SCHED_TRIAL_IN;
         l->other_bps = other_bps;
     } else {

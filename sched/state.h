@@ -81,8 +81,8 @@ void sched_trial_sent(struct sched_trial *t, size_t bytes, ns_t now);
  * limits it), it must send what the other links offer alone (`other_bps`), or the link leaves,
  * looked at every two seconds. Where it doesn't, it must send more than before the link joined,
  * or than the others offer if that is less, looked at once; in proportion, if they offer less than
- * then. It is tried again after a time that doubles. A link that does much harm leaves as soon as that
- * shows, for longer.
+ * then; and once that was so, what the others offer. It is tried again after a time that doubles. A
+ * link that does much harm leaves as soon as that shows, for longer.
  */
 bool sched_trial_allows(struct sched_trial *t, uint32_t path, uint32_t busy, uint64_t other_bps,
                         ns_t now);

@@ -457,7 +457,7 @@ static void auto_trial(void **state)
 
 /*
  * One with which the flow sends a quarter less leaves as soon as that shows, and is tried again after
- * 16 s. That the other link then carries less, too, is no excuse for it.
+ * 32 s. That the other link then carries less, too, is no excuse for it.
  */
 static void auto_trial_harm(void **state)
 {
@@ -473,7 +473,7 @@ static void auto_trial_harm(void **state)
     v[0].delay_known = v[1].delay_known = true;
     v[1].delay = 50 * MS;
     h.moved_bytes = 100000000;
-    for (ns_t now = 10 * MS; now < 20 * NS_PER_S; now += 10 * MS) {
+    for (ns_t now = 10 * MS; now < 40 * NS_PER_S; now += 10 * MS) {
         struct sched_decision d = {.path = 0, .numbered = true};
         uint64_t whole = v[0].rate_bps;
         bool was = in;
@@ -490,7 +490,38 @@ static void auto_trial_harm(void **state)
     }
     assert_int_equal(changes, 3);
     assert_in_range(change[1] - change[0], 120, 130);
-    assert_in_range(change[2] - change[1], 1595, 1605);
+    assert_in_range(change[2] - change[1], 3195, 3205);
+    sched_state_del(st);
+}
+
+/* One that a young flow grew with, but that then keeps it below what the other link offers, leaves. */
+static void auto_trial_outgrown(void **state)
+{
+    struct sched_state *st = sched_state_new();
+    struct sched_path v[2] = {path(0, 20, 8), path(1, 120, 50)};
+    struct sched_head h = head(1, SCHED_BULK);
+    ns_t change[2] = {0};
+    size_t changes = 0;
+    bool in = false;
+
+    (void)state;
+    assert_non_null(st);
+    v[0].delay_known = v[1].delay_known = true;
+    v[1].delay = 50 * MS;
+    h.moved_bytes = 100000000;
+    for (ns_t now = 10 * MS; now < 10 * NS_PER_S; now += 10 * MS) {
+        struct sched_decision d = {.path = 0, .numbered = true};
+        bool was = in;
+
+        v[0].earliest = now + MS;
+        in = sched_next(&sched_auto, st, v, 2, &h, 1, now, &d) == 0;
+        d = (struct sched_decision){.path = 0, .numbered = true};
+        sched_sent(&sched_auto, st, v, 2, &h, &d, now < NS_PER_S ? 4000 : 8000, now);
+        if (in != was && changes < ARRAY_LEN(change))
+            change[changes++] = now / (10 * MS);
+    }
+    assert_int_equal(changes, 2);
+    assert_in_range(change[1] - change[0], 395, 405);
     sched_state_del(st);
 }
 
@@ -582,6 +613,7 @@ int main(void)
         cmocka_unit_test(auto_keeps_order),
         cmocka_unit_test(auto_trial),
         cmocka_unit_test(auto_trial_harm),
+        cmocka_unit_test(auto_trial_outgrown),
         cmocka_unit_test(nonsense),
     };
 
