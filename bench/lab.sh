@@ -172,7 +172,7 @@ tcp_flows() { # FLOWS WAY; writes $T/intervals
     intervals_iperf "$T/what" >"$T/intervals"
 }
 
-udp_no_room='$1 == "Udp:" && $6 + 0 == $6 { print $6 }'
+no_room() { in_ns "$1" awk '$1 == "Udp:" && $6 + 0 == $6 { print $6 }' /proc/net/snmp; } # NS
 
 # ngtcp2's server makes bytes, its client writes them into a pipe.
 quic_flows() { # 1 WAY; sets $rcvbuf_lost
@@ -187,7 +187,7 @@ quic_flows() { # 1 WAY; sets $rcvbuf_lost
         "$T/quic.key" "$T/quic.crt"
     wait_for 5 "gtlsserver" eval "in_ns $from cat /proc/net/udp | grep -q :1151"
     spawn quic_n $to "$FLOW" read "$T/got/$size"
-    rcvbuf_lost=$(in_ns $to awk "$udp_no_room" /proc/net/snmp)
+    rcvbuf_lost=$(no_room $to)
     began=$(date +%s%3N)
     spawn quic_c $to gtlsclient -q --no-quic-dump --no-http-dump --download="$T/got" "$at" 4433 \
         "https://$at/$size"
@@ -195,7 +195,7 @@ quic_flows() { # 1 WAY; sets $rcvbuf_lost
     load_end
     running quic_c || cp "$T/quic_c.log" "$T/what"
     end_of quic_c quic_n quic_s
-    rcvbuf_lost=$(($(in_ns $to awk "$udp_no_room" /proc/net/snmp) - rcvbuf_lost))
+    rcvbuf_lost=$(($(no_room $to) - rcvbuf_lost))
     intervals_flow "$T/quic_n.log" "$began" >"$T/intervals"
 }
 
@@ -260,7 +260,7 @@ flows_on() { # PATHS PART FLOWS-LIST WAYS
 
 # Halve the rates while the machine is too slow for a run.
 fit() { # PART
-    local no_room
+    local lost
     [ -n "$FIT" ] || return 0
     while [ "$(rate_of all)" -gt 150000000 ]; do
         step "$env_name: $1 at scale $scale?"
@@ -268,9 +268,9 @@ fit() { # PART
         idle=''
         TIME=5 flow_run "$1" all 1 "${WAYS%% *}" 3>"$T/fit"
         client_off
-        no_room=$(sed -n 's/.*rcvbuf_lost=\([0-9]*\).*/\1/p' "$T/fit")
-        echo "   cpu_pct=$cpu${no_room:+ rcvbuf_lost=$no_room}"
-        [ "$cpu" -gt $CPU_MAX ] || [ "${no_room:-0}" -gt 0 ] || return 0
+        lost=$(sed -n 's/.*rcvbuf_lost=\([0-9]*\).*/\1/p' "$T/fit")
+        echo "   cpu_pct=$cpu${lost:+ rcvbuf_lost=$lost}"
+        [ "$cpu" -gt $CPU_MAX ] || [ "${lost:-0}" -gt 0 ] || return 0
         scale_to "$(awk -v s="$scale" 'BEGIN { print s / 2 }')"
         shape
     done

@@ -145,7 +145,7 @@ static bool harmful(const struct sched_trial *t, const struct sched_trial_link *
     return (double)recent(t) < HARM * expected(l, other_bps);
 }
 
-/* Two seconds later, and every two seconds again. */
+/* Two seconds later, or as soon as harm shows; and every two seconds again. */
 static void judge(const struct sched_trial *t, struct sched_trial_link *l, uint32_t busy,
                   uint64_t other_bps, ns_t now)
 {

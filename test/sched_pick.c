@@ -405,6 +405,42 @@ static void auto_keeps_order(void **state)
     sched_state_del(st);
 }
 
+/* A flow over two links, of which one is much later and on trial. */
+struct trial {
+    struct sched_state *st;
+    struct sched_path v[2];
+    struct sched_head h;
+    bool in;        /* the late one is used */
+    ns_t change[9]; /* in 10 ms: when it joined or left, */
+    size_t changes, most;
+};
+
+static void trial_init(struct trial *t, size_t most)
+{
+    *t = (struct trial){.st = sched_state_new(),
+                        .v = {path(0, 20, 8), path(1, 120, 50)},
+                        .h = head(1, SCHED_BULK),
+                        .most = most};
+    assert_non_null(t->st);
+    t->v[0].delay_known = t->v[1].delay_known = true;
+    t->v[1].delay = 50 * MS;
+    t->h.moved_bytes = 100000000;
+}
+
+/* 10 ms of it, in which the flow sends so many bytes without the late link, or with it. */
+static void trial_step(struct trial *t, ns_t now, uint32_t without, uint32_t with)
+{
+    struct sched_decision d;
+    bool was = t->in;
+
+    t->v[0].earliest = now + MS;
+    t->in = sched_next(&sched_auto, t->st, t->v, 2, &t->h, 1, now, &d) == 0;
+    d = (struct sched_decision){.path = 0, .numbered = true};
+    sched_sent(&sched_auto, t->st, t->v, 2, &t->h, &d, t->in ? with : without, now);
+    if (t->in != was && t->changes < t->most)
+        t->change[t->changes++] = now / (10 * MS);
+}
+
 /*
  * A link that is much later is on trial: it joins after a second, and leaves two seconds later
  * if the flow is limited by something else and got nothing from it; then again after 4 s, 8 s. It
@@ -417,41 +453,23 @@ static void auto_trial(void **state)
         bool stays;
     } cases[] = {{0, 10000, false}, {1024, 10000, true}, {0, 20000, true}};
 
+    (void)state;
     for (size_t k = 0; k < ARRAY_LEN(cases); k++) {
-        struct sched_state *st = sched_state_new();
-        struct sched_path v[2] = {path(0, 20, 8), path(1, 120, 50)};
-        struct sched_head h = head(1, SCHED_BULK);
-        bool was = false;
-        ns_t change[9] = {0};
-        size_t changes = 0;
+        struct trial t;
 
-        (void)state;
-        assert_non_null(st);
-        v[0].delay_known = v[1].delay_known = true;
-        v[1].delay = 50 * MS;
-        h.moved_bytes = 100000000;
-        h.busy = cases[k].busy;
-        for (ns_t now = 10 * MS; now < 20 * NS_PER_S; now += 10 * MS) {
-            struct sched_decision d;
-            bool in;
-
-            v[0].earliest = now + MS;
-            in = sched_next(&sched_auto, st, v, 2, &h, 1, now, &d) == 0;
-            d = (struct sched_decision){.path = 0, .numbered = true};
-            sched_sent(&sched_auto, st, v, 2, &h, &d, cases[k].bytes, now);
-            if (in != was && changes < ARRAY_LEN(change))
-                change[changes++] = now / (10 * MS);
-            was = in;
-        }
+        trial_init(&t, 9);
+        t.h.busy = cases[k].busy;
+        for (ns_t now = 10 * MS; now < 20 * NS_PER_S; now += 10 * MS)
+            trial_step(&t, now, cases[k].bytes, cases[k].bytes);
         if (cases[k].stays) {
-            assert_int_equal(changes, 1);
+            assert_int_equal(t.changes, 1);
         } else {
-            assert_true(changes >= 4 && changes <= 6);
-            assert_in_range(change[1] - change[0], 195, 205);
-            assert_in_range(change[2] - change[1], 395, 405);
-            assert_in_range(change[4] - change[3], 795, 805);
+            assert_true(t.changes >= 4 && t.changes <= 6);
+            assert_in_range(t.change[1] - t.change[0], 195, 205);
+            assert_in_range(t.change[2] - t.change[1], 395, 405);
+            assert_in_range(t.change[4] - t.change[3], 795, 805);
         }
-        sched_state_del(st);
+        sched_state_del(t.st);
     }
 }
 
@@ -461,68 +479,38 @@ static void auto_trial(void **state)
  */
 static void auto_trial_harm(void **state)
 {
-    struct sched_state *st = sched_state_new();
-    struct sched_path v[2] = {path(0, 20, 8), path(1, 120, 50)};
-    struct sched_head h = head(1, SCHED_BULK);
-    ns_t change[3] = {0};
-    size_t changes = 0;
-    bool in = false;
+    struct trial t;
+    uint64_t whole;
 
     (void)state;
-    assert_non_null(st);
-    v[0].delay_known = v[1].delay_known = true;
-    v[1].delay = 50 * MS;
-    h.moved_bytes = 100000000;
+    trial_init(&t, 3);
+    whole = t.v[0].rate_bps;
     for (ns_t now = 10 * MS; now < 40 * NS_PER_S; now += 10 * MS) {
-        struct sched_decision d = {.path = 0, .numbered = true};
-        uint64_t whole = v[0].rate_bps;
-        bool was = in;
-
-        v[0].earliest = now + MS;
-        v[0].rate_bps = in ? whole / 25 * 22 : whole;
-        h.busy = in ? 100 : 1024;
-        in = sched_next(&sched_auto, st, v, 2, &h, 1, now, &d) == 0;
-        v[0].rate_bps = whole;
-        d = (struct sched_decision){.path = 0, .numbered = true};
-        sched_sent(&sched_auto, st, v, 2, &h, &d, in ? 7500 : 10000, now);
-        if (in != was && changes < ARRAY_LEN(change))
-            change[changes++] = now / (10 * MS);
+        t.v[0].rate_bps = t.in ? whole / 25 * 22 : whole;
+        t.h.busy = t.in ? 100 : 1024;
+        trial_step(&t, now, 10000, 7500);
     }
-    assert_int_equal(changes, 3);
-    assert_in_range(change[1] - change[0], 120, 130);
-    assert_in_range(change[2] - change[1], 3195, 3205);
-    sched_state_del(st);
+    assert_int_equal(t.changes, 3);
+    assert_in_range(t.change[1] - t.change[0], 120, 130);
+    assert_in_range(t.change[2] - t.change[1], 3195, 3205);
+    sched_state_del(t.st);
 }
 
 /* One that a young flow grew with, but that then keeps it below what the other link offers, leaves. */
 static void auto_trial_outgrown(void **state)
 {
-    struct sched_state *st = sched_state_new();
-    struct sched_path v[2] = {path(0, 20, 8), path(1, 120, 50)};
-    struct sched_head h = head(1, SCHED_BULK);
-    ns_t change[2] = {0};
-    size_t changes = 0;
-    bool in = false;
+    struct trial t;
 
     (void)state;
-    assert_non_null(st);
-    v[0].delay_known = v[1].delay_known = true;
-    v[1].delay = 50 * MS;
-    h.moved_bytes = 100000000;
+    trial_init(&t, 2);
     for (ns_t now = 10 * MS; now < 10 * NS_PER_S; now += 10 * MS) {
-        struct sched_decision d = {.path = 0, .numbered = true};
-        bool was = in;
+        uint32_t bytes = now < NS_PER_S ? 4000 : 8000;
 
-        v[0].earliest = now + MS;
-        in = sched_next(&sched_auto, st, v, 2, &h, 1, now, &d) == 0;
-        d = (struct sched_decision){.path = 0, .numbered = true};
-        sched_sent(&sched_auto, st, v, 2, &h, &d, now < NS_PER_S ? 4000 : 8000, now);
-        if (in != was && changes < ARRAY_LEN(change))
-            change[changes++] = now / (10 * MS);
+        trial_step(&t, now, bytes, bytes);
     }
-    assert_int_equal(changes, 2);
-    assert_in_range(change[1] - change[0], 395, 405);
-    sched_state_del(st);
+    assert_int_equal(t.changes, 2);
+    assert_in_range(t.change[1] - t.change[0], 395, 405);
+    sched_state_del(t.st);
 }
 
 static uint32_t rnd(uint64_t *z, uint32_t n)
