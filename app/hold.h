@@ -8,14 +8,14 @@
  *
  * So a sender is told otherwise. It is at this end of the tunnel, and the acknowledgements that it
  * waits for come through it: in each the receive window is lowered, so far that what is let in has
- * HOLD_TIME in the queue at most. Nothing is dropped, the sender's congestion window stays as it
+ * HOLD_TIME in the queue at most, and no longer than CoDel bears it. Nothing is dropped, the sender's congestion window stays as it
  * was, and the first acknowledgement that is left alone gives it back.
  *
  * That begins when there is more in the queue. A window is never taken back from what was sent
  * already (RFC 9293 3.8.6), but for the rounding to its unit (RFC 7323 2.4), nor below HOLD_LEAST:
- * some packet is always under way whose acknowledgement opens it again. Where the queue runs empty
- * all the same, because the sender is far away, or has nothing to send, the flow is left alone till
- * the next time.
+ * some packet is always under way whose acknowledgement opens it again. Where the sender is far
+ * away, so that the queue runs empty all the same, it is allowed in addition what leaves in the time
+ * that it takes to hear of that, and to answer: this is measured then.
  *
  * The window's unit is told in SYNs alone (RFC 7323 2.2), which are looked at all the time; for a
  * flow whose SYN was not seen, or was so long ago that others took its place, nothing is done. Nor
@@ -39,10 +39,13 @@ struct hold_flow {
     uint8_t scale; /* shift count of the windows that its receiver tells */
     bool used;
     bool sending;  /* `end` is known */
-    bool held;     /* `edge` is known */
-    bool free;     /* ... no longer: it is left alone */
+    bool held;     /* what follows is known: */
     uint32_t end;  /* sequence number behind what was sent, */
     uint32_t edge; /* and to which it was allowed */
+    bool timed;    /* when all up to `mark`, which it was told of at `marked_at`, has come */
+    uint32_t mark;
+    ns_t marked_at;
+    ns_t trip; /* from here to the sender and back, as it showed */
 };
 
 struct hold {
@@ -50,7 +53,8 @@ struct hold {
     uint64_t seed; /* of flow hashes */
     double bps;    /* of the links that are left, at best since */
     uint32_t room; /* bytes in the queue for each flow; 0: no link is away */
-    ns_t look;
+    ns_t time;     /* for which that lasts */
+    ns_t look, now; /* the next look; the last one */
     uint32_t next; /* way to be used again */
     struct hold_flow flow[HOLD_SETS][HOLD_WAYS];
 };
