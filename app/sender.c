@@ -353,10 +353,10 @@ static void tell_spared(struct sender *s, const struct pull *l, ns_t now)
 }
 
 /*
- * Send one burst of the queue. True if more may follow at once; else the reason stands in
- * `wake` or is a full socket, whose on_flush will come.
+ * Send one burst of the queue, or of `prompt` packets only. True if more may follow at once; else
+ * the reason stands in `wake` or is a full socket, whose on_flush will come.
  */
-static bool send_burst(struct sender *s, ns_t now)
+static bool send_burst(struct sender *s, bool prompt, ns_t now)
 {
     struct quic_train t;
     struct udp_train *u;
@@ -366,12 +366,16 @@ static bool send_burst(struct sender *s, ns_t now)
     int rc;
 
     l.heads = queue_heads(&s->queue, now, l.head, SCHED_HEADS);
+    while (prompt && l.heads > 0 &&
+           l.head[l.heads - 1].lane != SCHED_PROMPT) /* those are last */
+        l.heads--;
     if (l.heads == 0)
         return false;
     rc = decide(s, &l, now);
     if (rc == SCHED_WAIT) {
         s->wake = ns_min(s->wake, l.d.wake);
-        tell_spared(s, &l, now);
+        if (!prompt)
+            tell_spared(s, &l, now);
         return false;
     }
     if (rc == SCHED_TOOBIG && s->full)
@@ -460,6 +464,18 @@ static bool send_again(struct sender *s, ns_t now)
     }
     train_send(s, u, &t);
     return sent > 0;
+}
+
+/*
+ * Lost packets, first in line. What a dead path leaves may take long: prompt packets, with the
+ * acknowledgements of flows that come the other way, go in turn with it.
+ */
+static void send_lost(struct sender *s, ns_t now)
+{
+    do
+        if (s->numbered->repair.pressing > 0)
+            send_burst(s, true, now);
+    while (send_again(s, now));
 }
 
 /* Floors and reports. */
@@ -598,14 +614,14 @@ void sender_flush(struct sender *s, ns_t now)
     if (s->control_first)
         send_control(s, now);
     muted = hold_back(s, now);
-    while (s->numbered && !muted && send_again(s, now))
-        ;
+    if (s->numbered && !muted)
+        send_lost(s, now);
     while (s->numbered && send_note(s, now))
         ;
     do
         while (s->numbered && !muted && send_parity(s, now))
             ;
-    while (!muted && send_burst(s, now));
+    while (!muted && send_burst(s, false, now));
     ring_hasten(s->device->ring);
     put_dropped(s);
     send_control(s, now);

@@ -7,7 +7,7 @@
  * to send goes when it is due, ahead of the queue when it had to wait.
  *
  * Packets of a numbered flow (app/numbered.h) get their heads here, and what links have lost of
- * them goes again, first in line.
+ * them goes again, first in line; but what a dead link leaves, in turn with prompt packets.
  *
  * While no path answers nothing of the queue is sent, and its clock stands still: the latest
  * packets of each flow are there when one does again, and an inner TCP goes on at once, however
