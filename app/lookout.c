@@ -16,6 +16,7 @@
 #define FAILED    (NS_PER_S / 2)   /* longer silence is no pause */
 #define PAUSE_FADE (1.0 - 1.0 / 400)
 #define STANDING_MOST (100 * NS_PER_MS)
+#define SETTLED        32 /* packets, after which a path's variation is its own */
 #define SPARED         (250 * NS_PER_MS) /* is a path at first */
 #define MISJUDGED_MOST 4
 
@@ -119,14 +120,6 @@ static ns_t falls_in(const struct lookout_path *p, const struct quic_path_view *
     return at > 0 ? ns_min(at, last) : last;
 }
 
-/* What is in flight on it goes over others. */
-static void over(struct lookout_path *p, struct numbered *n, ns_t now)
-{
-    if (n && p->used)
-        repair_path_lost(&n->repair, p->id, now);
-    p->used = p->heard = false;
-}
-
 /*
  * What stands on the path all the time. The far end takes it for a part of the path's delay, and so
  * a path that was filled alone for seconds for a long one.
@@ -154,6 +147,12 @@ static void carried(struct lookout_path *p, const struct quic_path_view *v)
 static bool is_unproven(const struct quic_path_view *v)
 {
     return v->packets_sent < LOOKOUT_PROOF;
+}
+
+/* Measured: the first sample is taken for twice its variation (RFC 9002 5.3). */
+static ns_t jitter_of(const struct quic_path_view *v)
+{
+    return v->has_rtt && v->packets_sent >= SETTLED ? v->rttvar : 0;
 }
 
 /* Of a path that there is: what changes slowly. */
@@ -202,9 +201,86 @@ static void wish(struct lookout_path *p, const struct quic_path_view *v)
     p->standby = v->standby;
 }
 
+/* ---- what is missed -------------------------------------------------------------------- */
+
+/*
+ * What a path that fails carried in a round trip is the part of the flows' windows that only it
+ * needs: in the longest one, as the flows wait for their packets on all paths. It is kept in the
+ * queue, in case that the path is back soon: else it would take the flows long to fill it again.
+ * And if its link comes back, or another address of it, as another path: the flows don't know.
+ */
+static void gap_open(struct lookout *o, const struct lookout_path *p, uint64_t in_flight,
+                     ns_t now)
+{
+    double left = fmax((double)in_flight, p->bps * (double)o->longest_rtt / 8e9);
+    struct lookout_gap *g = &o->gap[0];
+
+    for (size_t i = 0; i < LOOKOUT_PATHS && g->id != p->id; i++)
+        if (o->gap[i].id == p->id || o->gap[i].until < g->until)
+            g = &o->gap[i];
+    *g = (struct lookout_gap){p->id, true, (uint64_t)left, now + MISSED_LONG};
+}
+
+/* Whether the path that it is of is there no more. */
+static bool gap_alone(const struct lookout *o, const struct lookout_gap *g)
+{
+    for (size_t i = 0; i < LOOKOUT_PATHS; i++)
+        if (o->path[i].usable && o->path[i].id == g->id)
+            return false;
+    return true;
+}
+
+/* A path is heard again, or `anew`: from what its gap is now to nothing. */
+static void gap_close(struct lookout *o, struct lookout_path *p, bool anew, ns_t now)
+{
+    for (size_t i = 0; i < LOOKOUT_PATHS; i++) {
+        struct lookout_gap *g = &o->gap[i];
+
+        if (!g->open || g->until <= now || (anew ? !gap_alone(o, g) : g->id != p->id))
+            continue;
+        g->left = g->left * ns_min(g->until - now, MISSED_FADE) / MISSED_AFTER;
+        g->until = p->counts = now + MISSED_AFTER;
+        g->open = false;
+        return;
+    }
+}
+
+static void miss(struct lookout *o, ns_t now)
+{
+    double missed = 0;
+
+    o->bps = 0;
+    o->away = false;
+    for (size_t i = 0; i < o->paths; i++)
+        if (o->path[i].used && o->path[i].heard && o->path[i].counts <= now)
+            o->bps += o->path[i].bps;
+    for (size_t i = 0; i < LOOKOUT_PATHS; i++) {
+        const struct lookout_gap *g = &o->gap[i];
+
+        if (g->until <= now)
+            continue;
+        missed += (double)g->left * (double)ns_min(g->until - now, MISSED_FADE);
+        o->away |= g->open;
+    }
+    if (missed > 0 && o->bps == 0)
+        return;
+    missed *= 8e9 * MISSED_SHARE / (double)MISSED_FADE;
+    o->slack = missed > 0 ? (ns_t)fmin(missed / o->bps, (double)SLACK_MOST) : 0;
+}
+
+/* The path is there no more: what is in flight on it goes over others. */
+static void over(struct lookout *o, struct lookout_path *p, struct numbered *n, ns_t now)
+{
+    if (n && p->used)
+        repair_path_lost(&n->repair, p->id, now);
+    if (p->heard)
+        gap_open(o, p, 0, now);
+    p->used = p->usable = p->heard = false;
+}
+
 /* The path is heard, or no longer while others are. */
-static void hear(struct lookout_path *p, const struct quic_path_view *v, bool heard,
-                 bool others, ns_t longest_rtt, struct numbered *n, ns_t now)
+static void hear(struct lookout *o, struct lookout_path *p, const struct quic_path_view *v,
+                 bool heard, bool others, struct numbered *n, ns_t now)
 {
     if (p->heard && !heard && !others) { /* nothing is gained by giving it up */
         if (n && v->in_flight_bytes > 0 && p->probed <= v->pto_count)
@@ -220,47 +296,14 @@ static void hear(struct lookout_path *p, const struct quic_path_view *v, bool he
         p->news = now - v->waiting;
         p->lost_at = now;
         p->usual = beat(p, v) - p->pause;
-        p->missed =
-            (uint64_t)fmax((double)v->in_flight_bytes, p->bps * (double)longest_rtt / 8e9);
-        p->missed_until = now + MISSED_LONG;
-    } else if (!p->heard && heard && p->news > 0) {
-        if (now - p->news < FAILED)
+        gap_open(o, p, v->in_flight_bytes, now);
+    } else if (!p->heard && heard) {
+        if (p->news > 0 && now - p->news < FAILED)
             p->pause = ns_min(ns_max(p->pause, ns_sub(now - p->news, p->usual)), v->srtt);
-        if (p->missed_until > now) { /* from what it is now to nothing */
-            p->missed = p->missed * ns_min(p->missed_until - now, MISSED_FADE) / MISSED_AFTER;
-            p->missed_until = now + MISSED_AFTER;
-        }
+        gap_close(o, p, p->news == 0, now);
         p->news = 0;
     }
     p->heard = heard;
-}
-
-/*
- * What a path that fails carried in a round trip is the part of the flows' windows that only it
- * needs: in the longest one, as the flows wait for their packets on all paths. It is kept in the
- * queue, in case that the path is back soon: else it would take the flows long to fill it again.
- */
-static void miss(struct lookout *o, ns_t now)
-{
-    double missed = 0;
-
-    o->bps = 0;
-    o->away = false;
-    for (size_t i = 0; i < o->paths; i++) {
-        const struct lookout_path *p = &o->path[i];
-
-        if (!p->used)
-            continue;
-        if (p->missed_until > now)
-            missed += (double)p->missed * (double)ns_min(p->missed_until - now, MISSED_FADE);
-        else if (p->heard)
-            o->bps += p->bps;
-        o->away |= p->missed_until > now && !p->heard;
-    }
-    if (missed > 0 && o->bps == 0)
-        return;
-    missed *= 8e9 * MISSED_SHARE / (double)MISSED_FADE;
-    o->slack = missed > 0 ? (ns_t)fmin(missed / o->bps, (double)SLACK_MOST) : 0;
 }
 
 void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n, ns_t now)
@@ -270,7 +313,7 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
     bool is[LOOKOUT_PATHS];
     bool due = now >= o->next, proven = false, unproven = false;
     double sent = 0, lost = 0, ppm;
-    ns_t rtt = 0, rttvar = 0, since; /* the last look */
+    ns_t rtt = 0, rttvar = 0, longest = 0, since; /* the last look */
 
     o->check = NS_NEVER;
     if (now < o->soon && !(n && repair_holds_any(&n->repair)))
@@ -278,18 +321,18 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
     since = now + LOOKOUT_SOON - o->soon;
     o->soon = now + LOOKOUT_SOON;
     o->lossy = o->held = false;
-    o->longest_rtt = 0;
     for (size_t i = 0; i < paths || i < o->paths; i++) {
         struct lookout_path *p = &o->path[i];
 
         if (i >= paths || quic_path_view(conn, i, now, &v[i])) {
-            over(p, n, now);
+            over(o, p, n, now);
             continue;
         }
         if (p->used && p->id != v[i].id)
-            over(p, n, now);
+            over(o, p, n, now);
         if (!p->used)
             *p = (struct lookout_path){.used = true, .id = v[i].id, .sent = v[i].packets_sent};
+        p->usable = v[i].usable;
         if (v[i].waiting < since)
             carried(p, &v[i]);
         if (v[i].ramping && !v[i].app_limited)
@@ -305,11 +348,12 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
             proven = true;
         if (v[i].has_rtt) {
             stand(p, &v[i], now);
-            o->longest_rtt = ns_max(o->longest_rtt, v[i].min_rtt);
+            longest = ns_max(longest, v[i].min_rtt);
             rtt = ns_max(rtt, v[i].srtt);
             rttvar = ns_max(rttvar, v[i].rttvar);
         }
     }
+    o->longest_rtt = longest;
     o->unproven = unproven && !proven;
     ppm = share(lost, sent) * 1e6;
     o->parity = ppm > LOOKOUT_PARITY && ppm < LOOKOUT_PARITY_MOST;
@@ -322,7 +366,7 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
         if (!o->path[i].used)
             continue;
         tell(&o->path[i], &v[i], is[i], heard > 0, conn, i, now);
-        hear(&o->path[i], &v[i], is[i], heard > 0, o->longest_rtt, n, now);
+        hear(o, &o->path[i], &v[i], is[i], heard > 0, n, now);
         wish(&o->path[i], &v[i]);
         if (o->path[i].heard && v[i].in_flight_bytes > 0)
             o->check = ns_min(o->check, ns_add(now, falls_in(&o->path[i], &v[i])));
@@ -370,9 +414,9 @@ struct sched_path lookout_path(const struct lookout *o, const struct quic_conn *
         .room_bytes = v.room_bytes,
         .earliest = v.next_send,
         .mtu_bytes = v.dgram_max_bytes > reserve ? v.dgram_max_bytes - reserve : 0,
-        .unproven = is_unproven(&v),
+        .unproven = is_unproven(&v) || o->slack > 0,
         .priority = spare ? SCHED_BACKUP : priority_of(socks_priority(socks, &v.route)),
-        .jitter = v.has_rtt ? v.rttvar : 0,
+        .jitter = jitter_of(&v),
         .silence = silence_of(&v),
     };
     if (p && !p->heard && out.silence == SCHED_HEARD)

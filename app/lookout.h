@@ -46,8 +46,8 @@ struct lookout_path {
     ns_t news, lost_at;         /* the last before it was given up, and when it was, */
     ns_t usual;                 /* and the longest time without, pauses aside */
     ns_t pause;                 /* that it made lately without having failed, beyond what is usual */
-    uint64_t missed;            /* bytes of flows' windows that it held when it was given up, */
-    ns_t missed_until;          /* which flows will want back till then; 0: not, or no more */
+    bool usable;
+    ns_t counts;                /* its rate, from then on */
     ns_t rtt[2], rtt_at;        /* least round trip, in this time of NUMBERED_LEAST and before */
     ns_t standing;              /* of that, in a queue */
     uint32_t loss_ppm;
@@ -55,14 +55,23 @@ struct lookout_path {
     ns_t late, jitter; /* as the far end sees it */
 };
 
+/* What a path left behind that was given up, and is perhaps over now. */
+struct lookout_gap {
+    uint32_t id;   /* of that path */
+    bool open;     /* it is expected back, or another in its place; else it fills again */
+    uint64_t left; /* bytes of flows' windows, */
+    ns_t until;    /* which they will want back till then */
+};
+
 struct lookout {
     struct lookout_path path[LOOKOUT_PATHS];
+    struct lookout_gap gap[LOOKOUT_PATHS];
     size_t paths; /* that were looked at */
     ns_t next;    /* look at what changes slowly, */
     ns_t soon;    /* and at anything */
     ns_t check;   /* when a path that gives no news falls silent; NS_NEVER: none would */
     ns_t slack;   /* by which flows may fill the queue beyond its target, in a dead path's place */
-    bool away;    /* there is one such, expected back */
+    bool away;    /* there is one such, or was, expected back */
     double bps;   /* that the paths that are heard carry, as they showed */
     ns_t longest_rtt; /* least round trip of the path where that is longest; 0: not known */
     bool lossy;       /* some path loses packets */

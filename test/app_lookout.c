@@ -593,7 +593,6 @@ static void test_another_id(void **state)
     assert_string_equal(watch(now), "lost:8");
     forgotten(now);
     assert_false(o.lossy);
-    assert_int_equal(o.slack, 0);
     busy(1, now, now - SRTT);
     assert_int_equal(follow(now), now + BEAT); /* nor its pause */
     assert_string_equal(did, "lost:9");
@@ -611,7 +610,6 @@ static void test_over(void **state)
             paths = 2 - (size_t)way; /* none at all, in the end */
         assert_string_equal(watch(now), way == 2 ? "lost:7 lost:8" : "lost:8");
         assert_string_equal(watch(now + 1), "");
-        assert_int_equal(o.slack, 0);
         assert_false(o.lossy);
         assert_false(look(1, now).usable);
         assert_int_equal(look(1, now).rate_bps, 0);
@@ -1015,6 +1013,10 @@ static void test_snapshot(void **state)
     v->next_send = T + 1;
     v->cwnd_bytes = BYTES / 2;
     assert_int_equal(look(0, T).room_bytes, 1500);
+    v->packets_sent = 32;
+    assert_int_equal(look(0, T).jitter, 5 * MS);
+    v->packets_sent = 31; /* what it begins with */
+    assert_int_equal(look(0, T).jitter, 0);
     for (size_t i = 0; i < ARRAY_LEN(is); i++) {
         socks.item[0].priority = (enum link_priority)i;
         v->standby = false;
@@ -1142,11 +1144,117 @@ static void test_slack_ends(void **state)
     slack_is(died + 2 * S, 50 * MS);
     assert_true(o.away && o.bps == 0);
     path[2].v.delivery_bps = 200000000;
-    slack_is(died + 2 * S + 1, 25 * MS);
+    slack_is(died + 2 * S + 1, 50 * MS); /* for both */
     assert_true(o.away && o.bps == 200e6);
-    path[1].gone = true;
-    slack_is(died + 3 * S, 0);
+}
+
+/* It ends, in silence or while it carries: the flows still have their windows. */
+static void test_slack_over(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 3; way++) {
+        ns_t died = way < 2 ? dies(500000, SRTT) : T + BEAT;
+
+        if (way == 2) {
+            dies(500000, SRTT);
+            fresh(1);
+            watch(T + 40 * S);
+            died = T + 50 * S;
+        }
+        path[1].gone = way != 1;
+        path[1].v.usable = way != 1; /* it is abandoned, and soon over */
+        slack_is(died + S, 50 * MS);
+        path[1].gone = true;
+        slack_is(died + 2 * S, 50 * MS);
+        assert_true(o.away && o.bps == 100e6);
+        slack_is(died + 17 * S, 0);
+        assert_false(o.away);
+    }
+}
+
+/* What comes in its place: another path, and the first that is heard. */
+static void test_slack_instead(void **state)
+{
+    ns_t died;
+
+    (void)state;
+    for (int way = 0; way < 3; way++) { /* over; about to be; only silent */
+        died = dies(500000, SRTT);
+        path[1].gone = way == 0;
+        path[1].v.usable = way != 1;
+        slack_is(died + S, 50 * MS);
+        paths = 4;
+        path[3].v = path[0].v;
+        path[3].v.id = 11;
+        path[3].v.usable = false; /* not yet */
+        path[3].v.delivery_bps = 300000000;
+        fresh(3);
+        slack_is(died + 2 * S, 50 * MS);
+        assert_true(o.away && o.bps == 100e6);
+        path[3].v.usable = true;
+        watch(died + 3 * S);
+        assert_true(o.away == (way == 2) && o.bps == (way == 2 ? 400e6 : 100e6));
+        watch(died + 3 * S + 500 * MS);
+        assert_true(near(o.slack, way == 2 ? 12500000 : 25 * MS, 10));
+        watch(died + 4 * S);
+        assert_true((o.slack == 0) == (way != 2) && o.bps == 400e6);
+    }
+    /* One for one. */
+    died = dies(500000, SRTT);
+    path[0].gone = path[1].gone = true;
+    path[2].v.delivery_bps = 100000000;
+    slack_is(died + S, 100 * MS);
+    path[0].gone = false;
+    path[0].v.id = 11;
+    watch(died + 2 * S);
+    assert_true(o.away && o.bps == 100e6);
+    slack_is(died + 3 * S, 25 * MS);
+    assert_true(o.away && o.bps == 200e6);
+    path[1].gone = false;
+    path[1].v.id = 12;
+    fresh(1);
+    watch(died + 4 * S);
     assert_false(o.away);
+    slack_is(died + 5 * S, 0);
+    assert_true(o.bps == 300e6);
+}
+
+/* More than there are places for: the latest count. */
+static void test_slack_many(void **state)
+{
+    ns_t now = T;
+
+    (void)state;
+    begin(2);
+    fresh(0);
+    fresh(1);
+    path[0].v.delivery_bps = 1000000000;
+    path[1].v.delivery_bps = 8000000;
+    for (uint32_t id = 20; id < 60; id++) {
+        path[1].v.id = id;
+        watch(now += 20 * MS);
+    }
+    assert_true(o.slack > 0 && o.bps == 1e9);
+    watch(now + S);
+    path[1].gone = true;
+    watch(now + 2 * S);
+    assert_true(o.away);
+    watch(now + 20 * S);
+    assert_true(o.slack == 0 && !o.away);
+}
+
+/* While a link is missed, others carry what they were not tried with. */
+static void test_slack_unproven(void **state)
+{
+    ns_t died = dies(500000, SRTT);
+
+    (void)state;
+    assert_true(look(0, died).unproven);
+    fresh(1);
+    watch(died + S);
+    assert_true(look(0, died).unproven && look(1, died).unproven);
+    watch(died + 3 * S);
+    assert_false(look(0, died).unproven || look(1, died).unproven);
 }
 
 /* ---- when to look ---------------------------------------------------------------------- */
@@ -1230,6 +1338,8 @@ int main(void)
         cmocka_unit_test(test_held),           cmocka_unit_test(test_snapshot),
         cmocka_unit_test(test_no_samples),     cmocka_unit_test(test_slack),
         cmocka_unit_test(test_slack_far),      cmocka_unit_test(test_slack_ends),
+        cmocka_unit_test(test_slack_over),     cmocka_unit_test(test_slack_instead),
+        cmocka_unit_test(test_slack_many),     cmocka_unit_test(test_slack_unproven),
         cmocka_unit_test(test_soon),           cmocka_unit_test(test_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -357,6 +357,20 @@ static void bond_paths(struct bond *b, ns_t now)
     }
 }
 
+/* The client knows that a link is gone, and ends its path; or it is there again. */
+static inline void bond_away(struct bond *b, size_t lane, bool away)
+{
+    ns_t now = b->w.sim.now;
+
+    b->wanted[lane] = !away;
+    if (away && b->open[lane] &&
+        mp_abandon(b->end[CLIENT]->s.quic, b->path[lane], MP_APPLICATION_ABANDON_PATH, now) ==
+            0)
+        b->open[lane] = false;
+    bond_paths(b, now);
+    bond_wake(b->end[CLIENT]);
+}
+
 static void bond_path_gone(struct bond *b, size_t path)
 {
     for (size_t i = 0; i < b->lanes; i++)

@@ -28,9 +28,9 @@ static const struct stage stages[] = {
     {"75/10+20/30", {75, 20}, {10, 30}},
 };
 
-enum how { BOTH_WAYS, ONE_WAY, OTHER_WAY, HOWS };
+enum how { BOTH_WAYS, ONE_WAY, OTHER_WAY, GONE, HOWS };
 
-static const char *const hows[] = {"both ways", "up", "down"};
+static const char *const hows[] = {"both ways", "up", "down", "and gone"};
 
 struct run {
     struct bond b;
@@ -60,8 +60,10 @@ static void run_start(struct run *r, uint64_t seed)
 static void cut(struct run *r, bool on)
 {
     for (int dir = UP; dir <= DOWN; dir++)
-        if (r->how == BOTH_WAYS || (r->how == ONE_WAY) == (dir == UP))
+        if (r->how == BOTH_WAYS || r->how == GONE || (r->how == ONE_WAY) == (dir == UP))
             r->b.cut[r->victim][dir] = on;
+    if (r->how == GONE)
+        bond_away(&r->b, r->victim, on);
 }
 
 /* Mbit/s that arrive in the next `seconds`. */
@@ -130,7 +132,8 @@ static void one(uint64_t seed, const struct stage *stage, size_t victim, enum ho
     }
     WORLD_CHECK(&r.b.w, gap <= GAP_MOST);
     WORLD_CHECK(&r.b.w, alone >= 0.9 * 0.95 * stage->mbps[!victim]);
-    WORLD_CHECK(&r.b.w, back >= 0.9 * full);
+    WORLD_CHECK(&r.b.w,
+                back >= (how == GONE ? 0.75 : 0.9) * full); /* a new path begins small */
     WORLD_CHECK(&r.b.w, spilled(&r) == spill && r.out->overtaken == overtaken && missing <= sign);
     bond_free(&r.b);
 }

@@ -113,16 +113,8 @@ static void cut(struct topology *t, size_t lane, int dir, bool on)
 /* The interface is gone, and the client knows: its path is abandoned, and opened anew later. */
 static void take_away(struct topology *t, size_t lane, bool on)
 {
-    struct bond *b = &t->b;
-    ns_t now = b->w.sim.now;
-
     t->gone[lane] += on ? 1 : -1u;
-    b->wanted[lane] = !t->gone[lane];
-    if (t->gone[lane] && b->open[lane] &&
-        mp_abandon(b->end[CLIENT]->s.quic, b->path[lane], MP_APPLICATION_ABANDON_PATH, now) ==
-            0)
-        b->open[lane] = false;
-    bond_paths(b, now);
+    bond_away(&t->b, lane, t->gone[lane] > 0);
 }
 
 static void happen(struct topology *t, const struct event *e, bool on)
