@@ -44,9 +44,10 @@ static double share(double lost, double sent)
  * What a path has sent and lost since the last look. Losses that come all at once are those of a
  * queue that has overflowed, which is the controller's business and says little of the link: they
  * count for a few times the usual at most; and not at all while it finds out what the path carries,
- * and is given enough for that: flows that a lossy link holds down never do.
+ * and is given enough for that: flows that a lossy link holds down never do. Nor does anything
+ * count while it has to carry what a link that is `missed` did.
  */
-static void count(struct lookout_path *p, const struct quic_path_view *v, ns_t now)
+static void count(struct lookout_path *p, const struct quic_path_view *v, bool missed, ns_t now)
 {
     uint64_t lost =
         v->packets_lost > v->packets_spurious ? v->packets_lost - v->packets_spurious : 0;
@@ -54,15 +55,17 @@ static void count(struct lookout_path *p, const struct quic_path_view *v, ns_t n
     double usual = share(p->lost_lately, p->lately);
     double most = sent * (usual > ONCE ? 4 * usual : 4 * ONCE);
 
+    p->sent = v->packets_sent;
+    p->lost = lost;
+    p->pause = (ns_t)((double)p->pause * PAUSE_FADE);
+    if (missed)
+        return;
     p->lately = p->lately * FADE + sent;
     if (ns_sub(now, p->ramped_at) < 2 * v->srtt + LOOKOUT_EVERY)
         more = fmin(more, 0);
     p->lost_lately = p->lost_lately * FADE + fmin(more, most);
     if (p->lost_lately < 0)
         p->lost_lately = 0;
-    p->sent = v->packets_sent;
-    p->lost = lost;
-    p->pause = (ns_t)((double)p->pause * PAUSE_FADE);
     p->loss_ppm = (uint32_t)(share(p->lost_lately, p->lately) * 1e6);
 }
 
@@ -120,19 +123,29 @@ static ns_t falls_in(const struct lookout_path *p, const struct quic_path_view *
     return at > 0 ? ns_min(at, last) : last;
 }
 
+static void least_add(struct lookout_least *l, ns_t v, ns_t now)
+{
+    if (l->since == 0 || ns_sub(now, l->since) >= NUMBERED_LEAST) {
+        l->v[1] = l->since ? l->v[0] : NS_NEVER;
+        l->v[0] = v;
+        l->since = now;
+    }
+    l->v[0] = ns_min(l->v[0], v);
+}
+
+static ns_t least_of(const struct lookout_least *l)
+{
+    return ns_min(l->v[0], l->v[1]);
+}
+
 /*
  * What stands on the path all the time. The far end takes it for a part of the path's delay, and so
  * a path that was filled alone for seconds for a long one.
  */
 static void stand(struct lookout_path *p, const struct quic_path_view *v, ns_t now)
 {
-    if (p->rtt_at == 0 || ns_sub(now, p->rtt_at) >= NUMBERED_LEAST) {
-        p->rtt[1] = p->rtt_at ? p->rtt[0] : NS_NEVER;
-        p->rtt[0] = v->latest_rtt;
-        p->rtt_at = now;
-    }
-    p->rtt[0] = ns_min(p->rtt[0], v->latest_rtt);
-    p->standing = ns_min(ns_sub(ns_min(p->rtt[0], p->rtt[1]), v->min_rtt), STANDING_MOST);
+    least_add(&p->rtt, v->latest_rtt, now);
+    p->standing = ns_min(ns_sub(least_of(&p->rtt), v->min_rtt), STANDING_MOST);
 }
 
 /* There was news of what the path carries. */
@@ -142,6 +155,12 @@ static void carried(struct lookout_path *p, const struct quic_path_view *v)
 
     if (bps > 0 && (!v->ramping || bps > p->bps))
         p->bps += (bps - p->bps) / (p->bps > 0 ? 8 : 1);
+}
+
+/* Whether it has enough to send for its controller to find out what it carries, by turns at least. */
+static bool is_tried(const struct quic_path_view *v)
+{
+    return !v->app_limited || 2 * v->in_flight_bytes > v->cwnd_bytes;
 }
 
 static bool is_unproven(const struct quic_path_view *v)
@@ -156,11 +175,15 @@ static ns_t jitter_of(const struct quic_path_view *v)
 }
 
 /* Of a path that there is: what changes slowly. */
-static void study(struct lookout_path *p, const struct quic_path_view *v, struct numbered *n,
-                  ns_t now)
+static void study(struct lookout_path *p, const struct quic_path_view *v, bool missed,
+                  struct numbered *n, ns_t now)
 {
-    count(p, v, now);
-    p->late_known = n && numbered_late(n, p->id, now, &p->late, &p->jitter);
+    ns_t jitter = jitter_of(v);
+
+    count(p, v, missed, now);
+    p->late_known = n && numbered_late(n, p->id, now, &p->late, &jitter);
+    if (v->packets_sent >= SETTLED)
+        least_add(&p->jitter, jitter, now);
 }
 
 /*
@@ -335,10 +358,10 @@ void lookout_watch(struct lookout *o, struct quic_conn *conn, struct numbered *n
         p->usable = v[i].usable;
         if (v[i].waiting < since)
             carried(p, &v[i]);
-        if (v[i].ramping && !v[i].app_limited)
+        if (v[i].ramping && is_tried(&v[i]))
             p->ramped_at = now;
         if (due)
-            study(p, &v[i], n, now);
+            study(p, &v[i], o->slack > 0, n, now);
         o->lossy |= p->loss_ppm > SCHED_LOSSY;
         sent += p->lately;
         lost += p->lost_lately;
@@ -416,7 +439,7 @@ struct sched_path lookout_path(const struct lookout *o, const struct quic_conn *
         .mtu_bytes = v.dgram_max_bytes > reserve ? v.dgram_max_bytes - reserve : 0,
         .unproven = is_unproven(&v) || o->slack > 0,
         .priority = spare ? SCHED_BACKUP : priority_of(socks_priority(socks, &v.route)),
-        .jitter = jitter_of(&v),
+        .jitter = p ? least_of(&p->jitter) : jitter_of(&v),
         .silence = silence_of(&v),
     };
     if (p && !p->heard && out.silence == SCHED_HEARD)
@@ -435,9 +458,7 @@ struct sched_path lookout_path(const struct lookout *o, const struct quic_conn *
     }
     out.loss_ppm = p->loss_ppm;
     out.delay_known = p->late_known;
-    if (p->late_known) {
+    if (p->late_known)
         out.delay = p->late + STANDING_MOST - p->standing; /* only differences count */
-        out.jitter = p->jitter;
-    }
     return out;
 }

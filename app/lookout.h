@@ -31,6 +31,11 @@
 #define LOOKOUT_PARITY      1000   /* of all paths together: a parity pays, */
 #define LOOKOUT_PARITY_MOST 150000 /* and no longer does */
 
+/* The least of something, in this time of NUMBERED_LEAST and the one before. */
+struct lookout_least {
+    ns_t v[2], since; /* 0: there is none */
+};
+
 struct lookout_path {
     bool used, heard;
     bool spared;                /* the far end was asked not to use it, */
@@ -47,12 +52,13 @@ struct lookout_path {
     ns_t usual;                 /* and the longest time without, pauses aside */
     ns_t pause;                 /* that it made lately without having failed, beyond what is usual */
     bool usable;
-    ns_t counts;                /* its rate, from then on */
-    ns_t rtt[2], rtt_at;        /* least round trip, in this time of NUMBERED_LEAST and before */
-    ns_t standing;              /* of that, in a queue */
+    ns_t counts; /* its rate, from then on */
+    struct lookout_least rtt;
+    ns_t standing;               /* of that, in a queue */
+    struct lookout_least jitter; /* it strays more while a queue comes or goes, for a moment */
     uint32_t loss_ppm;
     bool late_known;
-    ns_t late, jitter; /* as the far end sees it */
+    ns_t late; /* as the far end sees it */
 };
 
 /* What a path left behind that was given up, and is perhaps over now. */

@@ -767,8 +767,18 @@ static void test_ramp(void **state)
     begin(2); /* it tries, but there is little to try with */
     watch(now);
     path[0].v.ramping = path[0].v.app_limited = true;
+    path[0].v.cwnd_bytes = 2 * BYTES;
+    path[0].v.in_flight_bytes = BYTES;
     now = sending(now, 30, 100, 1);
     assert_true(ppm(now) > 0);
+
+    begin(2); /* by turns */
+    watch(now);
+    path[0].v.ramping = path[0].v.app_limited = true;
+    path[0].v.cwnd_bytes = 2 * BYTES;
+    path[0].v.in_flight_bytes = BYTES + 1;
+    now = sending(now, 30, 100, 1);
+    assert_int_equal(ppm(now), 0);
 }
 
 /* What has carried little may lose packets, for all we know. */
@@ -957,6 +967,7 @@ static void test_standing(void **state)
     path[1].late_known = false;
     watch(now + 6 * NUMBERED_LEAST);
     assert_false(look(1, now).delay_known);
+    watch(now + 7 * NUMBERED_LEAST);
     assert_int_equal(look(1, now).jitter, 5 * MS); /* its own variation */
 }
 
@@ -1013,10 +1024,6 @@ static void test_snapshot(void **state)
     v->next_send = T + 1;
     v->cwnd_bytes = BYTES / 2;
     assert_int_equal(look(0, T).room_bytes, 1500);
-    v->packets_sent = 32;
-    assert_int_equal(look(0, T).jitter, 5 * MS);
-    v->packets_sent = 31; /* what it begins with */
-    assert_int_equal(look(0, T).jitter, 0);
     for (size_t i = 0; i < ARRAY_LEN(is); i++) {
         socks.item[0].priority = (enum link_priority)i;
         v->standby = false;
@@ -1026,6 +1033,35 @@ static void test_snapshot(void **state)
     }
     v->usable = false;
     assert_false(look(0, T).usable);
+}
+
+/* A path strays by what it does at least: a queue that comes or goes is no part of it. */
+static void test_jitter(void **state)
+{
+    ns_t now = T;
+
+    (void)state;
+    begin(1);
+    fresh(0);
+    path[0].v.packets_sent = 31; /* half of the first sample, still */
+    watch(now);
+    assert_int_equal(look(0, now).jitter, 0);
+    path[0].v.packets_sent = 32;
+    watch(now += 100 * MS);
+    assert_int_equal(look(0, now).jitter, 5 * MS);
+    path[0].v.rttvar = 20 * MS;
+    for (int i = 0; i < 3; i++) {
+        watch(now += 2900 * MS);
+        assert_int_equal(look(0, now).jitter, 5 * MS);
+    }
+    watch(now += 200 * MS);
+    assert_int_equal(look(0, now).jitter, 20 * MS);
+    path[0].v.rttvar = 4 * MS;
+    watch(now += 100 * MS);
+    assert_int_equal(look(0, now).jitter, 4 * MS);
+    path[0].late_known = true; /* the far end sees better */
+    watch(now += 100 * MS);
+    assert_int_equal(look(0, now).jitter, 3 * MS);
 }
 
 /* Paths without a sample, a rate, a packet; and none at all. */
@@ -1243,6 +1279,43 @@ static void test_slack_many(void **state)
     assert_true(o.slack == 0 && !o.away);
 }
 
+/* Nor do their losses count, by which they had to find out what they carry; or none. */
+static void test_slack_losses(void **state)
+{
+    ns_t died;
+    uint32_t before;
+
+    (void)state;
+    for (int lossy = 0; lossy < 2; lossy++) {
+        begin(3);
+        idle(2);
+        fresh(0);
+        fresh(1);
+        path[0].v.delivery_bps = path[1].v.delivery_bps = 100000000;
+        for (died = T; died < T + 5 * S; died += 100 * MS) {
+            path[0].v.packets_sent += 1000;
+            path[0].v.packets_lost += 10 * (size_t)lossy;
+            watch(died);
+        }
+        busy(1, died, died - SRTT);
+        follow(died);
+        before = look(0, died).loss_ppm;
+        assert_true((before > 5000) == lossy);
+        for (ns_t now = died + S; now < died + 15 * S; now += 100 * MS) {
+            path[0].v.packets_sent += 1000;
+            path[0].v.packets_lost += lossy ? 0 : 20;
+            watch(now);
+            assert_int_equal(look(0, now).loss_ppm, before);
+        }
+        watch(died + 16 * S);
+        path[0].v.packets_sent += 1000;
+        path[0].v.packets_lost += 20;
+        watch(died + 17 * S);
+        assert_true(o.slack == 0 && look(0, died).loss_ppm != before);
+        assert_true(look(0, died).loss_ppm < 12000);
+    }
+}
+
 /* While a link is missed, others carry what they were not tried with. */
 static void test_slack_unproven(void **state)
 {
@@ -1336,10 +1409,11 @@ int main(void)
         cmocka_unit_test(test_lossy),          cmocka_unit_test(test_longest),
         cmocka_unit_test(test_rates),          cmocka_unit_test(test_standing),
         cmocka_unit_test(test_held),           cmocka_unit_test(test_snapshot),
-        cmocka_unit_test(test_no_samples),     cmocka_unit_test(test_slack),
-        cmocka_unit_test(test_slack_far),      cmocka_unit_test(test_slack_ends),
-        cmocka_unit_test(test_slack_over),     cmocka_unit_test(test_slack_instead),
-        cmocka_unit_test(test_slack_many),     cmocka_unit_test(test_slack_unproven),
+        cmocka_unit_test(test_jitter),         cmocka_unit_test(test_no_samples),
+        cmocka_unit_test(test_slack),          cmocka_unit_test(test_slack_far),
+        cmocka_unit_test(test_slack_ends),     cmocka_unit_test(test_slack_over),
+        cmocka_unit_test(test_slack_instead),  cmocka_unit_test(test_slack_many),
+        cmocka_unit_test(test_slack_unproven), cmocka_unit_test(test_slack_losses),
         cmocka_unit_test(test_soon),           cmocka_unit_test(test_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
