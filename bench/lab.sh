@@ -17,7 +17,7 @@
 #   streams  1 to 64 inner TCP flows, for each scheduler
 #   udp      UDP offered at a rate (iperf3), for some schedulers
 #   cuts     inner TCP flows while a link is cut and comes back: as a silent black hole ("hole"), by
-#            `ip link set down` at the far end ("down")
+#            `ip link set down` at the far end ("down"), or at our own ("own")
 #   beside   a ping and UDP like a telephone's (64 kbit/s, 50 packets a second) beside 4 flows
 # `report` is: tcp and quic everywhere, then on 300+80 all the others, and beside on 2x50.
 #
@@ -398,10 +398,18 @@ cut_run() { # ALL LINK HOW FLOWS WAY
     flows_begin "$4" "$5"
     sleep "$CUT_TIME"
     t1=$(date +%s%3N)
-    case $3 in hole) order "cut $name" ;; *) ip -n s link set "wan$i" down ;; esac
+    case $3 in
+    hole) order "cut $name" ;;
+    down) ip -n s link set "wan$i" down ;;
+    own) ip -n c link set "wan$i" down ;;
+    esac
     sleep "$CUT_TIME"
     t2=$(date +%s%3N)
-    case $3 in hole) order "restore $name" ;; *) ip -n s link set "wan$i" up ;; esac
+    case $3 in
+    hole) order "restore $name" ;;
+    down) ip -n s link set "wan$i" up ;;
+    own) ip -n c link set "wan$i" up && link_route "$i" ;;
+    esac
     sleep "$CUT_TIME"
     t3=$(date +%s%3N)
     load_end
@@ -416,7 +424,7 @@ cut_run() { # ALL LINK HOW FLOWS WAY
 cuts_on() { # PATHS WAY
     local i how n
     for ((i = 0; i < ${#links[@]}; i++)); do
-        for how in hole down; do
+        for how in hole down own; do
             for n in $CUT_FLOWS; do cut_run all $i $how "$n" "$2"; done
         done
     done

@@ -148,7 +148,7 @@ function udp(   i, row, w) {
 
 function cuts(   i, j, n, row, w, s, file, line, some) {
     print "#### A link that is cut, and comes back\n"
-    print "A silent black hole (hole), or `ip link set down` at the far end (down). Mbit/s before, of the " \
+    print "A silent black hole (hole), or `ip link set down` at the far end (down) or at our own (own). Mbit/s before, of the " \
         "links that are left alone, while it was away, and in the last second; the longest time in which " \
         "any flow got nothing; how long until half a second brought 90 % of the links left, and after the " \
         "return 95 % of what was before; segments that the inner TCP sent again in the second before and " \
