@@ -8,14 +8,15 @@
  *
  * So a sender is told otherwise. It is at this end of the tunnel, and the acknowledgements that it
  * waits for come through it: in each the receive window is lowered, so far that what is let in has
- * HOLD_TIME in the queue at most, and no longer than CoDel bears it. Nothing is dropped, the sender's congestion window stays as it
- * was, and the first acknowledgement that is left alone gives it back.
+ * HOLD_TIME in the queue at most, or what CoDel bears if that is less. Nothing is dropped, the
+ * sender's congestion window stays as it was, and the first acknowledgement that is left alone
+ * gives it back.
  *
  * That begins when there is more in the queue. A window is never taken back from what was sent
  * already (RFC 9293 3.8.6), but for the rounding to its unit (RFC 7323 2.4), nor below HOLD_LEAST:
  * some packet is always under way whose acknowledgement opens it again. Where the sender is far
- * away, so that the queue runs empty all the same, it is allowed in addition what leaves in the time
- * that it takes to hear of that, and to answer: this is measured then.
+ * away, so that the queue runs empty all the same, it is allowed in addition what leaves in the
+ * time that it takes to hear of that, and to answer: this is measured then.
  *
  * The window's unit is told in SYNs alone (RFC 7323 2.2), which are looked at all the time; for a
  * flow whose SYN was not seen, or was so long ago that others took its place, nothing is done. Nor

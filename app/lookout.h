@@ -11,6 +11,8 @@
  * while others are heard: what is in flight on it goes again over those. The far end is told of
  * such a path as well, if nothing comes by it either. And how long to wait for packets.
  *
+ * What a path that is given up leaves behind is missed until it is back, or another in its place.
+ *
  * Paths are held by their index in the connection, and known by their ID: an index is used again
  * when its path is over.
  *

@@ -1,6 +1,7 @@
 /*
- * One inner flow over two links, of which one is cut without a word and comes back: the flow hardly
- * stops and loses nothing by it, has the other link to itself soon, and both soon after the return.
+ * One inner flow over two links, of which one is cut without a word, or its path ended, and comes
+ * back: the flow hardly stops and loses nothing by it, has the other link to itself soon, and both
+ * soon after the return.
  *
  * BBR with odd seeds, half of these with an inner flow that knows no ECN, so that a queue that is
  * too long costs it packets; CUBIC with even ones. With LONG the first seeds do it on all stages, in all
