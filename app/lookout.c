@@ -168,21 +168,21 @@ static bool is_unproven(const struct quic_path_view *v)
     return v->packets_sent < LOOKOUT_PROOF;
 }
 
-/* Measured: the first sample is taken for twice its variation (RFC 9002 5.3). */
-static ns_t jitter_of(const struct quic_path_view *v)
+/* Whether its variation is measured: the first sample is taken for twice that (RFC 9002 5.3). */
+static bool is_settled(const struct quic_path_view *v)
 {
-    return v->has_rtt && v->packets_sent >= SETTLED ? v->rttvar : 0;
+    return v->has_rtt && v->packets_sent >= SETTLED;
 }
 
 /* Of a path that there is: what changes slowly. */
 static void study(struct lookout_path *p, const struct quic_path_view *v, bool missed,
                   struct numbered *n, ns_t now)
 {
-    ns_t jitter = jitter_of(v);
+    ns_t jitter = v->rttvar;
 
     count(p, v, missed, now);
     p->late_known = n && numbered_late(n, p->id, now, &p->late, &jitter);
-    if (v->packets_sent >= SETTLED)
+    if (is_settled(v))
         least_add(&p->jitter, jitter, now);
 }
 
@@ -439,7 +439,9 @@ struct sched_path lookout_path(const struct lookout *o, const struct quic_conn *
         .mtu_bytes = v.dgram_max_bytes > reserve ? v.dgram_max_bytes - reserve : 0,
         .unproven = is_unproven(&v) || o->slack > 0,
         .priority = spare ? SCHED_BACKUP : priority_of(socks_priority(socks, &v.route)),
-        .jitter = p ? least_of(&p->jitter) : jitter_of(&v),
+        .jitter = p                ? least_of(&p->jitter)
+                  : is_settled(&v) ? v.rttvar
+                                   : 0,
         .silence = silence_of(&v),
     };
     if (p && !p->heard && out.silence == SCHED_HEARD)

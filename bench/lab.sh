@@ -408,7 +408,7 @@ cut_run() { # ALL LINK HOW FLOWS WAY
     case $3 in
     hole) order "restore $name" ;;
     down) ip -n s link set "wan$i" up ;;
-    own) ip -n c link set "wan$i" up && link_route "$i" ;;
+    own) ip -n c link set "wan$i" up && routes "$i" ;;
     esac
     sleep "$CUT_TIME"
     t3=$(date +%s%3N)

@@ -86,9 +86,6 @@ order() { # ORDER
     ! tail -n 1 "$T/wan.log" | grep '^error' || fail "order \"$1\""
 }
 
-# The client's way by a link, which goes when that goes.
-link_route() { ip -n c route add default via "172.30.$1.1" dev "wan$1" metric $((100 + $1)); } # LINK
-
 build() {
     local i
     hosts c s
@@ -106,7 +103,7 @@ build() {
         ip -n c address add "172.30.$i.2/24" dev "wan$i" &&
             ip -n s address add "172.30.$i.1/24" dev "wan$i" &&
             ip -n c link set "wan$i" up && ip -n s link set "wan$i" up &&
-            link_route "$i" || fail "link $i"
+            routes "$i" || fail "link $i"
     done
     spawn iperf s iperf3 -s --forceflush
     wait_log iperf 'listening'

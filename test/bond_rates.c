@@ -77,16 +77,11 @@ static void paths(uint64_t seed)
     WORLD_CHECK(&b.w, bound(&b, SERVER, 0) == 0 && bound(&b, SERVER, 1) == 5000000);
     WORLD_CHECK(&b.w,
                 bound(&b, CLIENT, 1) == 0); /* the client's own side is its own business */
-    b.wanted[1] = b.open[1] = false;
-    assert_int_equal(
-        mp_abandon(b.end[CLIENT]->s.quic, b.path[1], MP_APPLICATION_ABANDON_PATH, b.w.sim.now),
-        0);
-    bond_wake(b.end[CLIENT]);
+    bond_away(&b, 1, true);
+    assert_false(b.open[1]); /* it is abandoned */
     bond_seconds(&b, 2);
     WORLD_CHECK(&b.w, bound(&b, SERVER, 1) == 1);
-    b.wanted[1] = true;
-    bond_paths(&b, b.w.sim.now);
-    bond_wake(b.end[CLIENT]);
+    bond_away(&b, 1, false);
     bond_seconds(&b, 2);
     WORLD_CHECK(&b.w, bound(&b, SERVER, 0) == 0 && bound(&b, SERVER, 2) == 3000000);
     tell_one(&b, CLIENT, 0, 2000);
